@@ -1,0 +1,1 @@
+"""The live path: scores transactions with the live model and publishes decisions."""

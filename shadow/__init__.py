@@ -1,0 +1,1 @@
+"""The shadow: scores the same snapshots with candidates, compares, judges and proposes."""
