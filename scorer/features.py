@@ -1,0 +1,81 @@
+"""From events and card states to the snapshot: one float64 matrix in the order of the feature view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scorer.events import Events
+from scorer.velocity import CardStates, Seen, id_hashes
+from scorer.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+#: Rows of a history that are computed at once; more only costs memory.
+HISTORY_CHUNK = 4096
+
+Matrix = npt.NDArray[np.float64]
+
+
+def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
+    """The snapshot of n events: float64 (n, len(view.names)), NaN is missing."""
+    matrix = np.empty((len(events), len(view.names)))
+    first, then = len(EVENT_FEATURES), len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
+    matrix[:, 0] = events.amount
+    matrix[:, 1] = events.occurred_ms % DAY_MS // HOUR_MS  # UTC
+    matrix[:, 2] = (events.occurred_ms // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    matrix[:, first:then] = seen.features
+    for column, attribute in enumerate(view.attributes, start=then):
+        matrix[:, column] = encode(attribute, events.attributes[attribute.name])
+    return matrix
+
+
+def encode(attribute: Attribute, column: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """An attribute as float64 (n,): numbers as they are, booleans 0 or 1, categories their code, NaN where missing.
+
+    A category that the view does not list gets the code after the last.
+    """
+    if attribute.kind == "category":
+        codes: dict[str | None, float] = {value: float(code) for code, value in enumerate(attribute.values)}
+        codes[None] = np.nan
+        other = float(len(attribute.values))
+        return np.array([codes.get(cell, other) for cell in column], dtype=np.float64)
+    return np.array(column, dtype=np.float64)  # numpy turns None into NaN
+
+
+def observe(states: CardStates, events: Events, offsets: npt.NDArray[np.int64], trusted: npt.NDArray[np.bool_]) -> Seen:
+    """Show the events their cards' past and add them; see `CardStates.absorb`."""
+    return states.absorb(events.cards, id_hashes(events.ids), events.occurred_ms, events.minor, offsets, trusted)
+
+
+def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
+    """Snapshots of a history, as the scorer would have made them: float64 (n, len(view.names)), in the order given.
+
+    A history has no offsets: events are taken in order of `occurred_at`, then of their ids.
+    """
+    order = np.lexsort((np.array(events.ids, dtype=object).astype(str), events.occurred_ms))
+    states = CardStates(minor_digits)
+    matrix = np.empty((len(events), len(view.names)))
+    for start in range(0, len(order), HISTORY_CHUNK):
+        rows = order[start : start + HISTORY_CHUNK]
+        chunk = take(events, rows)
+        offsets = np.arange(start, start + len(rows), dtype=np.int64)
+        matrix[rows] = snapshot(view, chunk, observe(states, chunk, offsets, np.ones(len(rows), dtype=bool)))
+    return matrix
+
+
+def take(events: Events, rows: npt.NDArray[np.int64]) -> Events:
+    """The events at some positions, in that order."""
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value[rows]
+        if isinstance(value, dict):
+            return {name: pick(column) for name, column in value.items()}
+        return [value[row] for row in rows]
+
+    return Events(**{field.name: pick(getattr(events, field.name)) for field in fields(events)})
