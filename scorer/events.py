@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any
@@ -106,8 +106,8 @@ class Mapping(BaseModel):
 class Reading:
     """What decoding depends on: names, money, and the attributes that the feature view declares."""
 
-    money: Money = Money()
-    mapping: Mapping = Mapping()
+    money: Money = field(default_factory=lambda: Money.model_validate({}))
+    mapping: Mapping = field(default_factory=lambda: Mapping.model_validate({}))
     attributes: tuple[Attribute, ...] = ()
 
     @cached_property

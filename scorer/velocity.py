@@ -44,7 +44,7 @@ ROW = np.dtype(
 )
 
 
-class LayoutUnknown(ValueError):
+class LayoutError(ValueError):
     """Rows were written with another layout."""
 
 
@@ -66,7 +66,8 @@ def id_hashes(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of each transaction id, the same on every machine, never 0: uint64 (n,)."""
     blake2b = hashlib.blake2b
     digests = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in ids])
-    return np.maximum(np.frombuffer(digests, dtype="<u8"), 1).astype(np.uint64)
+    hashes: npt.NDArray[np.uint64] = np.maximum(np.frombuffer(digests, dtype="<u8"), 1).astype(np.uint64)
+    return hashes
 
 
 class CardStates:
@@ -185,7 +186,7 @@ class CardStates:
     def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Take in rows of the changelog; of several for a card, the highest source offset wins, not the last.
 
-        Raises LayoutUnknown if a row was not written with this layout.
+        Raises LayoutError if a row was not written with this layout.
         """
         if not keys:
             return
@@ -194,7 +195,7 @@ class CardStates:
         except ValueError:
             rows = np.zeros(0, dtype=ROW)
         if len(rows) != len(keys) or (rows["layout"] != LAYOUT).any():
-            raise LayoutUnknown(f"expected layout {LAYOUT} of {ROW.itemsize} bytes")
+            raise LayoutError(f"expected layout {LAYOUT} of {ROW.itemsize} bytes")
         places = self._find([key.decode() for key in keys])
         order = np.argsort(rows["offset"], kind="stable")  # of repeated places, numpy keeps the last assignment
         places, rows = places[order], rows[order]
@@ -205,7 +206,8 @@ class CardStates:
 def _bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Which bucket each place of the rings holds, given the newest of each window: int64 (n, buckets)."""
     newest = head[:, _WINDOW_OF]
-    return newest - (newest - _PLACE) % _RING
+    numbers: npt.NDArray[np.int64] = newest - (newest - _PLACE) % _RING
+    return numbers
 
 
 def _turns(places: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:

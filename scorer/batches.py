@@ -1,0 +1,279 @@
+"""Whole record batches through Faust, acknowledged as one range a partition.
+
+Faust hands records to an agent one by one, at a task and a thread hop each: 160 us an event before any work. Here the
+consumer wraps what a fetch brought for a partition into one message, and Faust does the rest as ever: membership,
+rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
+
+1. `getmany` yields one `Batch` a partition and notes its end; records below the partition's own next offset (they were
+   seen already, around a rebalance) are dropped.
+2. The handler works on it. The message counts as unacknowledged from the moment the agent takes it, so a revocation
+   waits for it (`wait_empty`), while batches that are only queued are dropped and read again by the next owner.
+3. `finish` notes the end of the range as the offset to commit. Nothing is noted for a batch that failed: the worker
+   stops, and its partitions are read again from the last commit.
+
+`tests/integration/test_faust_hooks.py` pins what this relies on inside Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import aiokafka
+import faust
+from aiokafka import TopicPartition
+from faust.sensors.monitor import Monitor
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode.utils.futures import notify
+
+from scorer.settings import CommonSettings
+
+
+class Batch(ConsumerMessage):  # type: ignore[misc]
+    """Consecutive records of one partition: what a fetch brought, at least one.
+
+    records: aiokafka ConsumerRecords, ascending. next: the offset after the last.
+    """
+
+    records: list[Any]
+    next: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class Handler(Protocol):
+    """What a worker does with its partitions."""
+
+    async def assign(self, partitions: frozenset[int], kept: frozenset[int]) -> Mapping[int, int | None]:
+        """Get ready for partitions; `kept` were this worker's in the generation before too, without another owner.
+
+        Returns the offset to read each from; None leaves it to the group's commit, and to the oldest record where
+        there is none. May take as long as it needs: the group does not wait for it.
+        """
+
+    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
+        """Work on a batch, calling `finish` when every effect of it is acknowledged. Returning earlier lets the next
+        batch come in meanwhile. An exception stops the worker."""
+
+    async def revoke(self, partitions: frozenset[int]) -> None:
+        """Partitions were taken away; every accepted batch has been finished."""
+
+
+class RecordMonitor(Monitor):  # type: ignore[misc]
+    """Faust's monitor, counting records where it would count batches."""
+
+    def on_message_in(self, tp: TP, offset: int, message: Any) -> None:
+        super().on_message_in(tp, offset, message)
+        if isinstance(message, Batch):
+            more = len(message) - 1
+            self.messages_received_total += more
+            self.messages_received_by_topic[tp.topic] += more
+            self.tp_read_offsets[tp] = message.next - 1
+
+
+class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust fixes 1,500 ms, and a broker may look only every half of it: 384 ms of idle latency.
+        consumer._fetch_max_wait_ms = self.app.settings.fetch_wait_ms
+        return consumer
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+        """Committed offset of each partition, None where there is none."""
+        consumer = self._ensure_consumer()
+        return {tp: await self.call_thread(consumer.committed, TopicPartition(*tp)) for tp in tps}
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, delivering a `Batch` a partition and committing ranges."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.start: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
+        self.done: dict[TP, int] = {}  # offset after the last finished batch
+        self._expected: dict[TP, int] = {}  # offset after the last delivered record
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:
+        fetched, active = await self._wait_next_records(timeout)
+        if fetched is None or self.should_stop or not self.flow_active:
+            # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
+            # partition back to its own next offset. (Faust itself seeks to the commit, and loses records without one.)
+            return
+        generation = self.app.consumer_generation_id
+        for fetched_tp, records in fetched.items():
+            tp = TP(*fetched_tp)
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if active is not None and tp not in active:
+                continue
+            expected = self._expected.get(tp)
+            if expected is None:
+                continue  # not ours any more
+            if records and records[0].offset < expected:
+                records = [record for record in records if record.offset >= expected]
+            if not records:
+                continue
+            self._expected[tp] = records[-1].offset + 1
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            yield tp, self._batch(tp, records)
+
+    def _batch(self, tp: TP, records: list[Any]) -> Batch:
+        first, last = records[0], records[-1]
+        batch = Batch(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=first.offset,
+            timestamp=(first.timestamp or 0) / 1000.0,
+            timestamp_type=first.timestamp_type,
+            headers=None,
+            key=None,
+            value=b"",
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=sum(record.serialized_value_size for record in records),
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        batch.records = records
+        batch.next = last.offset + 1
+        return batch
+
+    def finish(self, batch: Batch) -> None:
+        """Every effect of a batch is acknowledged: its range may be committed."""
+        if not batch.acked:
+            batch.acked = True
+            self._unacked_messages.discard(batch)
+            self.done[batch.tp] = batch.next
+            notify(self._waiting_for_ack)
+
+    def ack(self, message: Any) -> bool:
+        # Faust acknowledges when a message's last reference goes; a batch is acknowledged by `finish` alone.
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Ranges have no gaps: Faust would take a batch's tail for one, and commit it before it is processed."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """A full buffer holds the fetcher back by itself; Faust would sleep for a second with no partition active."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """See `on_buffer_full`."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self.done) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.done.get(tp)
+
+    async def perform_seek(self) -> None:
+        """Put every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
+        for tp in self.assignment():
+            position = max(self.done.get(tp, 0), self.start.get(tp, 0))
+            if tp in self.start:
+                self._expected[tp] = position
+                self._thread.seek(TopicPartition(*tp), position)
+                self._read_offset[tp] = None
+                self._committed_offset[tp] = None
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)  # waits for accepted batches and commits them
+        for positions in (self.start, self.done, self._expected):
+            for tp in revoked:
+                positions.pop(tp, None)
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = BatchConsumer
+
+
+class BatchApp(faust.App):  # type: ignore[misc]
+    """A Faust app whose one agent gets whole batches of one topic and gives them to a handler."""
+
+    def __init__(self, settings: CommonSettings, group: str, topic: str, handler: Handler) -> None:
+        self.settings = settings
+        self.handler = handler
+        self.hot_topic = topic
+        self._owned: frozenset[int] = frozenset()
+        self._owned_in: int | None = None
+        self.failure: BaseException | None = None
+        self.is_assigned = asyncio.Event()
+        super().__init__(
+            group,
+            broker=";".join(f"aiokafka://{address}" for address in settings.kafka),
+            store="memory://",
+            autodiscover=False,
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            broker_client_id=settings.worker_id,
+            broker_session_timeout=settings.session_seconds,
+            broker_heartbeat_interval=settings.heartbeat_seconds,
+            broker_request_timeout=settings.request_seconds,
+            broker_commit_interval=settings.commit_seconds,
+            broker_max_poll_records=settings.batch_records,
+            consumer_auto_offset_reset="none",
+            stream_buffer_maxsize=2,
+            stream_wait_empty=True,
+            worker_redirect_stdouts=False,
+            Monitor=RecordMonitor,
+        )
+        self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"))(self._deliver)
+        self.on_rebalance_complete.connect(self._assigned, weak=False)
+        self.on_partitions_revoked.connect(self._revoked, weak=False)
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    async def _deliver(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            batch = event.message
+
+            def finish(batch: Batch = batch) -> None:
+                self.consumer.finish(batch)
+
+            try:
+                await self.handler.accept(batch, finish)
+            except Exception as error:
+                await self.fail(error)
+                raise
+
+    async def fail(self, error: BaseException) -> None:
+        """Stop the worker because of an error; what was not finished is read again by the next owner."""
+        if self.failure is None:
+            self.failure = error
+        await self.crash(error)
+
+    async def _revoked(self, sender: Any, revoked: set[TP], **_: Any) -> None:
+        self.is_assigned.clear()
+        await self.handler.revoke(frozenset(tp.partition for tp in revoked if tp.topic == self.hot_topic))
+
+    async def _assigned(self, sender: Any, **_: Any) -> None:
+        """Load what the new partitions need. Heartbeats go on meanwhile; Faust waits without a time limit."""
+        generation = self.consumer_generation_id
+        mine = frozenset(tp.partition for tp in self.consumer.assignment() if tp.topic == self.hot_topic)
+        in_a_row = self._owned_in is not None and generation == self._owned_in + 1
+        kept = mine & self._owned if in_a_row else frozenset()
+        try:
+            wanted = await self.handler.assign(mine, kept)
+            if self.consumer_generation_id != generation:
+                return  # another rebalance began; its own call follows
+            tps = {partition: TP(self.hot_topic, partition) for partition in mine}
+            first = await self.consumer.earliest_offsets(*(TopicPartition(*tp) for tp in tps.values()))
+            committed = await self.consumer._thread.committed(tps.values())
+            for partition, tp in tps.items():
+                offset = wanted[partition] if wanted[partition] is not None else committed[tp]
+                self.consumer.start[tp] = max(offset or 0, first[TopicPartition(*tp)])
+        except Exception as error:
+            await self.fail(error)
+            raise
+        self._owned, self._owned_in = mine, generation
+        self.is_assigned.set()
