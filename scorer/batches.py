@@ -17,7 +17,8 @@ rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiokafka
@@ -35,24 +36,39 @@ from scorer.settings import CommonSettings
 class Batch(ConsumerMessage):  # type: ignore[misc]
     """Consecutive records of one partition: what a fetch brought, at least one.
 
-    records: aiokafka ConsumerRecords, ascending. next: the offset after the last.
+    records: aiokafka ConsumerRecords, ascending. next: the offset after the last. expected: the offset that was to come
+    first; `offset`, the first that came, is higher where retention or the log's own bookkeeping took some away.
     """
 
     records: list[Any]
     next: int
+    expected: int
 
     def __len__(self) -> int:
         return len(self.records)
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A partition that this worker owns from now on.
+
+    kept: it was this worker's in the generation before too, without another owner. oldest: the first offset that
+    retention left. committed: that of the group, None where there is none.
+    """
+
+    partition: int
+    kept: bool
+    oldest: int
+    committed: int | None
+
+
 class Handler(Protocol):
     """What a worker does with its partitions."""
 
-    async def assign(self, partitions: frozenset[int], kept: frozenset[int]) -> Mapping[int, int | None]:
-        """Get ready for partitions; `kept` were this worker's in the generation before too, without another owner.
+    async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
+        """Get ready for all partitions of this worker; returns the offset to read each from.
 
-        Returns the offset to read each from; None leaves it to the group's commit, and to the oldest record where
-        there is none. May take as long as it needs: the group does not wait for it.
+        May take as long as it needs: the group does not wait for it.
         """
 
     async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
@@ -100,7 +116,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:  # noqa: ASYNC109
         fetched, active = await self._wait_next_records(timeout)
         if fetched is None or self.should_stop or not self.flow_active:
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
@@ -122,9 +138,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 continue
             self._expected[tp] = records[-1].offset + 1
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            yield tp, self._batch(tp, records)
+            yield tp, self._batch(tp, records, expected)
 
-    def _batch(self, tp: TP, records: list[Any]) -> Batch:
+    def _batch(self, tp: TP, records: list[Any], expected: int) -> Batch:
         first, last = records[0], records[-1]
         batch = Batch(
             topic=tp.topic,
@@ -143,6 +159,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         )
         batch.records = records
         batch.next = last.offset + 1
+        batch.expected = expected
         return batch
 
     def finish(self, batch: Batch) -> None:
@@ -220,7 +237,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
             broker_request_timeout=settings.request_seconds,
             broker_commit_interval=settings.commit_seconds,
             broker_max_poll_records=settings.batch_records,
-            consumer_auto_offset_reset="none",
+            consumer_auto_offset_reset="earliest",
             stream_buffer_maxsize=2,
             stream_wait_empty=True,
             worker_redirect_stdouts=False,
@@ -263,15 +280,15 @@ class BatchApp(faust.App):  # type: ignore[misc]
         in_a_row = self._owned_in is not None and generation == self._owned_in + 1
         kept = mine & self._owned if in_a_row else frozenset()
         try:
-            wanted = await self.handler.assign(mine, kept)
+            tps = {partition: TP(self.hot_topic, partition) for partition in sorted(mine)}
+            oldest = await self.consumer.earliest_offsets(*(TopicPartition(*tp) for tp in tps.values()))
+            committed = await self.consumer._thread.committed(tps.values())
+            start = await self.handler.assign(
+                [Owned(p, p in kept, oldest[TopicPartition(*tp)], committed[tp]) for p, tp in tps.items()]
+            )
             if self.consumer_generation_id != generation:
                 return  # another rebalance began; its own call follows
-            tps = {partition: TP(self.hot_topic, partition) for partition in mine}
-            first = await self.consumer.earliest_offsets(*(TopicPartition(*tp) for tp in tps.values()))
-            committed = await self.consumer._thread.committed(tps.values())
-            for partition, tp in tps.items():
-                offset = wanted[partition] if wanted[partition] is not None else committed[tp]
-                self.consumer.start[tp] = max(offset or 0, first[TopicPartition(*tp)])
+            self.consumer.start = {tp: start[partition] for partition, tp in tps.items()}
         except Exception as error:
             await self.fail(error)
             raise

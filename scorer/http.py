@@ -1,0 +1,71 @@
+"""`/metrics`, `/livez` and `/readyz` of a worker, served from a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from scorer.errors import SettingsError
+
+#: A worker whose event loop has not turned for so long is no longer alive.
+STUCK_SECONDS = 30.0
+
+
+class Health:
+    """What a worker says of itself; `beat` is called from its event loop."""
+
+    def __init__(self) -> None:
+        self._beaten = time.monotonic()
+        self.not_ready: str | None = "starting"
+
+    def beat(self) -> None:
+        self._beaten = time.monotonic()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """Seconds since the last beat."""
+        return time.monotonic() - self._beaten
+
+
+class HealthServer:
+    """Serves until `stop`. Raises SettingsError if the address is taken."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
+        pages: dict[str, Callable[[], tuple[int, bytes, str]]] = {
+            "/metrics": lambda: (200, generate_latest(registry), CONTENT_TYPE_LATEST),
+            "/livez": lambda: _told(None if health.stuck_seconds < STUCK_SECONDS else "the event loop is stuck"),
+            "/readyz": lambda: _told(health.not_ready),
+        }
+
+        class Pages(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page = pages.get(self.path.partition("?")[0])
+                status, body, kind = page() if page else (404, b"not found\n", "text/plain")
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Probes are not logged."""
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Pages)
+        except OSError as error:
+            raise SettingsError(f"http {host}:{port}: {error.strerror}; choose another port") from None
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _told(trouble: str | None) -> tuple[int, bytes, str]:
+    return (200, b"ok\n", "text/plain") if trouble is None else (503, f"{trouble}\n".encode(), "text/plain")

@@ -1,0 +1,108 @@
+"""Writes whole batches of records to one partition and waits until every one is acknowledged, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from scorer.errors import BrokerError
+from scorer.settings import CommonSettings
+
+#: Largest batch, in bytes before compression; a broker takes 1,048,588 by default.
+BATCH_BYTES = 900_000
+#: Largest request; a dead letter may be as large as its topic allows.
+REQUEST_BYTES = 4 * 1024 * 1024
+
+Record = tuple[bytes | None, bytes | None]
+Headers = Sequence[tuple[str, bytes]]
+
+
+class BatchProducer:
+    """A producer of batches. A failed send raises KafkaError, and nothing after it is sent."""
+
+    def __init__(self, settings: CommonSettings, compression: str | None = None) -> None:
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": settings.bootstrap,
+            "client_id": f"{settings.worker_id}-producer",
+            "acks": "all",
+            "linger_ms": 0,
+            "max_batch_size": BATCH_BYTES,
+            "max_request_size": REQUEST_BYTES,
+            "compression_type": None if compression in (None, "none") else compression,
+            "request_timeout_ms": int(settings.request_seconds * 1000),
+        }
+        self._producer: AIOKafkaProducer | None = None
+        self.is_idempotent = False
+
+    async def start(self, require_idempotence: bool) -> None:
+        """Connect, idempotent where the broker can.
+
+        Raises BrokerError if the broker cannot be reached, or cannot do that and it is required.
+        """
+        for idempotent in (True, False):
+            producer = AIOKafkaProducer(**self._options, enable_idempotence=idempotent)
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                await producer.stop()
+                if idempotent and not isinstance(error, OSError) and type(error).__name__ != "KafkaConnectionError":
+                    if require_idempotence:
+                        raise BrokerError(
+                            f"kafka {self._options['bootstrap_servers']}: has no idempotent producers; "
+                            "use one that has, or set SCORER_REQUIRE_IDEMPOTENCE=false"
+                        ) from None
+                    continue
+                raise BrokerError(
+                    f"kafka {self._options['bootstrap_servers']}: cannot be reached ({error}); "
+                    "start it or set another address"
+                ) from None
+            self._producer, self.is_idempotent = producer, idempotent
+            return
+
+    async def stop(self) -> None:
+        """Send what is left and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def write(
+        self, topic: str, partition: int, records: Iterable[Record], headers: Sequence[Headers] = ()
+    ) -> None:
+        """Append records to a partition in order and wait for the acknowledgement of the last.
+
+        headers: one for each record, or none at all. A part that fails stops those after it, so the partition never has
+        a later record without an earlier one.
+        """
+        producer = self._producer
+        if producer is None:
+            raise BrokerError("producer: used before start")
+        batch, in_batch = producer.create_batch(), 0
+        for i, (key, value) in enumerate(records):
+            extra = list(headers[i]) if headers else []
+            if batch.append(key=key, value=value, timestamp=None, headers=extra) is None:
+                await self._send(producer, batch, topic, partition)
+                batch, in_batch = producer.create_batch(), 0
+                batch.append(key=key, value=value, timestamp=None, headers=extra)
+            in_batch += 1
+        if in_batch:
+            await self._send(producer, batch, topic, partition)
+
+    @staticmethod
+    async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> None:
+        batch.close()
+        await (await producer.send_batch(batch, topic, partition=partition))
+
+    async def append(self, topic: str, key: bytes, value: bytes | None) -> int:
+        """Append one record to partition 0; returns its offset."""
+        if self._producer is None:
+            raise BrokerError("producer: used before start")
+        return int((await self._producer.send_and_wait(topic, value, key=key, partition=0)).offset)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """Partitions of a topic."""
+        if self._producer is None:
+            raise BrokerError("producer: used before start")
+        return set(await self._producer.partitions_for(topic))

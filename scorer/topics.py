@@ -1,0 +1,168 @@
+"""Topics from outside any consumer group: create and check them, read a partition to its end, find its tail.
+
+Ends come from the high water of a fetch: an embedded broker answers ListOffsets with the last batch's first offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from scorer.errors import BrokerError
+from scorer.settings import CommonSettings, ScorerSettings
+
+#: Settings of the topics that are kept for their keys.
+COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000"}
+#: A rejected value is as long as its sender made it.
+REJECTED = {"max.message.bytes": "2097152"}
+#: Longest wait of one fetch while reading a log to its end, in milliseconds.
+WAIT_MS = 250
+
+
+def unreachable(settings: CommonSettings, error: BaseException) -> BrokerError:
+    """One line for a broker that does not answer."""
+    return BrokerError(f"kafka {settings.bootstrap}: cannot be reached ({error}); start it or set another address")
+
+
+@asynccontextmanager
+async def admin(settings: CommonSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client. Raises BrokerError if no broker answers."""
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, client_id=settings.worker_id)
+    try:
+        await client.start()
+    except (KafkaError, OSError) as error:
+        await client.close()
+        raise unreachable(settings, error) from None
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def reader(settings: CommonSettings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group. Raises BrokerError if no broker answers."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        client_id=f"{settings.worker_id}-reader",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=WAIT_MS,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        **options,
+    )
+    try:
+        await consumer.start()
+    except (KafkaError, OSError) as error:
+        await consumer.stop()
+        raise unreachable(settings, error) from None
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def partition_counts(client: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
+    """Number of partitions by topic; a topic that does not exist is left out."""
+    described = await client.describe_topics(list(topics))
+    return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
+
+
+async def ensure_topics(settings: ScorerSettings) -> int:
+    """Create the topics that are missing, check the others; returns the partitions of `transactions`.
+
+    Raises BrokerError where a topic is missing and may not be created, or where partition counts differ.
+    """
+    names = settings.topics
+    beside = (names.decisions, names.rejected, names.velocity)
+    every = (names.transactions, *beside, names.labels, names.deployments)
+    async with admin(settings) as client:
+        found = await partition_counts(client, every)
+        count = found.get(names.transactions, settings.partitions)
+        wanted = {name: 1 if name == names.deployments else count for name in every}
+        for name in every:
+            if name in found and name in (*beside, names.deployments) and found[name] != wanted[name]:
+                raise BrokerError(
+                    f"topic {name}: has {found[name]} partitions, {wanted[name]} expected; "
+                    + (
+                        f"raise its partitions to those of {names.transactions}, or recreate it, with all workers down"
+                        if name != names.deployments
+                        else "recreate it with one partition"
+                    )
+                )
+        missing = [name for name in every if name not in found]
+        if missing and not settings.create_topics:
+            raise BrokerError(f"topic {missing[0]}: is missing; create it or set SCORER_CREATE_TOPICS=true")
+        configs: dict[str, dict[str, str]] = {
+            names.deployments: COMPACTED,
+            names.velocity: COMPACTED,
+            names.rejected: REJECTED,
+        }
+        new = [
+            NewTopic(name, wanted[name], settings.replication, topic_configs=configs.get(name, {})) for name in missing
+        ]
+        if new:
+            answer = await client.create_topics(new)
+            for name, code, *_ in answer.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise BrokerError(
+                        f"topic {name}: cannot be created ({for_code(code).__name__}); create it yourself"
+                    )
+            await _until_known(client, missing)
+    return count
+
+
+async def _until_known(client: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    for _ in range(100):
+        if len(await partition_counts(client, names)) == len(names):
+            return
+        await asyncio.sleep(0.05)
+    raise BrokerError(f"topic {names[0]}: was created but is not seen; look at the broker's log")
+
+
+async def read_to_end(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int | None = None
+) -> AsyncIterator[list[Any]]:
+    """Records of a partition from `start` (default: the oldest) to its present end, in chunks.
+
+    The consumer is left assigned to the partition alone, at the end.
+    """
+    consumer.assign([partition])
+    oldest = (await consumer.beginning_offsets([partition]))[partition]
+    bound = (await consumer.end_offsets([partition]))[partition]  # a lower bound, see above
+    position = oldest if start is None else max(start, oldest)
+    consumer.seek(partition, position)
+    if bound <= oldest:
+        return
+    while True:
+        fetched = await consumer.getmany(partition, timeout_ms=WAIT_MS, max_records=20_000)
+        for records in fetched.values():
+            yield records
+        position = await consumer.position(partition)
+        high = consumer.highwater(partition)
+        if high is not None and position >= high:
+            return
+
+
+async def tail(consumer: AIOKafkaConsumer, partition: TopicPartition, window: int) -> list[Any]:
+    """At least the last `window` records of a partition (all, if it has fewer), in log order."""
+    bound = (await consumer.end_offsets([partition]))[partition]
+    records: list[Any] = []
+    async for chunk in read_to_end(consumer, partition, max(0, bound - window)):
+        records = (records + chunk)[-max(window, len(chunk)) :]
+    return records
+
+
+async def group_members(settings: CommonSettings, group: str) -> list[str]:
+    """Ids of the workers in a consumer group right now."""
+    async with admin(settings) as client:
+        answers = await client.describe_consumer_groups([group])
+    members: Iterable[tuple[Any, ...]] = (m for answer in answers for g in answer.groups for m in g[5])
+    # A member's id is its client's id, a dash and a UUID; an embedded broker leaves the client's id out.
+    return [member[1] or member[0][:-37] for member in members]
