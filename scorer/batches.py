@@ -17,6 +17,7 @@ rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,6 +66,15 @@ class Owned:
 class Handler(Protocol):
     """What a worker does with its partitions."""
 
+    async def start(self) -> None:
+        """Get ready before the group is joined."""
+
+    async def drain(self) -> None:
+        """The worker is stopping: take no more batches, finish the accepted ones."""
+
+    async def close(self) -> None:
+        """Nothing comes any more: let everything go."""
+
     async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
         """Get ready for all partitions of this worker; returns the offset to read each from.
 
@@ -98,6 +108,20 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = self.app.settings.fetch_wait_ms
         return consumer
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            asked = time.monotonic()
+            good = bool(await beat())
+            if good:
+                self.consumer.last_heartbeat = asked
+            return good
+
+        coordinator._do_heartbeat = noted
+
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where there is none."""
         consumer = self._ensure_consumer()
@@ -112,11 +136,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.start: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
+        self._rewinds: dict[TP, int] = {}
+        self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:  # noqa: ASYNC109
+        rewinds = dict(self._rewinds)
         fetched, active = await self._wait_next_records(timeout)
         if fetched is None or self.should_stop or not self.flow_active:
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
@@ -130,8 +157,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             if active is not None and tp not in active:
                 continue
             expected = self._expected.get(tp)
-            if expected is None:
-                continue  # not ours any more
+            if expected is None or self._rewinds.get(tp) != rewinds.get(tp):
+                continue  # not ours any more, or fetched before it was put back
             if records and records[0].offset < expected:
                 records = [record for record in records if record.offset >= expected]
             if not records:
@@ -169,6 +196,21 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self._unacked_messages.discard(batch)
             self.done[batch.tp] = batch.next
             notify(self._waiting_for_ack)
+
+    def drop(self, batch: Batch) -> None:
+        """Give up a batch without an effect: its partition is no longer ours, and its next owner reads it again."""
+        batch.acked = True
+        self._unacked_messages.discard(batch)
+        notify(self._waiting_for_ack)
+
+    def rewind(self, tp: TP, offset: int) -> None:
+        """Read a partition again from an offset. Batches that are on their way already still come, and are the
+        handler's to drop: their `expected` is not what it waits for."""
+        self._rewinds[tp] = self._rewinds.get(tp, 0) + 1
+        self.done.pop(tp, None)
+        self.start[tp] = self._expected[tp] = offset
+        self._read_offset[tp] = None
+        self._thread.seek(TopicPartition(*tp), offset)
 
     def ack(self, message: Any) -> bool:
         # Faust acknowledges when a message's last reference goes; a batch is acknowledged by `finish` alone.
@@ -247,6 +289,33 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.on_rebalance_complete.connect(self._assigned, weak=False)
         self.on_partitions_revoked.connect(self._revoked, weak=False)
 
+    async def on_first_start(self) -> None:
+        """Faust would make a folder for its tables here; there are none."""
+
+    async def on_start(self) -> None:
+        await self.handler.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        await self.handler.drain()
+        await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        await super().on_shutdown()
+        await self.handler.close()
+
+    async def surely_ours(self) -> bool:
+        """Whether the group still counts us in, by a heartbeat younger than 70 % of the session; waits for one.
+
+        False once a rebalance began. This narrows the window in which a worker that was stopped past its session, then
+        resumed, writes what another already has; only the broker could close it.
+        """
+        while time.monotonic() - self.consumer.last_heartbeat > 0.7 * self.settings.session_seconds:
+            if self.rebalancing or self.should_stop:
+                return False
+            await asyncio.sleep(self.settings.heartbeat_seconds / 10)
+        return True
+
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
@@ -276,6 +345,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
     async def _assigned(self, sender: Any, **_: Any) -> None:
         """Load what the new partitions need. Heartbeats go on meanwhile; Faust waits without a time limit."""
         generation = self.consumer_generation_id
+        self.consumer.last_heartbeat = time.monotonic()  # joining is as good as a heartbeat
         mine = frozenset(tp.partition for tp in self.consumer.assignment() if tp.topic == self.hot_topic)
         in_a_row = self._owned_in is not None and generation == self._owned_in + 1
         kept = mine & self._owned if in_a_row else frozenset()

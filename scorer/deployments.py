@@ -128,6 +128,7 @@ class Deployments:
     ledger: list[LedgerLine] = field(default_factory=list)
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    was_live: list[Slot] = field(default_factory=list)  # every state of the live slot, oldest first
 
     def slot(self, name: str) -> Slot:
         """A slot; one never filled is empty at epoch 0."""
@@ -177,6 +178,8 @@ class Deployments:
                 self.slots[name] = Slot(epoch=epoch, since=change.at)
             else:
                 self.slots[name] = Slot(epoch, target.digest, target.threshold, target.override, change.at)
+        if LIVE in change.slots:
+            self.was_live.append(self.slot(LIVE))
         return True
 
     def next_seq(self) -> str:
@@ -196,16 +199,6 @@ class Deployments:
             and line.seq not in settled
             and all(self.slot(name).epoch == epoch for name, epoch in line.entry.expects.items())
         ]
-
-    def live_digests(self) -> list[str]:
-        """Digests that were ever live, newest first, each once."""
-        found: list[str] = []
-        for line in reversed(self.ledger):
-            if isinstance(line.entry, Change) and not line.is_void:
-                target = line.entry.slots.get(LIVE)
-                if target is not None and target.digest and target.digest not in found:
-                    found.append(target.digest)
-        return found
 
 
 def promotion(

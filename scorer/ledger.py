@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -38,7 +38,6 @@ async def read(settings: CommonSettings) -> Deployments:
 async def _require(consumer: AIOKafkaConsumer, topic: str) -> None:
     if topic not in await consumer.topics():
         raise BrokerError(f"topic {topic}: is missing; start a scorer or `scorer deploy` first, they create it")
-    await consumer._client.force_metadata_update()
 
 
 async def append(settings: CommonSettings, build: Callable[[Deployments], Entry]) -> tuple[LedgerLine, Deployments]:
@@ -71,7 +70,7 @@ def _state(deployments: Deployments, name: str) -> dict[str, Any]:
     return {field: getattr(slot, field) for field in ("epoch", "digest", "threshold", "override", "since")}
 
 
-async def put(settings: CommonSettings, records: dict[str, bytes | None]) -> None:
+async def put(settings: CommonSettings, records: Mapping[str, bytes | None]) -> None:
     """Write records by key, in order, and wait for their acknowledgement."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, acks="all", linger_ms=0)
     try:

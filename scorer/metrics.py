@@ -1,4 +1,4 @@
-"""Every metric of the scorer, declared once: name, unit, labels and meaning. `docs/metrics.md` is rendered from here."""
+"""Every metric of the scorer, declared once: name, unit, labels, meaning. `docs/metrics.md` is rendered from here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""`scorer run`: serve live decisions until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+from faust import Worker
+
+from scorer import metrics
+from scorer.batches import BatchApp
+from scorer.errors import UserError
+from scorer.http import Health, HealthServer
+from scorer.ledger import read
+from scorer.logs import config
+from scorer.settings import CommonSettings, ScorerSettings, checked_timing, load
+from scorer.topics import ensure_topics
+from scorer.view import FeatureView
+from scorer.worker import Scorer
+
+
+def serve(app: BatchApp, settings: CommonSettings) -> None:
+    """Run a worker until SIGTERM or SIGINT. Raises the UserError that stopped it; exits 1 for any other failure."""
+    worker = Worker(
+        app, loglevel=settings.log_level, logging_config=config(settings), redirect_stdouts=False, quiet=True
+    )
+    try:
+        worker.execute_from_commandline()
+    except (SystemExit, Exception) as stopped:
+        failure = app.failure or worker.crash_reason
+        if isinstance(failure, UserError):
+            raise failure from None
+        if failure is not None:
+            click.echo(f"error: the worker stopped: {type(failure).__name__}: {failure}", err=True)
+            sys.exit(1)
+        if not isinstance(stopped, SystemExit):
+            raise
+
+
+@click.command()
+@click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (SCORER_HTTP_PORT).")
+@click.option("--worker-id", help="Name of this worker (SCORER_WORKER_ID).")
+def run(http_port: int | None, worker_id: str | None) -> None:
+    """Decide transactions with the live model, until stopped. All settings: docs/settings.md."""
+    settings = load(ScorerSettings, http_port=http_port, worker_id=worker_id)
+    checked_timing(settings)
+    view = FeatureView.load(settings.view)
+    asyncio.run(_preflight(settings))
+    health = Health()
+    server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health)
+    try:
+        serve(Scorer(settings, view, health).app, settings)
+    finally:
+        server.stop()
+
+
+async def _preflight(settings: ScorerSettings) -> None:
+    await ensure_topics(settings)
+    await read(settings)
