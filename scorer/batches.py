@@ -133,7 +133,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.start: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
+        self.starts: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
         self._rewinds: dict[TP, int] = {}
@@ -208,7 +208,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         handler's to drop: their `expected` is not what it waits for."""
         self._rewinds[tp] = self._rewinds.get(tp, 0) + 1
         self.done.pop(tp, None)
-        self.start[tp] = self._expected[tp] = offset
+        self.starts[tp] = self._expected[tp] = offset
         self._read_offset[tp] = None
         self._thread.seek(TopicPartition(*tp), offset)
 
@@ -234,8 +234,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Put every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
         for tp in self.assignment():
-            position = max(self.done.get(tp, 0), self.start.get(tp, 0))
-            if tp in self.start:
+            position = max(self.done.get(tp, 0), self.starts.get(tp, 0))
+            if tp in self.starts:
                 self._expected[tp] = position
                 self._thread.seek(TopicPartition(*tp), position)
                 self._read_offset[tp] = None
@@ -243,7 +243,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # waits for accepted batches and commits them
-        for positions in (self.start, self.done, self._expected):
+        for positions in (self.starts, self.done, self._expected):
             for tp in revoked:
                 positions.pop(tp, None)
 
@@ -358,7 +358,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
             )
             if self.consumer_generation_id != generation:
                 return  # another rebalance began; its own call follows
-            self.consumer.start = {tp: start[partition] for partition, tp in tps.items()}
+            self.consumer.starts = {tp: start[partition] for partition, tp in tps.items()}
         except Exception as error:
             await self.fail(error)
             raise

@@ -22,9 +22,8 @@ from scorer.worker import Scorer
 
 def serve(app: BatchApp, settings: CommonSettings) -> None:
     """Run a worker until SIGTERM or SIGINT. Raises the UserError that stopped it; exits 1 for any other failure."""
-    worker = Worker(
-        app, loglevel=settings.log_level, logging_config=config(settings), redirect_stdouts=False, quiet=True
-    )
+    worker = Worker(app, loglevel="WARNING", logging_config=config(settings), redirect_stdouts=False, quiet=True)
+    worker.spinner = None
     try:
         worker.execute_from_commandline()
     except (SystemExit, Exception) as stopped:
