@@ -78,11 +78,12 @@ class Answer(_Record):
 
 
 class WorkerReport(_Record):
-    """What one scorer has loaded."""
+    """What one scorer has loaded: as live (with its epoch), or for a `Prepare` (with its ledger key as `request`)."""
 
     digest: str
     status: Literal["loaded", "failed"]
     epoch: int | None = None
+    request: str | None = None
     reason: str | None = None
     at: str
 

@@ -73,10 +73,10 @@ class LiveLoader:
             self._prepared[digest] = await asyncio.to_thread(self._load, digest)
         except UserError as error:
             log.error("cannot prepare bundle %s: %s", digest[:12], error)
-            self.report = _report(digest, reason=str(error))
+            self.report = _report(digest, request=self._prepared_for, reason=str(error))
         else:
             log.info("prepared bundle %s", digest[:12])
-            self.report = _report(digest)
+            self.report = _report(digest, request=self._prepared_for)
 
     def _load(self, digest: str) -> Bundle:
         bundle = self._store.fetch(digest)
@@ -147,11 +147,14 @@ def _asked(deployments: Deployments) -> tuple[str, str] | None:
     return None
 
 
-def _report(digest: str, epoch: int | None = None, reason: str | None = None) -> WorkerReport:
+def _report(
+    digest: str, epoch: int | None = None, request: str | None = None, reason: str | None = None
+) -> WorkerReport:
     return WorkerReport(
         digest=digest,
         status="loaded" if reason is None else "failed",
         epoch=epoch,
+        request=request,
         reason=reason,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )

@@ -1,0 +1,131 @@
+"""Renders docs/settings.md and docs/metrics.md from the declarations; `--check` says whether they are up to date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from scorer import metrics as scorer_metrics
+from scorer.settings import CommonSettings, ScorerSettings
+from shadow import metrics as shadow_metrics
+from shadow.settings import ShadowSettings
+
+HERE = Path(__file__).parent
+
+
+def settings_page() -> str:
+    """Markdown of every setting of both programs."""
+    parts = [
+        "# Settings\n",
+        "Each setting is an environment variable: its name in capitals behind `SCORER_` for the `scorer` command and",
+        "`SHADOW_` for the `shadow` command (`kafka` is `SCORER_KAFKA` and `SHADOW_KAFKA`). Objects are given as JSON.",
+        "`SCORER_SETTINGS` and `SHADOW_SETTINGS` may name a YAML file of the same names; the environment wins over it.",
+        "An unknown variable with one of these prefixes stops the start.\n",
+    ]
+    shared = list(CommonSettings.model_fields)
+    tables: list[tuple[str, type[CommonSettings], list[str]]] = [
+        ("Both programs", CommonSettings, shared),
+        ("`scorer` only", ScorerSettings, [n for n in ScorerSettings.model_fields if n not in shared]),
+        ("`shadow` only", ShadowSettings, [n for n in ShadowSettings.model_fields if n not in shared]),
+    ]
+    for title, kind, names in tables:
+        parts += [f"\n## {title}\n", "| setting | type | default | meaning |", "|---|---|---|---|"]
+        for name in names:
+            field = kind.model_fields[name]
+            meaning = field.description or ""
+            parts.append(f"| `{name}` | {_type(field)} | {_default(field)} | {meaning} |")
+    return "\n".join(parts) + "\n"
+
+
+def _type(field: Any) -> str:
+    text = getattr(field.annotation, "__name__", None) or str(field.annotation)
+    if "Literal" in str(field.annotation):
+        text = "one of " + ", ".join(f"`{value}`" for value in field.annotation.__args__)
+    elif "|" in str(field.annotation):
+        text = str(field.annotation).split(" | ")[0].rpartition(".")[2]
+    bounds = [
+        f"{sign} {getattr(rule, attr):g}" for rule in field.metadata for attr, sign in _BOUNDS if hasattr(rule, attr)
+    ]
+    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+    return ", ".join([names.get(text, "list" if text == "tuple" else text), *bounds])
+
+
+_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+
+
+def _default(field: Any) -> str:
+    if field.default_factory is not None:
+        if field.annotation is str:
+            return ""
+        value = field.default_factory()
+    else:
+        value = field.default
+    if value is PydanticUndefined or value is None:
+        return ""
+    if isinstance(value, BaseModel):
+        return f"`{orjson.dumps(value.model_dump(mode='json')).decode()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def metrics_page() -> str:
+    """Markdown of every metric of all processes."""
+    parts = [
+        "# Metrics\n",
+        "Every process answers `/metrics`, `/livez` and `/readyz`. Label values are bounded: never a card, a merchant",
+        "or a transaction.",
+    ]
+    registries: list[tuple[str, CollectorRegistry]] = [
+        ("`scorer run`", scorer_metrics.REGISTRY),
+        ("`shadow run`", shadow_metrics.REGISTRY),
+        ("`shadow serve`", shadow_metrics.SERVE_REGISTRY),
+    ]
+    for title, registry in registries:
+        parts += [f"\n## {title}\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+        for name, kind, labels, meaning in sorted(_declared(registry)):
+            parts.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    return "\n".join(parts) + "\n"
+
+
+def _declared(registry: CollectorRegistry) -> Iterable[tuple[str, str, tuple[str, ...], str]]:
+    for collector in set(registry._collector_to_names):
+        (family,) = collector.describe()
+        labels = getattr(collector, "_labelnames", None)
+        if labels is None:
+            label = getattr(collector, "label", None)
+            labels = (label,) if label else ()
+        yield (
+            f"{family.name}_total" if family.type == "counter" else family.name,
+            family.type,
+            tuple(labels),
+            family.documentation,
+        )
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+
+
+def main() -> int:
+    """Write the pages, or with `--check` compare them; returns the exit code."""
+    stale = []
+    for name, render in PAGES.items():
+        path, text = HERE / name, render()
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    for name in stale:
+        print(f"docs/{name} is not what the code declares; run `make docs`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

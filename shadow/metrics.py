@@ -1,0 +1,98 @@
+"""Every metric of the shadow's processes, declared once: name, unit, labels, meaning. See also `docs/metrics.md`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from scorer.metrics import LATENCY_BUCKETS, RECORD_BUCKETS, SCORE_BUCKETS, ArrayHistogram
+
+#: Of `shadow run`, one process a slot and worker.
+REGISTRY = CollectorRegistry()
+#: Of `shadow serve`, which projects what Redis holds.
+SERVE_REGISTRY = CollectorRegistry()
+
+DECISIONS = Counter("shadow_decisions_read_total", "Decisions read.", ["slot"], registry=REGISTRY)
+COMPARED = Counter(
+    "shadow_comparisons_total",
+    "Decisions compared and in Redis, by outcome: both_allow, both_block, live_only, candidate_only.",
+    ["slot", "outcome"],
+    registry=REGISTRY,
+)
+SCORES = ArrayHistogram("shadow_candidate_score", "Scores of the candidate.", SCORE_BUCKETS, REGISTRY, "slot")
+ERRORS = Counter(
+    "shadow_candidate_errors_total", "Decisions that the candidate could not score.", ["slot"], registry=REGISTRY
+)
+SKIPPED = Counter("shadow_skipped_total", "Decisions read while the slot was empty.", ["slot"], registry=REGISTRY)
+DUPLICATES = Counter(
+    "shadow_duplicates_total", "Decisions for a transaction that was compared before.", ["slot"], registry=REGISTRY
+)
+CONFLICTS = Counter(
+    "shadow_decision_conflicts_total",
+    "Second decisions for a transaction with another score under the same epoch: the live path broke its promise.",
+    ["slot"],
+    registry=REGISTRY,
+)
+UNREADABLE = Counter("shadow_unreadable_total", "Records on `decisions` that are none.", ["slot"], registry=REGISTRY)
+GAPS = Counter("shadow_gap_records_total", "Decisions that retention took unread.", ["slot"], registry=REGISTRY)
+REFUSED = Counter(
+    "shadow_flush_refused_total",
+    "Flushes that Redis refused: stale (another worker, or Redis went back), wiped (its data is gone).",
+    ["slot", "reason"],
+    registry=REGISTRY,
+)
+REDIS_ERRORS = Counter(
+    "shadow_redis_errors_total", "Failed calls to Redis; each is repeated.", ["slot"], registry=REGISTRY
+)
+BATCH_RECORDS = Histogram(
+    "shadow_batch_records", "Records of a batch.", ["slot"], buckets=RECORD_BUCKETS, registry=REGISTRY
+)
+STAGE = Histogram(
+    "shadow_stage_seconds",
+    "Time of a batch in a stage: compute (score and compare), flush (one partition's sums to Redis).",
+    ["slot", "stage"],
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+DELAY = ArrayHistogram(
+    "shadow_delay_seconds",
+    "From the broker's time of a decision to its comparison being in Redis.",
+    LATENCY_BUCKETS,
+    REGISTRY,
+    "slot",
+)
+LAG = Gauge("shadow_lag_records", "Decisions still to be read.", ["slot", "partition"], registry=REGISTRY)
+MODEL_AGE = Gauge("shadow_model_age_seconds", "Age of the candidate bundle.", ["slot"], registry=REGISTRY)
+MODEL_BROKEN = Gauge("shadow_model_broken", "1 while the slot's bundle cannot be loaded.", ["slot"], registry=REGISTRY)
+
+OUTCOMES = Gauge(
+    "shadow_run_outcomes",
+    "Transactions of the current run by outcome, over all segments.",
+    ["slot", "outcome"],
+    registry=SERVE_REGISTRY,
+)
+COVERAGE = Gauge(
+    "shadow_run_coverage_ratio", "Compared of decided, in the current run.", ["slot"], registry=SERVE_REGISTRY
+)
+PROGRESS = Gauge(
+    "shadow_clean_period_ratio",
+    "Covered event hours of the current run over those that the criteria ask for, at most 1.",
+    ["slot"],
+    registry=SERVE_REGISTRY,
+)
+CRITERION = Gauge(
+    "shadow_gate_criterion",
+    "Verdict of a criterion: 1 pass, 0 insufficient, -1 fail.",
+    ["slot", "criterion", "segment"],
+    registry=SERVE_REGISTRY,
+)
+OBSERVED = Gauge(
+    "shadow_gate_observed", "Observed value of a criterion.", ["slot", "criterion", "segment"], registry=SERVE_REGISTRY
+)
+DECISION = Gauge("shadow_gate_decision", "1 promote, 0 hold, -1 reject.", ["slot"], registry=SERVE_REGISTRY)
+SUGGESTIONS = Gauge("shadow_suggestions_waiting", "Suggestions that nobody has answered.", registry=SERVE_REGISTRY)
+GATE_SECONDS = Histogram(
+    "shadow_gate_seconds", "Time of one look of the gate at a slot.", buckets=LATENCY_BUCKETS, registry=SERVE_REGISTRY
+)
+GATE_ERRORS = Counter(
+    "shadow_gate_errors_total", "Looks of the gate that failed: Kafka or Redis away.", registry=SERVE_REGISTRY
+)
