@@ -29,7 +29,7 @@ async def read(settings: CommonSettings) -> Deployments:
     topic = settings.topics.deployments
     async with reader(settings) as consumer:
         await _require(consumer, topic)
-        async for records in read_to_end(consumer, TopicPartition(topic, 0)):
+        async for _, records in read_to_end(consumer, {TopicPartition(topic, 0): None}):
             for record in records:
                 deployments.absorb(record.key, record.value)
     return deployments
@@ -111,8 +111,11 @@ class Follower:
                 async with reader(self._settings) as consumer:
                     await _require(consumer, topic)
                     self.deployments = Deployments()
-                    async for records in read_to_end(consumer, TopicPartition(topic, 0)):
+                    partition = TopicPartition(topic, 0)
+                    async for _, records in read_to_end(consumer, {partition: None}):
                         self._absorb(records)
+                    if not consumer.assignment():
+                        consumer.assign([partition])  # nothing is on it yet
                     await self._on_change(self.deployments)
                     if not caught_up.done():
                         caught_up.set_result(None)

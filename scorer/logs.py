@@ -38,5 +38,6 @@ def config(settings: CommonSettings) -> dict[str, Any]:
         "formatters": {"line": formats[settings.log_format]},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {name: {"level": settings.log_level} for name in ("scorer", "shadow")},
+        "loggers": {name: {"level": settings.log_level} for name in ("scorer", "shadow")}
+        | {name: {"level": "WARNING"} for name in ("faust", "mode", "aiokafka")},
     }

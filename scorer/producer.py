@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -18,6 +20,17 @@ REQUEST_BYTES = 4 * 1024 * 1024
 
 Record = tuple[bytes | None, bytes | None]
 Headers = Sequence[tuple[str, bytes]]
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """A broker that cannot do it is an answer here, not an error to log."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class BatchProducer:
@@ -45,7 +58,8 @@ class BatchProducer:
         for idempotent in (True, False):
             producer = AIOKafkaProducer(**self._options, enable_idempotence=idempotent)
             try:
-                await producer.start()
+                with _quiet(logging.getLogger("aiokafka.producer.sender")):
+                    await producer.start()
             except (KafkaError, OSError) as error:
                 await producer.stop()
                 if idempotent and not isinstance(error, OSError) and type(error).__name__ != "KafkaConnectionError":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from scorer.errors import BrokerError
 from scorer.pipeline import Published
 from scorer.settings import ScorerSettings
-from scorer.topics import read_to_end, tail
+from scorer.topics import read_to_end
 from scorer.velocity import CardStates, LayoutError
 
 log = logging.getLogger(__name__)
+
+#: How much of a tail is looked at, in full batches: more than may be on the way at once.
+TAIL_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,10 @@ class Recovered:
     published: Published
 
 
-async def recover(consumer: AIOKafkaConsumer, partition: int, settings: ScorerSettings) -> Recovered:
-    """Read the changelog of a partition and the tails of what was published from it.
+async def recover(
+    consumer: AIOKafkaConsumer, partitions: Sequence[int], settings: ScorerSettings
+) -> dict[int, Recovered]:
+    """Read the changelogs of partitions and the tails of what was published from them.
 
     A published mark is the highest source offset among the last records, never that of the last record: one who was
     thought dead may have appended old ones at the end. A card state is written after the decisions and dead letters of
@@ -35,29 +41,33 @@ async def recover(consumer: AIOKafkaConsumer, partition: int, settings: ScorerSe
     version cannot read.
     """
     topics = settings.topics
-    states = CardStates(settings.money.digits)
+    states = {p: CardStates(settings.money.digits) for p in partitions}
+    decided, rejected = dict.fromkeys(partitions, -1), dict.fromkeys(partitions, -1)
+    windows: dict[TopicPartition, int | None] = {}
+    for p in partitions:
+        windows[TopicPartition(topics.velocity, p)] = None
+        windows[TopicPartition(topics.decisions, p)] = TAIL_BATCHES * settings.batch_records
+        windows[TopicPartition(topics.rejected, p)] = TAIL_BATCHES * settings.batch_records
     try:
-        async for records in read_to_end(consumer, TopicPartition(topics.velocity, partition)):
-            kept = [record for record in records if record.value is not None]
-            states.load([record.key for record in kept], [record.value for record in kept])
+        async for (topic, p), records in read_to_end(consumer, windows):
+            if topic == topics.velocity:
+                kept = [record for record in records if record.value is not None]
+                states[p].load([record.key for record in kept], [record.value for record in kept])
+            elif topic == topics.decisions:
+                decided[p] = max([decided[p], *(_source(record.value) for record in records)])
+            else:
+                rejected[p] = max([rejected[p], *(_header(record) for record in records)])
     except LayoutError as error:
         raise BrokerError(
             f"topic {topics.velocity}: card states of another version ({error}); "
             "recreate the topic and reset the group to the oldest offset, so that they are built again"
         ) from None
-    window = 4 * settings.batch_records
-    decisions = [_source(r.value) for r in await tail(consumer, TopicPartition(topics.decisions, partition), window)]
-    rejected = [_header(r) for r in await tail(consumer, TopicPartition(topics.rejected, partition), window)]
-    absorbed = states.highest_offset
-    published = Published(max([absorbed, *decisions]), max([absorbed, *rejected]))
-    log.info(
-        "partition %d: %d cards, decided up to %d, absorbed up to %d",
-        partition,
-        len(states),
-        published.decisions,
-        absorbed,
-    )
-    return Recovered(states, published)
+    recovered = {}
+    for p in partitions:
+        absorbed = states[p].highest_offset
+        recovered[p] = Recovered(states[p], Published(max(decided[p], absorbed), max(rejected[p], absorbed)))
+        log.info("partition %d: %d cards, decided up to %d, absorbed up to %d", p, len(states[p]), decided[p], absorbed)
+    return recovered
 
 
 def _source(value: bytes | None) -> int:

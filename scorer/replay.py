@@ -91,16 +91,16 @@ async def dead_letters(settings: ScorerSettings) -> list[Letter]:
     letters: dict[tuple[int, int], Letter] = {}
     async with reader(settings) as consumer:
         await consumer.topics()
-        for partition in sorted(consumer.partitions_for_topic(topic) or ()):
-            async for records in read_to_end(consumer, TopicPartition(topic, partition)):
-                for record in records:
-                    told = {name: value.decode(errors="replace") for name, value in record.headers}
-                    if "replayed" in told:
-                        letters.pop((partition, int(told["replayed"])), None)
-                    elif "offset" in told:
-                        at = int(told["offset"])
-                        letter = Letter(partition, at, record.key, record.value, told["field"], told["reason"])
-                        letters.setdefault((partition, at), letter)
+        windows = {TopicPartition(topic, p): None for p in consumer.partitions_for_topic(topic) or ()}
+        async for (_, partition), records in read_to_end(consumer, windows):
+            for record in records:
+                told = {name: value.decode(errors="replace") for name, value in record.headers}
+                if "replayed" in told:
+                    letters.pop((partition, int(told["replayed"])), None)
+                elif "offset" in told:
+                    at = int(told["offset"])
+                    letter = Letter(partition, at, record.key, record.value, told["field"], told["reason"])
+                    letters.setdefault((partition, at), letter)
     return [letters[at] for at in sorted(letters)]
 
 

@@ -1,4 +1,4 @@
-"""Topics from outside any consumer group: create and check them, read a partition to its end, find its tail.
+"""Topics from outside any consumer group: create and check them, read partitions to their ends.
 
 Ends come from the high water of a fetch: an embedded broker answers ListOffsets with the last batch's first offset.
 """
@@ -6,7 +6,7 @@ Ends come from the high water of a fetch: an embedded broker answers ListOffsets
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -70,7 +70,9 @@ async def reader(settings: CommonSettings, **options: Any) -> AsyncIterator[AIOK
 
 async def partition_counts(client: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, int]:
     """Number of partitions by topic; a topic that does not exist is left out."""
-    described = await client.describe_topics(list(topics))
+    there = set(await client.list_topics())  # asking for one that is not there would create it
+    known = [name for name in topics if name in there]
+    described = await client.describe_topics(known) if known else []
     return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
 
 
@@ -127,36 +129,34 @@ async def _until_known(client: AIOKafkaAdminClient, names: Sequence[str]) -> Non
 
 
 async def read_to_end(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int | None = None
-) -> AsyncIterator[list[Any]]:
-    """Records of a partition from `start` (default: the oldest) to its present end, in chunks.
+    consumer: AIOKafkaConsumer, windows: Mapping[TopicPartition, int | None]
+) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    """Records of partitions to their present ends, in chunks, each partition in log order.
 
-    The consumer is left assigned to the partition alone, at the end.
+    windows: how many of the last records are wanted at least, None for all. The consumer is left assigned to the
+    partitions that have records, each at its end.
     """
-    consumer.assign([partition])
-    oldest = (await consumer.beginning_offsets([partition]))[partition]
-    bound = (await consumer.end_offsets([partition]))[partition]  # a lower bound, see above
-    position = oldest if start is None else max(start, oldest)
-    consumer.seek(partition, position)
-    if bound <= oldest:
+    everything = list(windows)
+    # Before any fetch is under way, which would hold these answers back on the same connection.
+    oldest = await consumer.beginning_offsets(everything)
+    bound = await consumer.end_offsets(everything)  # lower bounds, see above
+    reading = {tp for tp in everything if bound[tp] > oldest[tp]}
+    if not reading:
         return
-    while True:
-        fetched = await consumer.getmany(partition, timeout_ms=WAIT_MS, max_records=20_000)
-        for records in fetched.values():
-            yield records
-        position = await consumer.position(partition)
-        high = consumer.highwater(partition)
-        if high is not None and position >= high:
-            return
-
-
-async def tail(consumer: AIOKafkaConsumer, partition: TopicPartition, window: int) -> list[Any]:
-    """At least the last `window` records of a partition (all, if it has fewer), in log order."""
-    bound = (await consumer.end_offsets([partition]))[partition]
-    records: list[Any] = []
-    async for chunk in read_to_end(consumer, partition, max(0, bound - window)):
-        records = (records + chunk)[-max(window, len(chunk)) :]
-    return records
+    consumer.assign(list(reading))
+    for tp in reading:
+        window = windows[tp]
+        consumer.seek(tp, oldest[tp] if window is None else max(oldest[tp], bound[tp] - window))
+    while reading:
+        fetched = await consumer.getmany(*reading, timeout_ms=WAIT_MS, max_records=20_000)
+        for tp, records in fetched.items():
+            yield tp, records
+        for tp in list(reading):
+            high = consumer.highwater(tp)
+            if high is not None and await consumer.position(tp) >= high:
+                reading.discard(tp)
+                consumer.pause(tp)
+    consumer.resume(*consumer.assignment())
 
 
 async def group_members(settings: CommonSettings, group: str) -> list[str]:

@@ -109,19 +109,19 @@ class Scorer:
 
     async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
         kept = {o.partition: self._partitions[o.partition] for o in owned if self._is_kept(o)}
-        self._partitions = kept
+        self._partitions = dict(kept)
         started = time.perf_counter()
+        fresh = [o for o in owned if o.partition not in kept]
         async with reader(self.settings) as consumer:
-            for o in owned:
-                if o.partition in kept:
-                    continue
-                start = o.oldest if o.committed is None else o.committed
-                if start < o.oldest:
-                    log.error("partition %d: retention took offsets %d to %d undecided", o.partition, start, o.oldest)
-                    metrics.MISSED.inc(o.oldest - start)
-                    start = o.oldest
-                recovered = await recover(consumer, o.partition, self.settings)
-                self._partitions[o.partition] = _Partition(recovered.states, recovered.published, start)
+            recovered = await recover(consumer, [o.partition for o in fresh], self.settings)
+        for o in fresh:
+            start = o.oldest if o.committed is None else o.committed
+            if start < o.oldest:
+                log.error("partition %d: retention took offsets %d to %d undecided", o.partition, start, o.oldest)
+                metrics.MISSED.inc(o.oldest - start)
+                start = o.oldest
+            found = recovered[o.partition]
+            self._partitions[o.partition] = _Partition(found.states, found.published, start)
         took = time.perf_counter() - started
         log.info("owns %d partitions (%d kept), ready in %.2f s", len(owned), len(kept), took)
         self.health.not_ready = None
