@@ -19,9 +19,7 @@ class ShadowSettings(CommonSettings):
     prefix: str = Field("shadow", pattern=r"^[A-Za-z0-9_.-]+$", description="first part of every key in Redis")
     release: Path = Field(Path("release.yaml"), description="file of segments and release criteria")
     control: str = Field("control", description="slot of the seed twin that gives the A/A floor")
-    scorer_group: str = Field(
-        "scorer", description="group of the scorers; a promotion waits for its members"
-    )
+    scorer_group: str = Field("scorer", description="group of the scorers; a promotion waits for its members")
     group_prefix: str = Field("shadow-", description="first part of a shadow's consumer group; its slot follows")
     flush_seconds: Seconds = Field(0.5, description="longest time that sums stay in memory")
     flush_records: int = Field(50_000, ge=1, description="most records that are summed before they go to Redis")

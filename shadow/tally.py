@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+HOUR_MS = 3_600_000
 #: Outcomes of a paired comparison, in the order of every array that counts them.
 OUTCOMES = ("both_allow", "both_block", "live_only", "candidate_only")
 #: Number of score bins; see `score_bins`.
@@ -85,3 +86,68 @@ class RunTotals:
     @property
     def compared(self) -> int:
         return self.segments[ALL].compared if ALL in self.segments else 0
+
+
+#: Hour of transactions that are dated too far from the time they were scored at.
+LATE = -1
+BEHIND_MS, AHEAD_MS = 48 * HOUR_MS, 5 * 60_000
+#: Lower edges of the score bins after the first, in log-odds: even steps from 0.03 % to 99.97 %, so that the bins are
+#: finest where block rates of 0.2 to 5 % put their thresholds.
+EDGES = 1 / (1 + np.exp(-np.linspace(-8, 8, BINS - 1)))
+#: Columns of a tally: counts, minor units, live scores, candidate scores.
+COLUMNS = 8 + 2 * BINS
+
+
+def score_bins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Bin of each score, -1 for NaN: int64 (n,)."""
+    return np.where(np.isnan(scores), -1, np.searchsorted(EDGES, scores, side="right")).astype(np.int64)
+
+
+def event_hours(occurred_ms: Counts, scored_ms: Counts) -> Counts:
+    """Hours since 1970 by the transactions' own time, LATE where that is not within 48 h before and 5 min after the
+    time they were scored at: int64 (n,)."""
+    fits = (occurred_ms >= scored_ms - BEHIND_MS) & (occurred_ms <= scored_ms + AHEAD_MS)
+    return np.where(fits, occurred_ms // HOUR_MS, LATE)
+
+
+#: Sums by run and hour: int64 (segments, COLUMNS), rows in the order of `Segments.names`.
+Tallies = dict[tuple[Run, int], Counts]
+
+
+def tally(
+    runs: list[Run],
+    run_of: Counts,
+    hours: Counts,
+    segments: Counts,
+    codes: Counts,
+    minor: Counts,
+    live_scores: npt.NDArray[np.float64],
+    candidate_scores: npt.NDArray[np.float64],
+    n_segments: int,
+) -> Tallies:
+    """Sum n comparisons.
+
+    runs, run_of: the runs there are and each row's position among them. hours: from `event_hours`. segments: int64
+    (n, d), from `Segments.assign`. codes: outcomes. All of n rows; order does not matter.
+    """
+    out: Tallies = {}
+    if not len(codes):
+        return out
+    live_bins, candidate_bins = score_bins(live_scores), score_bins(candidate_scores)
+    groups, group_of = np.unique(np.stack([run_of, hours], axis=1), axis=0, return_inverse=True)
+    sums = np.zeros((len(groups), n_segments, COLUMNS), dtype=np.int64)
+    group = np.broadcast_to(group_of.reshape(-1, 1), segments.shape)
+    np.add.at(sums, (group, segments, codes[:, None]), 1)
+    np.add.at(sums, (group, segments, 4 + codes[:, None]), minor[:, None])
+    for first, bins in ((8, live_bins), (8 + BINS, candidate_bins)):
+        has = bins >= 0
+        np.add.at(sums, (group[has], segments[has], first + bins[has, None]), 1)
+    for at, (run, hour) in enumerate(groups.tolist()):
+        out[runs[run], hour] = sums[at]
+    return out
+
+
+def merge(into: Tallies, more: Tallies) -> None:
+    """Add sums to sums, in place."""
+    for key, counts in more.items():
+        into[key] = into[key] + counts if key in into else counts

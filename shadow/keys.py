@@ -1,0 +1,86 @@
+"""Every key in Redis. All but two carry the tag `{slot:partition}`, so that one script's keys share a cluster slot.
+
+| key | type | holds |
+|---|---|---|
+| `<p>:slots` | set | slots that were ever opened |
+| `<p>:<slot>:partitions` | set | partitions of a slot that were ever opened |
+| `<p>:{slot:p}:fence` | hash | nonce, next (offset on `decisions`), source (highest offset), skipped, unreadable, gap |
+| `<p>:{slot:p}:gaps` | list | ranges that retention took, as `from-to` |
+| `<p>:{slot:p}:runs` | set | runs seen |
+| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, errors, duplicates, repeats, conflicts |
+| `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
+| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | c0-c3 counts, m0-m3 minor units, p0-p1 pairs, l, k bins |
+| `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
+| `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
+| `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |
+| `<p>:{slot:p}:why` | set | `<run>:<day>/<source offset>` of samples not explained yet |
+| `<p>:{slot:p}:tau:<run>:<day>` | hash | smallest hash refused, by `<outcome>:<segment>` |
+| `<p>:{slot:p}:z:<run>:<day>:<outcome>:<segment>` | sorted set | samples kept in a stratum, by hash |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TOTAL = "total"
+
+
+def slots(prefix: str) -> str:
+    return f"{prefix}:slots"
+
+
+def partitions(prefix: str, slot: str) -> str:
+    return f"{prefix}:{slot}:partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys of one partition of one slot."""
+
+    prefix: str
+    slot: str
+    partition: int
+
+    @property
+    def base(self) -> str:
+        return f"{self.prefix}:{{{self.slot}:{self.partition}}}"
+
+    @property
+    def fence(self) -> str:
+        return f"{self.base}:fence"
+
+    @property
+    def gaps(self) -> str:
+        return f"{self.base}:gaps"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.base}:runs"
+
+    @property
+    def why(self) -> str:
+        return f"{self.base}:why"
+
+    def run(self, run: str) -> str:
+        return f"{self.base}:run:{run}"
+
+    def hours(self, run: str) -> str:
+        return f"{self.base}:hours:{run}"
+
+    def tally(self, run: str, hour: int | str, segment: str) -> str:
+        return f"{self.base}:t:{run}:{hour}:{segment}"
+
+    def pairs(self, run: str, day: int) -> str:
+        return f"{self.base}:pairs:{run}:{day}"
+
+    def bodies(self, run: str, day: int | str) -> str:
+        return f"{self.base}:s:{run}:{day}"
+
+    def references(self, run: str, day: int | str) -> str:
+        return f"{self.base}:r:{run}:{day}"
+
+    def taus(self, run: str, day: int | str) -> str:
+        return f"{self.base}:tau:{run}:{day}"
+
+    def stratum(self, run: str, day: int, outcome: int, segment: str) -> str:
+        return f"{self.base}:z:{run}:{day}:{outcome}:{segment}"

@@ -1,0 +1,452 @@
+"""Redis: applies what partitions add up to, exactly once, and reads it back summed over partitions.
+
+A range [from, to) of a partition is applied by one script, only if the fence in Redis stands at `from`; the fence moves
+to `to` in the same script. So a worker that died, was replaced, or repeats itself can never count a decision twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from redis.asyncio import Redis
+
+from shadow import keys
+from shadow.keys import TOTAL, Keys
+from shadow.samples import Stratum, keep
+from shadow.tally import BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals, Tallies
+
+HOUR_SECONDS = 60 * 86_400
+#: Short names keep a hash of one segment in Redis's compact form.
+FIELDS = (
+    *(f"c{i}" for i in range(4)),
+    *(f"m{i}" for i in range(4)),
+    *(f"l{i}" for i in range(BINS)),
+    *(f"k{i}" for i in range(BINS)),
+)
+COUNTERS = ("errors", "duplicates", "repeats", "conflicts")
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Where a partition stands. next: first decision not applied yet. source: highest source offset applied, -1 for
+    none. is_new: it was not there before."""
+
+    nonce: str
+    next: int
+    source: int
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """taus: new thresholds of strata that refused a sample."""
+
+    taus: dict[Stratum, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The fence stands at `next`: another worker was faster, or Redis lost its last writes."""
+
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wiped:
+    """The partition's data is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A discordant pair: counted if it is the card's first that day. card: a hash. segments: positions."""
+
+    run: Run
+    day: int
+    hour: int
+    card: str
+    live_only: bool
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A comparison offered as a sample to some strata, by source offset and hash of its transaction id."""
+
+    source: int
+    value: float
+    body: bytes
+    strata: list[Stratum]
+
+
+@dataclass
+class Advance:
+    """What the decisions [from, to) of a partition add up to, in memory until it is applied."""
+
+    tallies: Tallies = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    meta: dict[Run, dict[str, str]] = field(default_factory=dict)
+    skipped: int = 0
+    unreadable: int = 0
+    source: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run of a slot, with its digests and thresholds as first seen."""
+
+    run: Run
+    live_digest: str
+    candidate_digest: str
+    live_threshold: float | None
+    candidate_threshold: float | None
+    first_offset: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a slot has read a partition."""
+
+    partition: int
+    next: int
+    source: int
+    skipped: int
+    unreadable: int
+    gap: int
+    gaps: tuple[str, ...]
+
+
+def connect(address: str) -> Redis:
+    """A client; raises ValueError for an address that is none."""
+    return Redis.from_url(address, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
+
+
+class TallyStore:
+    """Tallies and samples of one slot. Redis's own errors are passed on; nothing is half applied."""
+
+    def __init__(
+        self, redis: Redis, slot: str, segments: tuple[str, ...], prefix: str = "shadow", sample_days: int = 30
+    ) -> None:
+        self.redis, self.slot, self.prefix = redis, slot, prefix
+        self._segments = segments
+        self._sample_seconds = sample_days * 86_400
+        folder = files("shadow") / "lua"
+        self._advance = redis.register_script((folder / "advance.lua").read_text())
+        self._gap = redis.register_script((folder / "gap.lua").read_text())
+        self._explain = redis.register_script((folder / "explain.lua").read_text())
+
+    def _keys(self, partition: int) -> Keys:
+        return Keys(self.prefix, self.slot, partition)
+
+    async def open_partition(self, partition: int, oldest: int) -> Fence:
+        """The fence of a partition; a new one is set at `oldest`, the first decision that is still on the topic."""
+        at = self._keys(partition)
+        await self.redis.sadd(keys.slots(self.prefix), self.slot)  # type: ignore[misc]
+        await self.redis.sadd(keys.partitions(self.prefix, self.slot), str(partition))  # type: ignore[misc]
+        async with self.redis.pipeline(transaction=True) as pipe:
+            pipe.hsetnx(at.fence, "nonce", secrets.token_hex(8))
+            pipe.hsetnx(at.fence, "next", oldest)
+            pipe.hgetall(at.fence)
+            is_new, _, found = await pipe.execute()
+        fence = {name.decode(): value.decode() for name, value in found.items()}
+        return Fence(fence["nonce"], int(fence["next"]), int(fence.get("source", -1)), bool(is_new))
+
+    async def advance(self, partition: int, fence: Fence, to: int, what: Advance) -> Applied | Stale | Wiped:
+        """Apply the range [fence.next, to). Only `Applied` changed anything."""
+        payload = _Payload(self._keys(partition), self._segments, self._sample_seconds)
+        body = payload.build(fence, to, what)
+        reply = await self._advance(keys=payload.names, args=[orjson.dumps(body)])
+        outcome = _refusal(reply)
+        if outcome is not None:
+            return outcome
+        taus = {}
+        for at, stratum, tau in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
+            run, day = payload.names[int(at) - 1].rsplit(":", 2)[1:]
+            outcome_code, segment = stratum.decode().split(":", 1)
+            taus[run, int(day), int(outcome_code), self._segments.index(segment)] = float(tau)
+        return Applied(taus)
+
+    async def record_gap(self, partition: int, fence: Fence, to: int) -> Applied | Stale | Wiped:
+        """Say that retention took [fence.next, to), and go on behind it."""
+        at = self._keys(partition)
+        reply = await self._gap(keys=[at.fence, at.gaps], args=[fence.nonce, fence.next, to])
+        return _refusal(reply) or Applied({})
+
+    async def taus(self, partition: int) -> dict[Stratum, float]:
+        """Thresholds of all strata of a partition that ever refused a sample."""
+        at, found = self._keys(partition), {}
+        for run in await self._members(at.runs):
+            async for name in self.redis.scan_iter(match=at.taus(run, "*").translate(_ESCAPES), count=1000):
+                day = int(name.decode().rpartition(":")[2])
+                for stratum, tau in (await self.redis.hgetall(name)).items():  # type: ignore[misc]
+                    outcome, segment = stratum.decode().split(":", 1)
+                    if segment in self._segments:
+                        found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
+        return found
+
+    async def _members(self, key: str) -> list[str]:
+        return sorted(member.decode() for member in await self.redis.smembers(key))  # type: ignore[misc]
+
+    async def partitions(self) -> list[int]:
+        """Partitions that the slot ever had."""
+        return sorted(map(int, await self._members(keys.partitions(self.prefix, self.slot))))
+
+    async def runs(self) -> list[RunInfo]:
+        """All runs of the slot, oldest first."""
+        found: dict[str, dict[str, Any]] = {}
+        first: dict[str, dict[int, int]] = defaultdict(dict)
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            for run in await self._members(at.runs):
+                meta = await self._hash(at.run(run))
+                found.setdefault(run, meta)
+                first[run][partition] = int(meta["first_offset"])
+        return sorted(
+            (
+                RunInfo(
+                    Run.parse(run),
+                    meta.get("live_digest", ""),
+                    meta.get("candidate_digest", ""),
+                    _number(meta.get("live_threshold")),
+                    _number(meta.get("candidate_threshold")),
+                    first[run],
+                )
+                for run, meta in found.items()
+            ),
+            key=lambda info: info.run,
+        )
+
+    async def _hash(self, key: str) -> dict[str, str]:
+        found = await self.redis.hgetall(key)  # type: ignore[misc]
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    async def totals(self, run: Run) -> RunTotals:
+        """What a run adds up to, over all partitions; empty for a run that is not there."""
+        name, partitions = str(run), await self.partitions()
+        ats = [self._keys(partition) for partition in partitions]
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for at in ats:
+                pipe.hgetall(at.run(name))
+                pipe.smembers(at.hours(name))
+                pipe.hget(at.fence, "gap")
+                for segment in self._segments:
+                    pipe.hgetall(at.tally(name, TOTAL, segment))
+            replies = iter(await pipe.execute())
+        counters: dict[str, int] = defaultdict(int)
+        digests: dict[str, str] = {}
+        hours: set[bytes] = set()
+        gap = 0
+        sums = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in self._segments}
+        for _ in ats:
+            meta = {key.decode(): value.decode() for key, value in next(replies).items()}
+            for counter in COUNTERS:
+                counters[counter] += int(meta.get(counter, 0))
+            digests |= {key: meta[key] for key in ("live_digest", "candidate_digest") if key in meta}
+            hours |= next(replies)
+            gap += int(next(replies) or 0)
+            for segment in self._segments:
+                _add(sums[segment], next(replies))
+        return RunTotals(
+            run,
+            {segment: _totals(counts) for segment, counts in sums.items()},
+            len(hours - {b"%d" % LATE}),
+            **counters,
+            gap=gap,
+            **digests,
+        )
+
+    async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
+        """A segment of a run by event hour, LATE among them, over all partitions."""
+        name = str(run)
+        sums: dict[int, Any] = defaultdict(lambda: np.zeros(COLUMNS + 2, dtype=np.int64))
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            hours = [int(hour) for hour in await self._members(at.hours(name))]
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for hour in hours:
+                    pipe.hgetall(at.tally(name, hour, segment))
+                for hour, found in zip(hours, await pipe.execute(), strict=True):
+                    _add(sums[hour], found)
+        return {hour: _totals(counts) for hour, counts in sorted(sums.items())}
+
+    async def progress(self) -> list[Progress]:
+        """How far each partition is read."""
+        out = []
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            fence = await self._hash(at.fence)
+            gaps = tuple(gap.decode() for gap in await self.redis.lrange(at.gaps, 0, -1))  # type: ignore[misc]
+            numbers = {name: int(fence.get(name, 0)) for name in ("next", "skipped", "unreadable", "gap")}
+            out.append(Progress(partition=partition, source=int(fence.get("source", -1)), gaps=gaps, **numbers))
+        return out
+
+    async def samples(self, run: Run) -> list[dict[str, Any]]:
+        """Every kept sample of a run, with its `inclusion_probability`."""
+        name, out = str(run), []
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            async for key in self.redis.scan_iter(match=at.bodies(name, "*").translate(_ESCAPES), count=1000):
+                day = int(key.decode().rpartition(":")[2])
+                taus = {field: float(tau) for field, tau in (await self._hash(at.taus(name, day))).items()}
+                for body in (await self.redis.hgetall(key)).values():  # type: ignore[misc]
+                    sample = orjson.loads(body)
+                    strata = [f"{sample['outcome_code']}:{segment}" for segment in sample["segments"]]
+                    sample["inclusion_probability"] = max(taus.get(stratum, 1.0) for stratum in strata)
+                    out.append(sample)
+        return out
+
+    async def unexplained(self, partition: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
+        """Some kept samples that do not say yet why the models differ, with the names to explain them under."""
+        at = self._keys(partition)
+        out: list[tuple[str, dict[str, Any]]] = []
+        for name in await self.redis.srandmember(at.why, limit):  # type: ignore[misc]
+            run, day, member = _why(name.decode())
+            body = await self.redis.hget(at.bodies(run, day), member)  # type: ignore[misc]
+            if body is None:
+                await self.redis.srem(at.why, name)  # type: ignore[misc]
+            else:
+                out.append((name.decode(), orjson.loads(body)))
+        return out
+
+    async def explain(self, partition: int, name: str, sample: Mapping[str, Any]) -> bool:
+        """Put back a sample that now says why; False if it is no longer kept."""
+        at = self._keys(partition)
+        run, day, member = _why(name)
+        body = orjson.dumps(sample)
+        return bool(await self._explain(keys=[at.bodies(run, day), at.why], args=[member, name, body]))
+
+    async def ping(self) -> None:
+        """Raises what Redis raises when it is away."""
+        await self.redis.ping()  # type: ignore[misc]
+
+
+_ESCAPES = str.maketrans({"{": r"{", "[": r"\[", "?": r"\?"})
+
+
+def _why(name: str) -> tuple[str, int, str]:
+    run, day, member = name.split("/")
+    return run, int(day), member
+
+
+def _number(text: str | None) -> float | None:
+    return None if text in (None, "") else float(text)
+
+
+def _refusal(reply: list[Any]) -> Stale | Wiped | None:
+    said: Literal[b"applied", b"stale", b"wiped"] = reply[0]
+    if said == b"stale":
+        return Stale(int(reply[1] or 0))
+    return Wiped() if said == b"wiped" else None
+
+
+def _add(sums: Any, found: Mapping[bytes, bytes]) -> None:
+    for name, value in found.items():
+        sums[_COLUMN_OF[name]] += int(value)
+
+
+_COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))}
+
+
+def _totals(sums: Any) -> SegmentTotals:
+    return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], sums[8 : 8 + BINS], sums[8 + BINS : COLUMNS])
+
+
+class _Payload:
+    """Builds the script's argument, giving each key a position."""
+
+    def __init__(self, at: Keys, segments: tuple[str, ...], sample_seconds: int) -> None:
+        self._at, self._segments, self._sample_seconds = at, segments, sample_seconds
+        self._position: dict[str, int] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._position)
+
+    def _key(self, name: str) -> int:
+        return self._position.setdefault(name, len(self._position) + 1)
+
+    def build(self, fence: Fence, to: int, what: Advance) -> dict[str, Any]:
+        self._key(self._at.fence)
+        counts = {"skipped": what.skipped, "unreadable": what.unreadable}
+        return {
+            "nonce": fence.nonce,
+            "from": fence.next,
+            "to": to,
+            "source": what.source,
+            "fence": {name: count for name, count in counts.items() if count},
+            "runs": [[self._key(self._at.runs), str(run)] for run in what.meta],
+            "meta": [
+                [self._key(self._at.run(str(run))), texts, {name: n for name, n in what.counters[run].items() if n}]
+                for run, texts in what.meta.items()
+            ],
+            "hours": list(self._hours(what.tallies)),
+            "tallies": list(self._tallies(what.tallies)),
+            "pairs": [self._pair(pair) for pair in what.pairs],
+            "samples": [self._sample(sample) for sample in what.samples],
+        }
+
+    def _hours(self, tallies: Tallies) -> Iterable[list[int]]:
+        by_run: dict[str, list[int]] = defaultdict(list)
+        for run, hour in tallies:
+            by_run[str(run)].append(hour)
+        for run_name, hours in by_run.items():
+            yield [self._key(self._at.hours(run_name)), *hours]
+
+    def _tallies(self, tallies: Tallies) -> Iterable[list[Any]]:
+        whole: dict[Run, Any] = {}
+        for (run, hour), sums in tallies.items():
+            whole[run] = whole[run] + sums if run in whole else sums
+            yield from self._rows(run, hour, sums, HOUR_SECONDS)
+        for run, sums in whole.items():
+            yield from self._rows(run, TOTAL, sums, 0)
+
+    def _rows(self, run: Run, hour: int | str, sums: Any, seconds: int) -> Iterable[list[Any]]:
+        for at, segment in enumerate(self._segments):
+            columns = np.flatnonzero(sums[at])
+            if len(columns):
+                row: list[Any] = [self._key(self._at.tally(str(run), hour, segment)), seconds]
+                for column, count in zip(columns.tolist(), sums[at][columns].tolist(), strict=True):
+                    row += [FIELDS[column], count]
+                yield row
+
+    def _pair(self, pair: Pair) -> list[Any]:
+        run = str(pair.run)
+        into = [
+            self._key(self._at.tally(run, hour, self._segments[segment]))
+            for hour in (pair.hour, TOTAL)
+            for segment in pair.segments
+        ]
+        seen = self._key(self._at.pairs(run, pair.day))
+        return [seen, HOUR_SECONDS, pair.card, "p0" if pair.live_only else "p1", *into]
+
+    def _sample(self, sample: Sample) -> list[Any]:
+        run, day, *_ = sample.strata[0]
+        strata = [
+            [
+                self._key(self._at.stratum(run, day, outcome, self._segments[segment])),
+                self._key(self._at.taus(run, day)),
+                f"{outcome}:{self._segments[segment]}",
+                keep(outcome),
+            ]
+            for _, _, outcome, segment in sample.strata
+        ]
+        member = str(sample.source)
+        return [
+            member,
+            sample.value,
+            self._key(self._at.bodies(run, day)),
+            self._key(self._at.references(run, day)),
+            self._sample_seconds,
+            self._key(self._at.why),
+            f"{run}/{day}/{member}",
+            sample.body.decode(),
+            strata,
+        ]
