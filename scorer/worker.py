@@ -86,8 +86,8 @@ class Scorer:
         if self._live.model is None:
             raise UserError("slot live: is empty; fill it with `scorer deploy BUNDLE --slot live --by … --reason …`")
         if self.view.id not in self._follower.deployments.views:
-            definitions = {"name": self.view.name, "features": self.view.definitions(self.view.names)}
-            await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **definitions}))
+            view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
+            await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
         self._ticks = asyncio.create_task(self._tick(), name="tick")
 
     async def drain(self) -> None:

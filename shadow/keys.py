@@ -7,9 +7,9 @@
 | `<p>:{slot:p}:fence` | hash | nonce, next (offset on `decisions`), source (highest offset), skipped, unreadable, gap |
 | `<p>:{slot:p}:gaps` | list | ranges that retention took, as `from-to` |
 | `<p>:{slot:p}:runs` | set | runs seen |
-| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, errors, duplicates, repeats, conflicts |
+| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts |
 | `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
-| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | c0-c3 counts, m0-m3 minor units, p0-p1 pairs, l, k bins |
+| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, minor units m, pairs p, bins l and k, errors e |
 | `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
 | `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
 | `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |

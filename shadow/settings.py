@@ -25,6 +25,7 @@ class ShadowSettings(CommonSettings):
     flush_records: int = Field(50_000, ge=1, description="most records that are summed before they go to Redis")
     sample_days: int = Field(30, ge=1, le=3650, description="days that disagreement samples are kept")
     explain_per_second: float = Field(50.0, ge=0, description="samples explained a second and shadow; 0 is none")
+    niceness: int = Field(10, ge=0, le=19, description="how far a shadow stands back for others on its machine")
     gate_seconds: Seconds = Field(60.0, description="how often `shadow serve` runs the gate")
     promote_seconds: Seconds = Field(30.0, description="how long a promotion waits for every scorer to load the bundle")
     read_token: SecretStr | None = Field(None, description="token that /api wants as Bearer; default: none")

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from shadow import keys
 from shadow.keys import TOTAL, Keys
 from shadow.samples import Stratum, keep
-from shadow.tally import BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals, Tallies
+from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals, Tallies
 
 HOUR_SECONDS = 60 * 86_400
 #: Short names keep a hash of one segment in Redis's compact form.
@@ -29,8 +29,9 @@ FIELDS = (
     *(f"m{i}" for i in range(4)),
     *(f"l{i}" for i in range(BINS)),
     *(f"k{i}" for i in range(BINS)),
+    "e",
 )
-COUNTERS = ("errors", "duplicates", "repeats", "conflicts")
+COUNTERS = ("duplicates", "repeats", "conflicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,19 @@ class Progress:
     gaps: tuple[str, ...]
 
 
-def connect(address: str) -> Redis:
+def connect(address: str) -> Any:
     """A client; raises ValueError for an address that is none."""
     return Redis.from_url(address, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
 
 
 class TallyStore:
-    """Tallies and samples of one slot. Redis's own errors are passed on; nothing is half applied."""
+    """Tallies and samples of one slot. Redis's own errors are passed on; nothing is half applied.
+
+    redis: an asyncio client of redis-py (whose types do not tell its two kinds apart, hence Any).
+    """
 
     def __init__(
-        self, redis: Redis, slot: str, segments: tuple[str, ...], prefix: str = "shadow", sample_days: int = 30
+        self, redis: Any, slot: str, segments: tuple[str, ...], prefix: str = "shadow", sample_days: int = 30
     ) -> None:
         self.redis, self.slot, self.prefix = redis, slot, prefix
         self._segments = segments
@@ -149,8 +153,8 @@ class TallyStore:
     async def open_partition(self, partition: int, oldest: int) -> Fence:
         """The fence of a partition; a new one is set at `oldest`, the first decision that is still on the topic."""
         at = self._keys(partition)
-        await self.redis.sadd(keys.slots(self.prefix), self.slot)  # type: ignore[misc]
-        await self.redis.sadd(keys.partitions(self.prefix, self.slot), str(partition))  # type: ignore[misc]
+        await self.redis.sadd(keys.slots(self.prefix), self.slot)
+        await self.redis.sadd(keys.partitions(self.prefix, self.slot), str(partition))
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.hsetnx(at.fence, "nonce", secrets.token_hex(8))
             pipe.hsetnx(at.fence, "next", oldest)
@@ -184,16 +188,19 @@ class TallyStore:
         """Thresholds of all strata of a partition that ever refused a sample."""
         at, found = self._keys(partition), {}
         for run in await self._members(at.runs):
-            async for name in self.redis.scan_iter(match=at.taus(run, "*").translate(_ESCAPES), count=1000):
-                day = int(name.decode().rpartition(":")[2])
-                for stratum, tau in (await self.redis.hgetall(name)).items():  # type: ignore[misc]
-                    outcome, segment = stratum.decode().split(":", 1)
+            for day in await self._days(at, run):
+                for stratum, tau in (await self._hash(at.taus(run, day))).items():
+                    outcome, segment = stratum.split(":", 1)
                     if segment in self._segments:
                         found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
         return found
 
+    async def _days(self, at: Keys, run: str) -> list[int]:
+        """Event days of a run in a partition, -1 for LATE."""
+        return sorted({day_of(int(hour)) for hour in await self._members(at.hours(run))})
+
     async def _members(self, key: str) -> list[str]:
-        return sorted(member.decode() for member in await self.redis.smembers(key))  # type: ignore[misc]
+        return sorted(member.decode() for member in await self.redis.smembers(key))
 
     async def partitions(self) -> list[int]:
         """Partitions that the slot ever had."""
@@ -225,7 +232,7 @@ class TallyStore:
         )
 
     async def _hash(self, key: str) -> dict[str, str]:
-        found = await self.redis.hgetall(key)  # type: ignore[misc]
+        found = await self.redis.hgetall(key)
         return {name.decode(): value.decode() for name, value in found.items()}
 
     async def totals(self, run: Run) -> RunTotals:
@@ -255,12 +262,16 @@ class TallyStore:
             for segment in self._segments:
                 _add(sums[segment], next(replies))
         return RunTotals(
-            run,
-            {segment: _totals(counts) for segment, counts in sums.items()},
-            len(hours - {b"%d" % LATE}),
-            **counters,
+            run=run,
+            segments={segment: _totals(counts) for segment, counts in sums.items()},
+            hours=len(hours - {b"%d" % LATE}),
+            errors=int(sums[ALL][COLUMNS - 1]),
+            duplicates=counters["duplicates"],
+            repeats=counters["repeats"],
+            conflicts=counters["conflicts"],
             gap=gap,
-            **digests,
+            live_digest=digests.get("live_digest", ""),
+            candidate_digest=digests.get("candidate_digest", ""),
         )
 
     async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
@@ -283,7 +294,7 @@ class TallyStore:
         for partition in await self.partitions():
             at = self._keys(partition)
             fence = await self._hash(at.fence)
-            gaps = tuple(gap.decode() for gap in await self.redis.lrange(at.gaps, 0, -1))  # type: ignore[misc]
+            gaps = tuple(gap.decode() for gap in await self.redis.lrange(at.gaps, 0, -1))
             numbers = {name: int(fence.get(name, 0)) for name in ("next", "skipped", "unreadable", "gap")}
             out.append(Progress(partition=partition, source=int(fence.get("source", -1)), gaps=gaps, **numbers))
         return out
@@ -293,10 +304,9 @@ class TallyStore:
         name, out = str(run), []
         for partition in await self.partitions():
             at = self._keys(partition)
-            async for key in self.redis.scan_iter(match=at.bodies(name, "*").translate(_ESCAPES), count=1000):
-                day = int(key.decode().rpartition(":")[2])
+            for day in await self._days(at, name):
                 taus = {field: float(tau) for field, tau in (await self._hash(at.taus(name, day))).items()}
-                for body in (await self.redis.hgetall(key)).values():  # type: ignore[misc]
+                for body in (await self._hash(at.bodies(name, day))).values():
                     sample = orjson.loads(body)
                     strata = [f"{sample['outcome_code']}:{segment}" for segment in sample["segments"]]
                     sample["inclusion_probability"] = max(taus.get(stratum, 1.0) for stratum in strata)
@@ -307,11 +317,11 @@ class TallyStore:
         """Some kept samples that do not say yet why the models differ, with the names to explain them under."""
         at = self._keys(partition)
         out: list[tuple[str, dict[str, Any]]] = []
-        for name in await self.redis.srandmember(at.why, limit):  # type: ignore[misc]
+        for name in await self.redis.srandmember(at.why, limit):
             run, day, member = _why(name.decode())
-            body = await self.redis.hget(at.bodies(run, day), member)  # type: ignore[misc]
+            body = await self.redis.hget(at.bodies(run, day), member)
             if body is None:
-                await self.redis.srem(at.why, name)  # type: ignore[misc]
+                await self.redis.srem(at.why, name)
             else:
                 out.append((name.decode(), orjson.loads(body)))
         return out
@@ -325,10 +335,12 @@ class TallyStore:
 
     async def ping(self) -> None:
         """Raises what Redis raises when it is away."""
-        await self.redis.ping()  # type: ignore[misc]
+        await self.redis.ping()
 
 
-_ESCAPES = str.maketrans({"{": r"{", "[": r"\[", "?": r"\?"})
+def day_of(hour: int) -> int:
+    """The event day of an event hour, -1 for LATE."""
+    return hour // 24 if hour >= 0 else -1
 
 
 def _why(name: str) -> tuple[str, int, str]:
@@ -356,7 +368,8 @@ _COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))
 
 
 def _totals(sums: Any) -> SegmentTotals:
-    return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], sums[8 : 8 + BINS], sums[8 + BINS : COLUMNS])
+    live, candidate = sums[8 : 8 + BINS], sums[8 + BINS : 8 + 2 * BINS]
+    return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], live, candidate, int(sums[COLUMNS - 1]))
 
 
 class _Payload:

@@ -47,6 +47,7 @@ class SegmentTotals:
 
     counts, minor: int64 (4,), transactions and money (minor units of the reporting currency) by outcome.
     pairs: int64 (2,), discordant pairs counted once per card and day: live_only, candidate_only.
+    errors: transactions that the candidate could not score; they are in no other sum.
     live_scores, candidate_scores: int64 (BINS,), histograms of the two scores.
     """
 
@@ -55,6 +56,7 @@ class SegmentTotals:
     pairs: Counts = field(default_factory=lambda: _zeros(2))
     live_scores: Counts = field(default_factory=lambda: _zeros(BINS))
     candidate_scores: Counts = field(default_factory=lambda: _zeros(BINS))
+    errors: int = 0
 
     @property
     def compared(self) -> int:
@@ -94,8 +96,8 @@ BEHIND_MS, AHEAD_MS = 48 * HOUR_MS, 5 * 60_000
 #: Lower edges of the score bins after the first, in log-odds: even steps from 0.03 % to 99.97 %, so that the bins are
 #: finest where block rates of 0.2 to 5 % put their thresholds.
 EDGES = 1 / (1 + np.exp(-np.linspace(-8, 8, BINS - 1)))
-#: Columns of a tally: counts, minor units, live scores, candidate scores.
-COLUMNS = 8 + 2 * BINS
+#: Columns of a tally: counts, minor units, live scores, candidate scores, errors.
+COLUMNS = 9 + 2 * BINS
 
 
 def score_bins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -123,9 +125,10 @@ def tally(
     minor: Counts,
     live_scores: npt.NDArray[np.float64],
     candidate_scores: npt.NDArray[np.float64],
+    usable: npt.NDArray[np.bool_],
     n_segments: int,
 ) -> Tallies:
-    """Sum n comparisons.
+    """Sum n comparisons. A row that is not usable only counts as an error.
 
     runs, run_of: the runs there are and each row's position among them. hours: from `event_hours`. segments: int64
     (n, d), from `Segments.assign`. codes: outcomes. All of n rows; order does not matter.
@@ -137,10 +140,10 @@ def tally(
     groups, group_of = np.unique(np.stack([run_of, hours], axis=1), axis=0, return_inverse=True)
     sums = np.zeros((len(groups), n_segments, COLUMNS), dtype=np.int64)
     group = np.broadcast_to(group_of.reshape(-1, 1), segments.shape)
-    np.add.at(sums, (group, segments, codes[:, None]), 1)
-    np.add.at(sums, (group, segments, 4 + codes[:, None]), minor[:, None])
+    np.add.at(sums, (group, segments, np.where(usable, codes, COLUMNS - 1)[:, None]), 1)
+    np.add.at(sums, (group[usable], segments[usable], 4 + codes[usable, None]), minor[usable, None])
     for first, bins in ((8, live_bins), (8 + BINS, candidate_bins)):
-        has = bins >= 0
+        has = (bins >= 0) & usable
         np.add.at(sums, (group[has], segments[has], first + bins[has, None]), 1)
     for at, (run, hour) in enumerate(groups.tolist()):
         out[runs[run], hour] = sums[at]

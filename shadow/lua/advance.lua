@@ -49,14 +49,12 @@ end
 local reply = {'applied'}
 for _, s in ipairs(p.samples) do
   local member, value, bodies, references = s[1], s[2], KEYS[s[3]], KEYS[s[4]]
-  local kept = false
   for _, z in ipairs(s[9]) do
     local zset, taus, field = KEYS[z[1]], KEYS[z[2]], z[3]
     local tau = tonumber(redis.call('HGET', taus, field) or '1')
     if value < tau then
       redis.call('ZADD', zset, exact(value), member)
       redis.call('HINCRBY', references, member, 1)
-      kept = true
       if redis.call('ZCARD', zset) > z[4] then
         local out = redis.call('ZPOPMAX', zset)
         redis.call('HSET', taus, field, out[2])
@@ -66,14 +64,13 @@ for _, s in ipairs(p.samples) do
         if redis.call('HINCRBY', references, out[1], -1) == 0 then
           redis.call('HDEL', references, out[1])
           redis.call('HDEL', bodies, out[1])
-          if out[1] == member then kept = false end
         end
       end
       redis.call('EXPIRE', zset, whole(s[5]))
       redis.call('EXPIRE', taus, whole(s[5]))
     end
   end
-  if kept and redis.call('HEXISTS', references, member) == 1 then
+  if redis.call('HEXISTS', references, member) == 1 then
     redis.call('HSET', bodies, member, s[8])
     redis.call('SADD', KEYS[s[6]], s[7])
     redis.call('EXPIRE', bodies, whole(s[5]))

@@ -1,0 +1,212 @@
+"""A batch of decisions in, what it adds up to out: the whole shadow but for its wires. Pure but for the candidate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from scorer.pipeline import Scores
+from shadow.compare import PairedOutcome, compare
+from shadow.decisions import Decisions
+from shadow.samples import Stratum, offer, sample_hashes
+from shadow.segments import Segments
+from shadow.store import Advance, Pair, Sample, day_of
+from shadow.tally import OUTCOMES, Run, event_hours, merge, tally
+
+#: Decisions of a partition whose scores are remembered, to tell a harmless duplicate from a conflict.
+REMEMBERED = 20_000
+
+
+class Model(Protocol):
+    """A candidate, as far as comparing needs it."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def score(self) -> Callable[[str, npt.NDArray[np.float64]], Scores]: ...
+
+
+@dataclass
+class Memory:
+    """Scores and epochs of a partition's last decisions, by source offset."""
+
+    source: int = -1
+    _known: dict[int, tuple[float, int]] = field(default_factory=dict)
+
+    def duplicates(self, decisions: Decisions) -> npt.NDArray[np.bool_]:
+        """Which decisions are for a transaction that was decided before, in this batch or earlier: bool (n,)."""
+        highest = np.maximum.accumulate(np.concatenate(([self.source], decisions.sources)))[:-1]
+        return decisions.sources <= highest
+
+    def conflicts(self, decisions: Decisions, at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which of the duplicates at these positions have another score under the same epoch than the first did."""
+        first = dict(self._known)
+        for i in range(len(decisions)):
+            first.setdefault(int(decisions.sources[i]), (float(decisions.scores[i]), int(decisions.epochs[i])))
+        bad = []
+        for i in at.tolist():
+            score, epoch = first[int(decisions.sources[i])]
+            mine = float(decisions.scores[i])
+            if epoch == decisions.epochs[i] and score != mine and not (np.isnan(score) and np.isnan(mine)):
+                bad.append(i)
+        return np.array(bad, dtype=np.int64)
+
+    def remember(self, decisions: Decisions) -> None:
+        """Take note of decisions."""
+        for source, score, epoch in zip(
+            decisions.sources.tolist(), decisions.scores.tolist(), decisions.epochs.tolist(), strict=True
+        ):
+            self._known.setdefault(source, (score, epoch))
+        if len(decisions):
+            self.source = max(self.source, int(decisions.sources.max()))
+        while len(self._known) > 2 * REMEMBERED:
+            for source in list(self._known)[:REMEMBERED]:
+                del self._known[source]
+
+
+def absorb(
+    decisions: Decisions,
+    candidate: Model | None,
+    memory: Memory,
+    segments: Segments,
+    taus: Mapping[Stratum, float],
+    minor_per_unit: float,
+) -> Advance:
+    """Compare a batch of one partition. `memory` is moved on; nothing else is touched.
+
+    candidate: None while the slot is empty; then decisions are only counted as skipped.
+    """
+    out = Advance()
+    is_duplicate = memory.duplicates(decisions)
+    duplicates = np.flatnonzero(is_duplicate)
+    conflicts = memory.conflicts(decisions, duplicates) if len(duplicates) else duplicates
+    memory.remember(decisions)
+    out.source = memory.source
+    if candidate is None:
+        out.skipped = len(decisions)
+        return out
+    for epoch in np.unique(decisions.epochs).tolist():
+        run, mine = Run(epoch, candidate.epoch), decisions.epochs == epoch
+        first = int(np.flatnonzero(mine)[0])
+        row = decisions.rows[first]
+        out.meta[run] = {
+            "live_digest": row["bundle"] or "",
+            "candidate_digest": candidate.digest,
+            "live_threshold": "" if row["threshold"] is None else repr(row["threshold"]),
+            "candidate_threshold": repr(candidate.threshold),
+            "first_offset": str(int(decisions.offsets[first])),
+        }
+        counters = out.counters[run]
+        counters["duplicates"] = int(is_duplicate[mine].sum())
+        counters["repeats"] = int((decisions.repeats & ~is_duplicate)[mine].sum())
+        counters["conflicts"] = int(mine[conflicts].sum())
+    fresh = np.flatnonzero(~is_duplicate & ~decisions.repeats)
+    if len(fresh):
+        _compare(decisions.take(fresh), candidate, segments, taus, minor_per_unit, out)
+    return out
+
+
+def _compare(
+    decisions: Decisions,
+    candidate: Model,
+    segments: Segments,
+    taus: Mapping[Stratum, float],
+    minor_per_unit: float,
+    out: Advance,
+) -> None:
+    scores = np.full(len(decisions), np.nan)
+    for view, rows in decisions.views().items():
+        scores[rows] = candidate.score(view, decisions.matrix(rows))
+    outcome = compare(decisions.blocks, scores, candidate.threshold)
+    columns: dict[str, Any] = {name: decisions.column(name) for name in segments.fields - {"amount"}}
+    columns["amount"] = (decisions.minor / minor_per_unit).tolist()
+    of = segments.assign(columns, len(decisions))
+    hours = event_hours(decisions.occurred_ms, decisions.scored_ms)
+    epochs, run_of = np.unique(decisions.epochs, return_inverse=True)
+    runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
+    n = len(segments.names)
+    out.tallies = tally(
+        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n
+    )
+    rows = np.flatnonzero(outcome.usable)
+    days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
+    discordant = rows[outcome.codes[rows] >= 2]
+    for i in discordant.tolist():
+        card = hashlib.blake2b(decisions.rows[i]["transaction"]["card_id"].encode(), digest_size=8).hexdigest()
+        live_only = bool(outcome.codes[i] == 2)
+        out.pairs.append(Pair(runs[run_of[i]], int(days[i]), int(hours[i]), card, live_only, tuple(of[i].tolist())))
+    _sample(decisions, candidate, segments, taus, out, outcome, scores, rows, [str(runs[i]) for i in run_of], days, of)
+
+
+def _sample(
+    decisions: Decisions,
+    candidate: Model,
+    segments: Segments,
+    taus: Mapping[Stratum, float],
+    out: Advance,
+    outcome: PairedOutcome,
+    scores: Scores,
+    rows: npt.NDArray[np.int64],
+    runs: list[str],
+    days: npt.NDArray[np.int64],
+    of: npt.NDArray[np.int64],
+) -> None:
+    codes = outcome.codes
+    hashes = sample_hashes([decisions.rows[i]["transaction"]["transaction_id"] for i in rows])
+    offered = offer([runs[i] for i in rows], days[rows], codes[rows], of[rows], hashes, taus)
+    for at, strata in offered.items():
+        i = int(rows[at])
+        row = decisions.rows[i]
+        live = {key: row[key] for key in ("score", "threshold", "decision", "bundle", "epoch")}
+        body = {
+            "transaction_id": row["transaction"]["transaction_id"],
+            "card_id": row["transaction"]["card_id"],
+            "occurred_at": row["transaction"]["occurred_at"],
+            "scored_at": row["scored_at"],
+            "outcome": OUTCOMES[codes[i]],
+            "outcome_code": int(codes[i]),
+            "amount_minor": row["amount_minor"],
+            "gap": None if row["score"] is None else float(scores[i]) - row["score"],
+            "live": live,
+            "candidate": {
+                "score": float(scores[i]),
+                "threshold": candidate.threshold,
+                "decision": "block" if outcome.candidate[i] else "allow",
+                "bundle": candidate.digest,
+                "epoch": candidate.epoch,
+            },
+            "segments": [segments.names[segment] for segment in of[i].tolist()],
+            "run": runs[i],
+            "hash": float(hashes[at]),
+            "transaction": row["transaction"],
+            "features": row["features"],
+            "view": row["view"],
+            "source": row["source"],
+            "why": None,
+        }
+        out.samples.append(Sample(row["source"]["offset"], float(hashes[at]), orjson.dumps(body), strata))
+
+
+def add(into: Advance, more: Advance) -> None:
+    """Add what a later batch of the partition adds up to, in place."""
+    merge(into.tallies, more.tallies)
+    into.pairs += more.pairs
+    into.samples += more.samples
+    for run, counters in more.counters.items():
+        for name, count in counters.items():
+            into.counters[run][name] += count
+    for run, texts in more.meta.items():
+        into.meta.setdefault(run, texts)
+    into.skipped += more.skipped
+    into.unreadable += more.unreadable
+    into.source = max(into.source, more.source)
