@@ -12,12 +12,12 @@ import numpy.typing as npt
 import orjson
 
 from scorer.pipeline import Scores
+from shadow.advance import Advance, Pair, Sample, day_of
 from shadow.compare import PairedOutcome, compare
 from shadow.decisions import Decisions
 from shadow.samples import Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.store import Advance, Pair, Sample, day_of
-from shadow.tally import OUTCOMES, Run, event_hours, merge, tally
+from shadow.tally import OUTCOMES, Run, event_hours, tally
 
 #: Decisions of a partition whose scores are remembered, to tell a harmless duplicate from a conflict.
 REMEMBERED = 20_000
@@ -195,18 +195,3 @@ def _sample(
             "why": None,
         }
         out.samples.append(Sample(row["source"]["offset"], float(hashes[at]), orjson.dumps(body), strata))
-
-
-def add(into: Advance, more: Advance) -> None:
-    """Add what a later batch of the partition adds up to, in place."""
-    merge(into.tallies, more.tallies)
-    into.pairs += more.pairs
-    into.samples += more.samples
-    for run, counters in more.counters.items():
-        for name, count in counters.items():
-            into.counters[run][name] += count
-    for run, texts in more.meta.items():
-        into.meta.setdefault(run, texts)
-    into.skipped += more.skipped
-    into.unreadable += more.unreadable
-    into.source = max(into.source, more.source)

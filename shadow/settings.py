@@ -18,6 +18,7 @@ class ShadowSettings(CommonSettings):
     redis: str = Field("redis://127.0.0.1:6379/0", description="address of Redis or Valkey")
     prefix: str = Field("shadow", pattern=r"^[A-Za-z0-9_.-]+$", description="first part of every key in Redis")
     release: Path = Field(Path("release.yaml"), description="file of segments and release criteria")
+    minor_digits: int = Field(2, ge=0, le=4, description="decimal digits of the reporting currency's minor unit")
     control: str = Field("control", description="slot of the seed twin that gives the A/A floor")
     scorer_group: str = Field("scorer", description="group of the scorers; a promotion waits for its members")
     group_prefix: str = Field("shadow-", description="first part of a shadow's consumer group; its slot follows")

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from scorer.errors import UserError
 from shadow import keys
+from shadow.advance import Advance, Pair, Sample, day_of
 from shadow.keys import TOTAL, Keys
 from shadow.samples import Stratum, keep
 from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals, Tallies
@@ -62,42 +66,6 @@ class Stale:
 @dataclass(frozen=True, slots=True)
 class Wiped:
     """The partition's data is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A discordant pair: counted if it is the card's first that day. card: a hash. segments: positions."""
-
-    run: Run
-    day: int
-    hour: int
-    card: str
-    live_only: bool
-    segments: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A comparison offered as a sample to some strata, by source offset and hash of its transaction id."""
-
-    source: int
-    value: float
-    body: bytes
-    strata: list[Stratum]
-
-
-@dataclass
-class Advance:
-    """What the decisions [from, to) of a partition add up to, in memory until it is applied."""
-
-    tallies: Tallies = field(default_factory=dict)
-    pairs: list[Pair] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    meta: dict[Run, dict[str, str]] = field(default_factory=dict)
-    skipped: int = 0
-    unreadable: int = 0
-    source: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,11 +306,6 @@ class TallyStore:
         await self.redis.ping()
 
 
-def day_of(hour: int) -> int:
-    """The event day of an event hour, -1 for LATE."""
-    return hour // 24 if hour >= 0 else -1
-
-
 def _why(name: str) -> tuple[str, int, str]:
     run, day, member = name.split("/")
     return run, int(day), member
@@ -463,3 +426,12 @@ class _Payload:
             sample.body.decode(),
             strata,
         ]
+
+
+@contextmanager
+def telling(address: str) -> Iterator[None]:
+    """Turns a Redis that is away into a UserError, for commands."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise UserError(f"redis {address.rpartition('@')[2]}: {error}; start it or set SHADOW_REDIS") from None

@@ -1,0 +1,65 @@
+"""What a range of one partition's decisions adds up to, until it is in Redis."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from shadow.samples import Stratum
+from shadow.tally import Run, Tallies, merge
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A discordant pair: counted if it is the card's first that day. card: a hash. segments: positions."""
+
+    run: Run
+    day: int
+    hour: int
+    card: str
+    live_only: bool
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A comparison offered as a sample to some strata, by source offset and hash of its transaction id."""
+
+    source: int
+    value: float
+    body: bytes
+    strata: list[Stratum]
+
+
+@dataclass
+class Advance:
+    """What the decisions [from, to) of a partition add up to, in memory until it is applied."""
+
+    tallies: Tallies = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    meta: dict[Run, dict[str, str]] = field(default_factory=dict)
+    skipped: int = 0
+    unreadable: int = 0
+    source: int = -1
+
+
+def day_of(hour: int) -> int:
+    """The event day of an event hour, -1 for LATE."""
+    return hour // 24 if hour >= 0 else -1
+
+
+def add(into: Advance, more: Advance) -> None:
+    """Add what a later batch of the partition adds up to, in place."""
+    merge(into.tallies, more.tallies)
+    into.pairs += more.pairs
+    into.samples += more.samples
+    for run, counters in more.counters.items():
+        for name, count in counters.items():
+            into.counters[run][name] += count
+    for run, texts in more.meta.items():
+        into.meta.setdefault(run, texts)
+    into.skipped += more.skipped
+    into.unreadable += more.unreadable
+    into.source = max(into.source, more.source)

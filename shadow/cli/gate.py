@@ -1,0 +1,76 @@
+"""`shadow gate`: is the candidate ready, and if not, why."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from scorer.deployments import CANDIDATE
+from scorer.ledger import read
+from scorer.settings import load
+from shadow import criteria
+from shadow.gate import Decision, Finding, Verdict
+from shadow.look import Look, look
+from shadow.settings import ShadowSettings
+from shadow.store import connect, telling
+
+EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
+_MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verdict.INSUFFICIENT: "[yellow]thin[/]"}
+
+
+@click.command()
+@click.option("--slot", default=CANDIDATE, show_default=True, help="The candidate's slot.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--all", "every", is_flag=True, help="Rows that pass, too.")
+def gate(slot: str, as_json: bool, every: bool) -> None:
+    """Hold the slot's present run against release.yaml, overall and in every segment.
+
+    Exits 0 to promote, 3 to hold, 4 to reject.
+    """
+    settings = load(ShadowSettings)
+    release = criteria.load(settings.release)
+    seen = asyncio.run(_look(settings, slot, release))
+    judgement = seen.judgement
+    if as_json:
+        click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **judgement.to_json()}))
+    else:
+        _print(seen, every)
+    sys.exit(EXIT[judgement.decision])
+
+
+async def _look(settings: ShadowSettings, slot: str, release: criteria.Release) -> Look:
+    deployments = await read(settings)
+    redis = connect(settings.redis)
+    with telling(settings.redis):
+        try:
+            return await look(redis, deployments, slot, release, settings)
+        finally:
+            await redis.aclose()
+
+
+def _print(seen: Look, every: bool) -> None:
+    judgement = seen.judgement
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    rows = [f for f in judgement.findings if every or f.verdict is not Verdict.PASS]
+    if rows:
+        table = Table("criterion", "segment", "observed", "bound", "limit", "verdict", "reason", box=None)
+        for finding in rows:
+            mark = _MARK[finding.verdict] + (" (excused)" if finding.excused else "")
+            numbers = [_number(finding, value) for value in (finding.observed, finding.bound, finding.limit)]
+            table.add_row(finding.criterion, finding.segment, *numbers, mark, finding.reason)
+        console.print(table)
+    passed = sum(f.verdict is Verdict.PASS for f in judgement.findings)
+    hours = f"{judgement.covered_hours} of {judgement.needed_hours} event hours"
+    console.print(f"slot {seen.slot}, run {judgement.run}: {passed} criteria pass; {hours} covered", highlight=False)
+    console.print(judgement.reason, style="bold", highlight=False)
+
+
+def _number(finding: Finding, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if finding.limit >= 1 or float(value).is_integer() else f"{value:+.3f}"

@@ -1,0 +1,86 @@
+"""One look at a slot: its present run out of Redis, beside the control's, held against the criteria."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from scorer.deployments import LIVE, PREVIOUS, Answer, Change, Deployments, Suggestion, Target
+from scorer.errors import UserError
+from shadow.criteria import Release
+from shadow.gate import Decision, Judgement, judge
+from shadow.settings import ShadowSettings
+from shadow.store import TallyStore
+from shadow.tally import Run, RunTotals
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen. control: None without a control slot."""
+
+    slot: str
+    candidate: RunTotals
+    control: RunTotals | None
+    judgement: Judgement
+
+
+def present_run(deployments: Deployments, slot: str) -> Run | None:
+    """The run of a slot against the present live epoch; None while it is empty."""
+    state = deployments.slot(slot)
+    return None if state.is_empty else Run(deployments.slot(LIVE).epoch, state.epoch)
+
+
+def judged_slots(deployments: Deployments, settings: ShadowSettings) -> list[str]:
+    """Slots that hold a candidate: neither live, nor the control, nor the model before this one."""
+    apart = {LIVE, PREVIOUS, settings.control}
+    return sorted(name for name, slot in deployments.slots.items() if name not in apart and slot.digest is not None)
+
+
+async def look(redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings) -> Look:
+    """Judge a slot now. Raises UserError if it is empty."""
+    run = present_run(deployments, slot)
+    if run is None:
+        raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
+    names = release.segments.names
+    totals = await TallyStore(redis, slot, names, settings.prefix).totals(run)
+    control_run = present_run(deployments, settings.control)
+    control = None
+    if control_run is not None and slot != settings.control:
+        control = await TallyStore(redis, settings.control, names, settings.prefix).totals(control_run)
+    return Look(slot, totals, control, judge(totals, control, release))
+
+
+def proposal(deployments: Deployments, seen: Look, release: Release, known: dict[str, Any]) -> Suggestion | None:
+    """The suggestion that a look calls for; None unless it says promote, or one like it stands or was answered.
+
+    known: what is on record of the bundle, for the dossier.
+    """
+    if seen.judgement.decision is not Decision.PROMOTE:
+        return None
+    state = deployments.slot(seen.slot)
+    expects = {LIVE: deployments.slot(LIVE).epoch, seen.slot: state.epoch}
+    answered = {
+        line.entry.suggestion
+        for line in deployments.ledger
+        if isinstance(line.entry, Answer) or (isinstance(line.entry, Change) and not line.is_void)
+    }
+    for line in deployments.ledger:
+        entry = line.entry
+        if isinstance(entry, Suggestion) and entry.slot == seen.slot and entry.expects == expects:
+            if line.seq not in answered or entry.criteria == release.digest:
+                return None
+    return Suggestion(
+        slot=seen.slot,
+        target=Target(digest=state.digest, threshold=state.threshold),
+        expects=expects,
+        criteria=release.digest,
+        evidence={
+            "run": str(seen.candidate.run),
+            "live": deployments.slot(LIVE).digest,
+            "compared": seen.candidate.compared,
+            "judgement": seen.judgement.to_json(),
+            "bundle": known,
+        },
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
