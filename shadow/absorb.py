@@ -106,6 +106,7 @@ def absorb(
             "candidate_threshold": repr(candidate.threshold),
             "first_offset": str(int(decisions.offsets[first])),
         }
+        out.reach[run] = int(decisions.offsets[mine][-1]) + 1
         counters = out.counters[run]
         counters["duplicates"] = int(is_duplicate[mine].sum())
         counters["repeats"] = int((decisions.repeats & ~is_duplicate)[mine].sum())

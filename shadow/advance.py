@@ -39,7 +39,8 @@ class Advance:
     pairs: list[Pair] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    meta: dict[Run, dict[str, str]] = field(default_factory=dict)
+    meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts that stay as first seen
+    reach: dict[Run, int] = field(default_factory=dict)  # offset after each run's last decision
     skipped: int = 0
     unreadable: int = 0
     source: int = -1
@@ -60,6 +61,7 @@ def add(into: Advance, more: Advance) -> None:
             into.counters[run][name] += count
     for run, texts in more.meta.items():
         into.meta.setdefault(run, texts)
+    into.reach |= more.reach
     into.skipped += more.skipped
     into.unreadable += more.unreadable
     into.source = max(into.source, more.source)

@@ -67,9 +67,10 @@ def proposal(deployments: Deployments, seen: Look, release: Release, known: dict
     }
     for line in deployments.ledger:
         entry = line.entry
-        if isinstance(entry, Suggestion) and entry.slot == seen.slot and entry.expects == expects:
-            if line.seq not in answered or entry.criteria == release.digest:
-                return None
+        if not isinstance(entry, Suggestion) or entry.slot != seen.slot or entry.expects != expects:
+            continue
+        if line.seq not in answered or entry.criteria == release.digest:
+            return None
     return Suggestion(
         slot=seen.slot,
         target=Target(digest=state.digest, threshold=state.threshold),

@@ -70,14 +70,15 @@ class Wiped:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run of a slot, with its digests and thresholds as first seen."""
+    """A run of a slot, with its digests and thresholds as first seen. offsets: on `decisions`, from the run's first
+    decision to after its last, by partition."""
 
     run: Run
     live_digest: str
     candidate_digest: str
     live_threshold: float | None
     candidate_threshold: float | None
-    first_offset: dict[int, int]
+    offsets: dict[int, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +178,13 @@ class TallyStore:
     async def runs(self) -> list[RunInfo]:
         """All runs of the slot, oldest first."""
         found: dict[str, dict[str, Any]] = {}
-        first: dict[str, dict[int, int]] = defaultdict(dict)
+        offsets: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
         for partition in await self.partitions():
             at = self._keys(partition)
             for run in await self._members(at.runs):
                 meta = await self._hash(at.run(run))
                 found.setdefault(run, meta)
-                first[run][partition] = int(meta["first_offset"])
+                offsets[run][partition] = (int(meta["first_offset"]), int(meta["next_offset"]))
         return sorted(
             (
                 RunInfo(
@@ -192,7 +193,7 @@ class TallyStore:
                     meta.get("candidate_digest", ""),
                     _number(meta.get("live_threshold")),
                     _number(meta.get("candidate_threshold")),
-                    first[run],
+                    offsets[run],
                 )
                 for run, meta in found.items()
             ),
@@ -360,7 +361,12 @@ class _Payload:
             "fence": {name: count for name, count in counts.items() if count},
             "runs": [[self._key(self._at.runs), str(run)] for run in what.meta],
             "meta": [
-                [self._key(self._at.run(str(run))), texts, {name: n for name, n in what.counters[run].items() if n}]
+                [
+                    self._key(self._at.run(str(run))),
+                    texts,
+                    {name: n for name, n in what.counters[run].items() if n},
+                    {"next_offset": str(what.reach[run])},
+                ]
                 for run, texts in what.meta.items()
             ],
             "hours": list(self._hours(what.tallies)),

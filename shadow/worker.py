@@ -70,9 +70,7 @@ class _Partition:
 class Shadow:
     """Handler of the `decisions` partitions of this worker; see `scorer.batches.Handler`."""
 
-    def __init__(
-        self, settings: ShadowSettings, slot: str, release: Release, minor_digits: int, health: Health
-    ) -> None:
+    def __init__(self, settings: ShadowSettings, slot: str, release: Release, health: Health) -> None:
         self.settings, self.slot, self.health = settings, slot, health
         self._segments = release.segments
         self._minor_per_unit = 10.0**settings.minor_digits

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from scorer.bundle import Bundle
-from scorer.deployments import LIVE, PREVIOUS, Change, Deployments, Override, Target
+from scorer.deployments import LIVE, PREVIOUS, Change, Deployments, Override, Slot, Target
 from scorer.errors import UserError
 from scorer.ledger import append
 from scorer.settings import ScorerSettings, load
@@ -59,6 +59,26 @@ def deploy(bundle: str | None, slot: str, threshold: float | None, action: str |
         f"bundle {state.digest[:12]} at threshold {state.threshold:g}" if state.digest else "empty"
     )
     click.echo(f"slot {slot}: {told}, epoch {state.epoch}")
+
+
+async def fill(
+    settings: ScorerSettings,
+    slot: str,
+    bundle: str | None,
+    threshold: float | None,
+    action: str | None,
+    by: str,
+    reason: str,
+) -> Slot:
+    """Change a slot; returns its state after. Creates the topics where they are missing. Raises UserError."""
+    chosen = _bundle(settings, bundle) if bundle is not None else None
+
+    def build(deployments: Deployments) -> Change:
+        return _change(deployments, slot, chosen, threshold, action, by, reason)
+
+    await ensure_topics(settings)
+    _, after = await append(settings, build)
+    return after.slot(slot)
 
 
 def _bundle(settings: ScorerSettings, name: str) -> Bundle:

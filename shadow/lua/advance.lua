@@ -5,7 +5,7 @@
 --   nonce, from, to, source      of the fence; source is the highest source offset in the range
 --   fence    {field: increment}  counters of the partition
 --   runs     [[set, run]]        runs to note
---   meta     [[hash, {field: text} set once, {field: increment}]]
+--   meta     [[hash, {field: text} set once, {field: increment}, {field: text}]]
 --   hours    [[set, hour, ...]]
 --   tallies  [[hash, seconds to live or 0, field, increment, field, increment, ...]]
 --   pairs    [[set, seconds, member, field, hash, hash, ...]]  field counts up in each hash if member is new in set
@@ -30,6 +30,7 @@ for _, r in ipairs(p.runs) do redis.call('SADD', KEYS[r[1]], r[2]) end
 for _, m in ipairs(p.meta) do
   for field, text in pairs(m[2]) do redis.call('HSETNX', KEYS[m[1]], field, text) end
   for field, more in pairs(m[3]) do redis.call('HINCRBY', KEYS[m[1]], field, whole(more)) end
+  for field, text in pairs(m[4]) do redis.call('HSET', KEYS[m[1]], field, text) end
 end
 for _, h in ipairs(p.hours) do
   for i = 2, #h do redis.call('SADD', KEYS[h[1]], whole(h[i])) end
