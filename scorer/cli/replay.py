@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def replay(
     ]
     total = sum(len(keys) for keys, _ in chunks)
     began = time.monotonic()
-    with click.progressbar(length=total, label=f"replay {file.name}", show_pos=True) as bar:
+    with click.progressbar(length=total, label=f"replay {file.name}", show_pos=True, file=sys.stderr) as bar:
         sent = asyncio.run(send_all(settings, chunks, rate, bar.update))
     seconds = time.monotonic() - began
     click.echo(f"sent {sent} transactions in {seconds:.1f} s")

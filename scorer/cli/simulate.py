@@ -1,0 +1,28 @@
+"""`scorer simulate`: make up a history of labelled payments."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from scorer.files import LABEL, write_table
+from scorer.simulate import simulate as make
+
+
+@click.command()
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet, .csv or .jsonl")
+@click.option("--transactions", type=click.IntRange(1000), default=100_000, show_default=True)
+@click.option("--cards", type=click.IntRange(10), default=6000, show_default=True)
+@click.option("--merchants", type=click.IntRange(10), default=800, show_default=True)
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), default="2026-01-01", show_default=True)
+@click.option("--days", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same file.")
+def simulate(out: Path, transactions: int, cards: int, merchants: int, first: datetime, days: int, seed: int) -> None:
+    """Write simulated card payments with three patterns of fraud and delayed labels to a file."""
+    start: date = first.date()
+    columns = make(transactions, cards, merchants, start, days, seed)
+    write_table(out, columns)
+    n, frauds = len(columns[LABEL]), int(columns[LABEL].sum())
+    click.echo(f"wrote {n} transactions, {frauds} of them fraud ({frauds / n:.2%}), to {out}")
