@@ -33,12 +33,18 @@ class FileChunk:
 
 
 def read_transactions(
-    path: Path, mapping: Mapping, since: str | None = None, until: str | None = None, limit: int | None = None
+    path: Path,
+    mapping: Mapping,
+    since: str | None = None,
+    until: str | None = None,
+    skip: int = 0,
+    limit: int | None = None,
 ) -> Iterator[FileChunk]:
     """Transactions of a file under our names, ordered by `occurred_at`, then id; the file must fit in memory.
 
     Times without an offset are UTC; whole numbers in id fields become texts; empty cells are left out. since, until:
-    RFC 3339 times or dates, the second exclusive. Raises UserError naming the file and the field.
+    RFC 3339 times or dates, the second exclusive. skip, limit: of what is left, in order. Raises UserError naming the
+    file and the field.
     """
     table = _table(path)
     theirs = {ours: mapping.fields.get(ours, ours) for ours in (*IDS, "occurred_at")}
@@ -52,7 +58,7 @@ def read_transactions(
         keep = keep[occurred[keep] >= time_bound(since, "--from")]
     if until is not None:
         keep = keep[occurred[keep] < time_bound(until, "--to")]
-    keep = keep[np.lexsort((ids[keep].astype(str), occurred[keep]))][:limit]
+    keep = keep[np.lexsort((ids[keep].astype(str), occurred[keep]))][skip:][:limit]
     label = mapping.label or LABEL
     gone = {label, LABEL_TIME, *mapping.drop}
     if mapping.label is not None and label not in table.column_names:

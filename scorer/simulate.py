@@ -20,7 +20,7 @@ COUNTRY_SHARE = (0.40, 0.25, 0.14, 0.21)
 CHANNELS = ("pos", "contactless", "online")
 CATEGORIES = ("grocery", "fuel", "restaurant", "travel", "fashion", "electronics", "gaming", "services")
 #: Days until a label is known, at least and on average beyond that; in France it takes longer than most rotations.
-LEAST_LABEL_DAYS = {"DE": 1.0, "ES": 1.0, "FR": 30.0, "GB": 1.0}
+LEAST_LABEL_DAYS = {"DE": 1.0, "ES": 1.0, "FR": 45.0, "GB": 1.0}
 LABEL_DAYS = {"DE": 5.0, "ES": 7.0, "FR": 40.0, "GB": 4.0}
 DAY_S = 86_400
 #: Shares of all transactions that begin or are a fraud of each pattern.

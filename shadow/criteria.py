@@ -34,16 +34,14 @@ class Limits(BaseModel):
     )
 
 
-def _segment_limits() -> Limits:
-    return Limits(
-        minimum_transactions=1000,
-        minimum_disagreements=5,
-        minimum_coverage=0.99,
-        maximum_candidate_error_rate=0.001,
-        maximum_more_blocks=0.4,
-        maximum_fewer_blocks=0.4,
-        maximum_excess_disagreement=0.8,
-    )
+class SegmentLimits(Limits):
+    """The same for a segment: less traffic is asked for, and more may shift."""
+
+    minimum_transactions: int = Field(1000, ge=1)
+    minimum_disagreements: int = Field(5, ge=0)
+    maximum_more_blocks: float = Field(0.4, ge=0)
+    maximum_fewer_blocks: float = Field(0.4, ge=0)
+    maximum_excess_disagreement: float = Field(0.8, ge=0)
 
 
 class Release(BaseModel):
@@ -56,8 +54,8 @@ class Release(BaseModel):
     minimum_covered_hours: int = Field(336, ge=1, description="event hours with comparisons: the clean period")
     error_rate: float = Field(0.05, gt=0, lt=1, description="chance that any bound of a run is ever wrong")
     overall: Limits = Field(default_factory=lambda: Limits.model_validate({}))
-    per_segment: Limits = Field(default_factory=_segment_limits)
-    exceptions: Mapping[str, Limits] = Field(
+    per_segment: SegmentLimits = Field(default_factory=lambda: SegmentLimits.model_validate({}))
+    exceptions: Mapping[str, SegmentLimits] = Field(
         default_factory=dict, description="limits of single segments, instead of per_segment"
     )
     may_stay_insufficient: tuple[str, ...] = Field(

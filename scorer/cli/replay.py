@@ -28,6 +28,7 @@ from scorer.view import FeatureView
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second; default: all at once.")
 @click.option("--from", "since", help="Only transactions from this time on (RFC 3339 or a date).")
 @click.option("--to", "until", help="Only transactions before this time.")
+@click.option("--skip", type=click.IntRange(min=0), default=0, help="Pass over so many first.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
 def replay(
     file: Path | None,
@@ -37,6 +38,7 @@ def replay(
     rate: float | None,
     since: str | None,
     until: str | None,
+    skip: int,
     limit: int | None,
 ) -> None:
     """Stream FILE (Parquet, CSV, JSON Lines) to the transactions topic, in order of time.
@@ -58,7 +60,7 @@ def replay(
     asyncio.run(ensure_topics(settings))
     chunks = [
         (chunk.keys, chunk.values)
-        for chunk in read_transactions(file, settings.mapping, since=since, until=until, limit=limit)
+        for chunk in read_transactions(file, settings.mapping, since=since, until=until, skip=skip, limit=limit)
     ]
     total = sum(len(keys) for keys, _ in chunks)
     began = time.monotonic()
