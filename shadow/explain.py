@@ -50,28 +50,28 @@ def differences(
 
 
 class Explainer:
-    """Explains samples that are kept, a few at a time, beside the batches."""
+    """Explains samples that are kept, a few at a time, beside the batches; or one that somebody looks at."""
 
-    def __init__(self, store: TallyStore, bundles: BundleStore, per_second: float) -> None:
-        self._store, self._bundles = store, bundles
-        self._at_once = int(per_second)
+    def __init__(self, bundles: BundleStore) -> None:
+        self._bundles = bundles
         self._held: dict[str, Bundle] = {}
         self.views: dict[str, dict[str, Any]] = {}
 
-    async def explain_some(self, partitions: Sequence[int]) -> int:
-        """Explain what one second's share allows; returns how many were."""
-        done, left = 0, self._at_once
+    async def explain_some(self, store: TallyStore, partitions: Sequence[int], most: int) -> int:
+        """Explain at most so many samples of a slot; returns how many were."""
+        done, left = 0, most
         for partition in partitions:
             if left <= 0:
                 break
-            waiting = await self._store.unexplained(partition, left)
+            waiting = await store.unexplained(partition, left)
             left -= len(waiting)
             for name, sample in waiting:
-                sample["why"] = await asyncio.to_thread(self._why, sample)
-                done += await self._store.explain(partition, name, sample)
+                sample["why"] = await asyncio.to_thread(self.why, sample)
+                done += await store.explain(partition, name, sample)
         return done
 
-    def _why(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
+    def why(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
+        """Why the models differ on a sample; nothing where a bundle or the view is gone."""
         view = self.views.get(sample["view"])
         if view is None or sample["live"]["bundle"] is None:
             return []

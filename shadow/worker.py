@@ -80,7 +80,7 @@ class Shadow:
         self._store = TallyStore(
             connect(settings.redis), slot, self._segments.names, settings.prefix, settings.sample_days
         )
-        self._explainer = Explainer(self._store, bundles, settings.explain_per_second)
+        self._explainer = Explainer(bundles)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="absorb")
         self._partitions: dict[int, _Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -292,7 +292,9 @@ class Shadow:
     async def _explain(self) -> None:
         while True:
             try:
-                await self._explainer.explain_some(list(self._partitions))
+                await self._explainer.explain_some(
+                    self._store, list(self._partitions), int(self.settings.explain_per_second)
+                )
             except (RedisError, OSError, UserError) as error:
                 log.warning("samples are not explained for a moment: %s", error)
             await asyncio.sleep(1.0)

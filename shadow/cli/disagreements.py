@@ -16,7 +16,9 @@ from scorer.deployments import CANDIDATE
 from scorer.errors import UserError
 from scorer.ledger import read
 from scorer.settings import load
+from scorer.store import BundleStore
 from shadow import criteria
+from shadow.explain import Explainer
 from shadow.look import present_run
 from shadow.query import Query, select
 from shadow.settings import ShadowSettings
@@ -52,8 +54,7 @@ def disagreements(slot: str, run_name: str | None, output: str, **filters: Any) 
     except (ValidationError, ValueError) as error:
         told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UserError(f"disagreements: {told}") from None
-    samples = asyncio.run(_samples(settings, slot, run))
-    page, total = select(samples, query, 10.0**settings.minor_digits)
+    page, total = asyncio.run(_page(settings, slot, run, query))
     if output == "jsonl":
         for sample in page:
             click.echo(orjson.dumps(sample))
@@ -61,18 +62,25 @@ def disagreements(slot: str, run_name: str | None, output: str, **filters: Any) 
     _print(page, total, 10.0**settings.minor_digits)
 
 
-async def _samples(settings: ShadowSettings, slot: str, run: Run | None) -> list[dict[str, Any]]:
+async def _page(settings: ShadowSettings, slot: str, run: Run | None, query: Query) -> tuple[list[dict[str, Any]], int]:
+    """The samples that match, each explained."""
     release = criteria.load(settings.release)
+    deployments = await read(settings)
+    run = run or present_run(deployments, slot)
     if run is None:
-        run = present_run(await read(settings), slot)
-        if run is None:
-            raise UserError(f"slot {slot}: is empty; name a run with --run")
+        raise UserError(f"slot {slot}: is empty; name a run with --run")
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
-            return await TallyStore(redis, slot, release.segments.names, settings.prefix).samples(run)
+            samples = await TallyStore(redis, slot, release.segments.names, settings.prefix).samples(run)
         finally:
             await redis.aclose()
+    page, total = select(samples, query, 10.0**settings.minor_digits)
+    explainer = Explainer(BundleStore(settings.store, settings.cache))
+    explainer.views = deployments.views
+    for sample in page:
+        sample["why"] = sample["why"] or explainer.why(sample)
+    return page, total
 
 
 def _print(page: list[dict[str, Any]], total: int, minor_per_unit: float) -> None:
@@ -89,7 +97,7 @@ def _print(page: list[dict[str, Any]], total: int, minor_per_unit: float) -> Non
             "" if live is None else f"{live:.3f}",
             f"{sample['candidate']['score']:.3f}",
             " ".join(segment for segment in sample["segments"] if segment != "all"),
-            why or "not explained yet",
+            why or "a bundle is gone",
         )
     console.print(table)
     console.print(f"{len(page)} of {total} kept samples", highlight=False)
