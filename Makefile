@@ -1,0 +1,66 @@
+# Two commands for a newcomer: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+# further arguments: `make demo ARGS=--keep`, `make test ARGS="-k gate -x"`
+ARGS ?=
+# a folder with data that is not part of the repository; its tests are deselected where it is missing
+DATA ?= ../shared/data
+# REQUIRE=1: a missing optional part fails the tests instead of deselecting them
+REQUIRE ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# an absolute address in the lock files would tie them to one index
+COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --extra shadow --extra files --extra local --extra build
+export DATA REQUIRE
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test check lint types imports docs lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.setup ## the main job on embedded servers, three minutes (ARGS=--keep leaves it running)
+	$(BIN)/python deploy/local/demo.py $(ARGS)
+
+setup: .venv/.setup ## what the demo and both commands need, into .venv
+
+test: .venv/.dev ## every test, in one pytest run
+	$(BIN)/pytest $(ARGS)
+
+check: lint types imports test ## ruff, mypy --strict, import-linter, the tests
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+imports: .venv/.dev
+	$(BIN)/lint-imports --no-cache
+
+docs: .venv/.dev ## write the tables of settings and metrics anew
+	$(BIN)/python docs/render.py
+
+lock: .venv/.dev ## resolve the lock files anew from pyproject.toml
+	$(PIP) install uv
+	$(COMPILE) --upgrade --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove .venv and everything built
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/.setup: requirements.lock pyproject.toml | .venv/.made
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.setup
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "could not make .venv; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@touch $@

@@ -1,0 +1,50 @@
+"""Tests that need a part which may be missing are deselected by name with the reason; with REQUIRE=1 it must be there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = (ROOT / os.environ.get("DATA", "../shared/data")).resolve()
+HANDBOOK = DATA / "handbook-2018-04-01_2018-08-14.parquet"
+#: What a test may need, by name: whether it is here, and the mend.
+PARTS = {
+    "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
+    "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
+    "data": (HANDBOOK.is_file, f"{HANDBOOK.name} is not in the folder DATA"),
+}
+_DESELECTED = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = {name: reason for name, (is_here, reason) in PARTS.items() if not is_here()}
+    keep, without, told = [], [], []
+    for item in items:
+        needed = [part for mark in item.iter_markers("needs") for part in mark.args]
+        reasons = [missing[part] for part in needed if part in missing]
+        if reasons:
+            without.append(item)
+            told.append(f"{item.nodeid}: {reasons[0]}")
+        else:
+            keep.append(item)
+    if told and os.environ.get("REQUIRE") == "1":
+        raise pytest.UsageError("REQUIRE=1, but\n  " + "\n  ".join(told))
+    items[:] = keep
+    config.hook.pytest_deselected(items=without)
+    config.stash[_DESELECTED] = told
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    told = config.stash.get(_DESELECTED, [])
+    if told:
+        terminalreporter.section("deselected: a part is missing")
+        for line in told:
+            terminalreporter.line(line)
