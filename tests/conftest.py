@@ -1,4 +1,4 @@
-"""Tests that need a part which may be missing are deselected by name with the reason; with REQUIRE=1 it must be there."""
+"""A test that needs a missing part is deselected by name with the reason; with REQUIRE=1 the part must be there."""
 
 from __future__ import annotations
 

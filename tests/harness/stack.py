@@ -45,6 +45,11 @@ def get(url: str) -> bytes | None:
         return None
 
 
+def _outer() -> dict[str, str]:
+    """This process's environment without settings of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SCORER_", "SHADOW_"))}
+
+
 @dataclass
 class Worker:
     """A process of ours and the port of its pages."""
@@ -70,7 +75,9 @@ class Worker:
     def metric(self, name: str) -> float:
         """Sum of a metric over its label values, 0 where it is missing."""
         page = (get(f"http://127.0.0.1:{self.port}/metrics") or b"").decode()
-        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.split("{")[0].split(" ")[0] == name)
+        return sum(
+            float(line.rpartition(" ")[2]) for line in page.splitlines() if line.split("{")[0].split(" ")[0] == name
+        )
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Stack:
     """A broker, a store and the settings that point at them; `start` adds processes."""
 
     folder: Path
-    env: dict[str, str]
+    env: dict[str, str]  # settings beside those that point at the servers
     workers: list[Worker] = field(default_factory=list)
     broker: local.Server = field(default_factory=local.broker)
     store: local.Server = field(default_factory=local.store)
@@ -86,10 +93,8 @@ class Stack:
     def __enter__(self) -> Stack:
         self.broker.start()
         self.store.start()
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("SCORER_", "SHADOW_"))}
         both = {**FAST, "KAFKA": self.broker.address, "CACHE": str(self.folder / "cache"), "CLOCK": "event"}
         self.env = {
-            **own,
             **{f"{program}_{name}": value for program in ("SCORER", "SHADOW") for name, value in both.items()},
             "SCORER_REQUIRE_IDEMPOTENCE": "false",
             "SCORER_PARTITIONS": str(PARTITIONS),
@@ -112,7 +117,7 @@ class Stack:
         """Run a command to its end; what it printed. Fails if it ends with another code."""
         done = subprocess.run(
             [str(BIN / argv[0]), *argv[1:]],
-            env={**self.env, **(env or {})},
+            env={**_outer(), **self.env, **(env or {})},
             cwd=self.folder,
             capture_output=True,
             timeout=120,
@@ -131,7 +136,7 @@ class Stack:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [str(BIN / argv[0]), *argv[1:], "--http-port", str(port)],
-                env={**self.env, **own, **(env or {})},
+                env={**_outer(), **self.env, **own, **(env or {})},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -143,6 +148,12 @@ class Stack:
         if ready:
             wait_for(f"{name} ready", worker.is_ready)
         return worker
+
+    def until_ready(self) -> None:
+        """Wait for every worker that runs."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                wait_for(f"{worker.log.name} ready", worker.is_ready)
 
     def deploy(self, bundle: str, slot: str, *more: str) -> None:
         """Fill a slot."""
@@ -177,15 +188,19 @@ class Stack:
             if record.topic == "decisions":
                 source = orjson.loads(record.value)["source"]
                 found.append((source["partition"], source["offset"]))
-            else:
+            elif record.value is not None:  # else a mark that one was sent again
                 found.append((record.partition, int(dict(record.headers)["offset"])))
         return found
 
     def until_settled(self, n: int, seconds: float = 60.0) -> list[tuple[int, int]]:
         """Wait until so many transactions are decided or refused; all there is then."""
-        found: list[tuple[int, int]] = wait_for(
-            f"{n} settled", lambda: (s := self.settled()) if len(s := self.settled()) >= n else None, seconds
-        )
+        found: list[tuple[int, int]] = []
+
+        def enough() -> bool:
+            found[:] = self.settled()
+            return len(found) >= n
+
+        wait_for(f"{n} settled", enough, seconds)
         return found
 
 

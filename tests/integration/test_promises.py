@@ -1,0 +1,194 @@
+"""What the product promises, with real processes: kills lose and double nothing, and a shadow cannot touch live."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+import redis
+
+from harness.models import BAD, REPEATED, STREAM, Decisions, Models
+from harness.stack import Stack, Worker, by_source, wait_for, write_lines
+from scorer.bundle import Bundle
+from scorer.view import FeatureView
+from shadow.keys import Keys
+
+SENT = STREAM + REPEATED
+
+
+def trickle(stack: Stack, models: Models, seconds: float) -> subprocess.Popen[bytes]:
+    """Replay the stream in the background, spread over some seconds."""
+    scorer = Path(sys.executable).parent / "scorer"
+    argv = [str(scorer), "replay", str(models.stream), "--rate", str(SENT / seconds)]
+    return subprocess.Popen(argv, env=stack.env, cwd=stack.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def compared(stack: Stack, slot: str) -> int:
+    """Comparisons that the tallies of a slot hold, read past our own code."""
+    client = redis.Redis(port=stack.store.port, decode_responses=True)
+    total = 0
+    for key in client.scan_iter(f"shadow:{{{slot}:*}}:t:*:total:all", count=1000):
+        total += sum(int(client.hget(key, f"c{i}") or 0) for i in range(4))
+    client.close()
+    return total
+
+
+def applied(stack: Stack, slot: str) -> int:
+    """Decisions that are behind the fences of a slot."""
+    client = redis.Redis(port=stack.store.port, decode_responses=True)
+    fences = [client.hget(Keys("shadow", slot, partition).fence, "next") for partition in range(4)]
+    client.close()
+    return sum(int(fence or 0) for fence in fences)
+
+
+def test_an_undisturbed_stream_is_decided_once_in_order_and_as_the_bundle_says(
+    undisturbed: Decisions, models: Models
+) -> None:
+    assert len(undisturbed) == SENT - BAD
+    assert sum("repeat" in decision for decision in undisturbed.values()) == REPEATED
+    offsets: dict[int, list[int]] = defaultdict(list)
+    for partition, offset in undisturbed:
+        offsets[partition].append(offset)
+    assert len(offsets) == 4
+    assert all(found == sorted(found) for found in offsets.values())
+    bundle = Bundle.load(Path(models.env["SCORER_STORE"]) / models.live)
+    columns = bundle.columns(FeatureView.load(models.env["SCORER_VIEW"]))
+    rows = list(undisturbed.values())
+    matrix = np.array([row["features"] for row in rows], dtype=np.float64)[:, columns]
+    scores = bundle.score(np.ascontiguousarray(matrix))
+    assert scores.tolist() == [row["score"] for row in rows], "a score is not what the wire's snapshot gives"
+    assert [row["decision"] for row in rows] == ["block" if s >= bundle.threshold else "allow" for s in scores]
+
+
+def test_kill_minus_nine_of_scorer_and_shadow_loses_and_doubles_nothing(
+    stack: Stack, models: Models, undisturbed: Decisions
+) -> None:
+    stack.deploy(models.candidate, "candidate")
+    chance = random.Random(5)
+    started: dict[str, Callable[[], Worker]] = {
+        "scorer": lambda: stack.start("scorer", "run", env={"SCORER_BATCH_RECORDS": "200"}, ready=False),
+        "shadow": lambda: stack.start("shadow", "run", "--slot", "candidate", ready=False),
+    }
+    running = {name: start() for name, start in started.items()}
+    stack.until_ready()
+    sender = trickle(stack, models, seconds=20)
+    seen: dict[str, list[int]] = {"scorer": [], "shadow": []}
+    count = {"scorer": lambda: len(stack.settled()), "shadow": lambda: applied(stack, "candidate")}
+    for name in ("scorer", "shadow", "scorer", "shadow"):
+        before = count[name]()
+        wait_for(f"{name} at work", lambda name=name, before=before: count[name]() > before + 300)
+        time.sleep(chance.uniform(0, 0.3))
+        running[name].kill()
+        seen[name].append(count[name]())
+        running[name] = started[name]()
+    assert sender.wait(60) == 0
+    assert all(0 < found < SENT for kills in seen.values() for found in kills), f"not in mid-stream: {seen}"
+    settled = stack.until_settled(SENT)
+    assert len(settled) == len(set(settled)) == SENT
+    assert by_source(stack.decisions()) == undisturbed, "a decision depends on where a batch began or ended"
+    wait_for("comparisons", lambda: compared(stack, "candidate") >= SENT - BAD - REPEATED)
+    assert compared(stack, "candidate") == SENT - BAD - REPEATED
+    assert "equal" in stack.run("shadow", "verify").splitlines()
+
+
+def test_live_goes_on_unchanged_when_shadows_store_and_serve_stop_in_mid_stream(
+    stack: Stack, models: Models, undisturbed: Decisions
+) -> None:
+    stack.deploy(models.candidate, "candidate")
+    stack.deploy(models.control, "control")
+    scorer = stack.start("scorer", "run", ready=False)
+    beside = [stack.start("shadow", "run", "--slot", slot, ready=False) for slot in ("candidate", "control")]
+    beside.append(stack.start("shadow", "serve", ready=False))
+    stack.until_ready()
+    sender = trickle(stack, models, seconds=8)
+    wait_for("comparisons", lambda: compared(stack, "candidate") > 500 and compared(stack, "control") > 500)
+    assert len(stack.settled()) < SENT - 1000, "not in mid-stream"
+    for worker in beside:
+        worker.kill()
+    stack.store.stop()
+    assert sender.wait(60) == 0
+    stack.until_settled(SENT)
+    assert by_source(stack.decisions()) == undisturbed
+    assert scorer.process.poll() is None
+
+
+def test_scorer_runs_where_neither_redis_nor_the_shadow_is_installed(
+    stack: Stack, models: Models, undisturbed: Decisions, tmp_path: Path
+) -> None:
+    python = bare_python(tmp_path / "bare")
+    for module in ("redis", "valkey", "shadow", "fastapi", "rich", "uvicorn"):
+        tried = subprocess.run([python, "-I", "-c", f"import {module}"], capture_output=True, check=False)
+        assert b"ModuleNotFoundError" in tried.stderr
+    argv = [python, "-I", "-c", "from scorer.cli import main; main()", "run", "--http-port", "0"]
+    with (stack.folder / "bare.log").open("wb") as log:
+        scorer = subprocess.Popen(argv, env=stack.env, cwd=stack.folder, stderr=log)
+    try:
+        stack.run("scorer", "replay", str(models.stream))
+        stack.until_settled(SENT)
+        assert by_source(stack.decisions()) == undisturbed
+    finally:
+        scorer.terminate()
+        assert scorer.wait(20) == 0
+
+
+def bare_python(folder: Path) -> str:
+    """An interpreter that has the scorer and what it depends on, and nothing of the shadow's."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    here = Path(np.__file__).parents[1]
+    there = folder / here.relative_to(sys.prefix)
+    absent = ("redis", "valkey", "fastapi", "uvicorn", "rich", "starlette", "shadow_scorer", "__editable__")
+    for entry in here.iterdir():
+        if not entry.name.startswith(absent):
+            (there / entry.name).symlink_to(entry)
+    (info,) = here.glob("shadow_scorer-*.dist-info")
+    shutil.copytree(info, there / info.name)
+    (there / "scorer").symlink_to(Path(__file__).resolve().parents[2] / "scorer")
+    return str(folder / "bin" / "python")
+
+
+def test_dead_letters_say_why_and_go_again_once_they_are_mended(stack: Stack, models: Models) -> None:
+    rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[:1000]]
+    for at in range(0, 1000, 100):
+        rows[at]["currency"] = "USD"
+    refused = 10 + sum(row["amount"] < 0 for row in rows)
+    file = write_lines(stack.folder / "rows.jsonl", rows)
+    scorer = stack.start("scorer", "run")
+    stack.run("scorer", "replay", str(file))
+    stack.until_settled(1000)
+    originals = {(r.partition, r.offset): r for r in stack.read("transactions")}
+    letters = stack.read("transactions.rejected")
+    assert len(letters) == refused
+    for letter in letters:
+        told = {name: value.decode() for name, value in letter.headers}
+        source = originals[letter.partition, int(told["offset"])]
+        assert (letter.key, letter.value) == (source.key, source.value)
+        assert int(told["partition"]) == letter.partition
+        at_fault = "currency" if orjson.loads(letter.value)["currency"] == "USD" else "amount"
+        assert told["field"] == at_fault
+        assert told["reason"].startswith(f"{at_fault}: ")
+    assert stack.run("scorer", "replay", "--rejected").endswith(f"sent 0 again, {refused} are still refused")
+    assert scorer.metric("scorer_rejected_total") == refused
+
+    rate = {"SCORER_MONEY": '{"currency": "EUR", "rates": {"USD": {"2026-01-01": 0.5}}}'}
+    assert scorer.stop() == 0
+    stack.start("scorer", "run", env=rate)
+    assert len(stack.run("scorer", "replay", "--rejected", "--dry-run", env=rate).splitlines()) == refused
+    assert stack.run("scorer", "replay", "--rejected", env=rate).endswith(
+        f"sent 10 again, {refused - 10} are still refused"
+    )
+    assert stack.run("scorer", "replay", "--rejected", env=rate).startswith("sent 0 again"), "sent a second time"
+    stack.until_settled(1010)
+    dollars = [d for d in stack.decisions() if d["transaction"]["currency"] == "USD"]
+    assert [d["amount_minor"] for d in dollars] == [round(d["transaction"]["amount"] * 50) for d in dollars]
+    assert len(dollars) == 10
+    stack.run("scorer", "replay", "--rejected", "--export", "letters.jsonl", env=rate)
+    exported = (stack.folder / "letters.jsonl").read_bytes().splitlines()
+    assert sorted(exported) == sorted(letter.value for letter in letters if b"USD" not in letter.value)
