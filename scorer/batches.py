@@ -136,14 +136,16 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.starts: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
-        self._rewinds: dict[TP, int] = {}
+        self._rewinds: dict[TP, int] = {}  # where partitions are to be put back to before the next fetch
         self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:  # noqa: ASYNC109
-        rewinds = dict(self._rewinds)
+        for tp, offset in self._rewinds.items():
+            self._thread.seek(TopicPartition(*tp), offset)
+        self._rewinds.clear()
         fetched, active = await self._wait_next_records(timeout)
         if fetched is None or self.should_stop or not self.flow_active:
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
@@ -157,8 +159,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             if active is not None and tp not in active:
                 continue
             expected = self._expected.get(tp)
-            if expected is None or self._rewinds.get(tp) != rewinds.get(tp):
-                continue  # not ours any more, or fetched before it was put back
+            if expected is None or tp in self._rewinds:
+                continue  # not ours any more, or put back while this fetch was under way
             if records and records[0].offset < expected:
                 records = [record for record in records if record.offset >= expected]
             if not records:
@@ -206,11 +208,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def rewind(self, tp: TP, offset: int) -> None:
         """Read a partition again from an offset. Batches that are on their way already still come, and are the
         handler's to drop: their `expected` is not what it waits for."""
-        self._rewinds[tp] = self._rewinds.get(tp, 0) + 1
         self.done.pop(tp, None)
-        self.starts[tp] = self._expected[tp] = offset
+        self.starts[tp] = self._expected[tp] = self._rewinds[tp] = offset
         self._read_offset[tp] = None
-        self._thread.seek(TopicPartition(*tp), offset)
+        self._thread.seek(TopicPartition(*tp), offset)  # only wakes a fetch that waits; what it brings is dropped
 
     def ack(self, message: Any) -> bool:
         # Faust acknowledges when a message's last reference goes; a batch is acknowledged by `finish` alone.
@@ -243,7 +244,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # waits for accepted batches and commits them
-        for positions in (self.starts, self.done, self._expected):
+        for positions in (self.starts, self.done, self._expected, self._rewinds):
             for tp in revoked:
                 positions.pop(tp, None)
 

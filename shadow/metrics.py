@@ -35,8 +35,9 @@ CONFLICTS = Counter(
 UNREADABLE = Counter("shadow_unreadable_total", "Records on `decisions` that are none.", ["slot"], registry=REGISTRY)
 GAPS = Counter("shadow_gap_records_total", "Decisions that retention took unread.", ["slot"], registry=REGISTRY)
 REFUSED = Counter(
-    "shadow_flush_refused_total",
-    "Flushes that Redis refused: stale (another worker, or Redis went back), wiped (its data is gone).",
+    "shadow_went_back_total",
+    "Times that Redis had not what was applied: stale (another worker, or Redis went back), wiped (its data is gone), "
+    "lost (either of them, found out while nothing came).",
     ["slot", "reason"],
     registry=REGISTRY,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,20 +21,12 @@ from redis.exceptions import RedisError
 
 from scorer.errors import UserError
 from shadow import keys
-from shadow.advance import Advance, Pair, Sample, day_of
+from shadow.advance import Advance, day_of
 from shadow.keys import TOTAL, Keys
-from shadow.samples import Stratum, keep
-from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals, Tallies
+from shadow.payload import FIELDS, Payload
+from shadow.samples import Stratum
+from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals
 
-HOUR_SECONDS = 60 * 86_400
-#: Short names keep a hash of one segment in Redis's compact form.
-FIELDS = (
-    *(f"c{i}" for i in range(4)),
-    *(f"m{i}" for i in range(4)),
-    *(f"l{i}" for i in range(BINS)),
-    *(f"k{i}" for i in range(BINS)),
-    "e",
-)
 COUNTERS = ("duplicates", "repeats", "conflicts")
 
 
@@ -132,10 +124,15 @@ class TallyStore:
         fence = {name.decode(): value.decode() for name, value in found.items()}
         return Fence(fence["nonce"], int(fence["next"]), int(fence.get("source", -1)), bool(is_new))
 
+    async def stands(self, partition: int, fence: Fence) -> bool:
+        """Whether Redis still has the partition just as this fence says."""
+        nonce, following = await self.redis.hmget(self._keys(partition).fence, "nonce", "next")
+        return bool(nonce == fence.nonce.encode() and int(following or -1) == fence.next)
+
     async def advance(self, partition: int, fence: Fence, to: int, what: Advance) -> Applied | Stale | Wiped:
         """Apply the range [fence.next, to). Only `Applied` changed anything."""
-        payload = _Payload(self._keys(partition), self._segments, self._sample_seconds)
-        body = payload.build(fence, to, what)
+        payload = Payload(self._keys(partition), self._segments, self._sample_seconds)
+        body = payload.build(fence.nonce, fence.next, to, what)
         reply = await self._advance(keys=payload.names, args=[orjson.dumps(body)])
         outcome = _refusal(reply)
         if outcome is not None:
@@ -334,104 +331,6 @@ _COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))
 def _totals(sums: Any) -> SegmentTotals:
     live, candidate = sums[8 : 8 + BINS], sums[8 + BINS : 8 + 2 * BINS]
     return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], live, candidate, int(sums[COLUMNS - 1]))
-
-
-class _Payload:
-    """Builds the script's argument, giving each key a position."""
-
-    def __init__(self, at: Keys, segments: tuple[str, ...], sample_seconds: int) -> None:
-        self._at, self._segments, self._sample_seconds = at, segments, sample_seconds
-        self._position: dict[str, int] = {}
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._position)
-
-    def _key(self, name: str) -> int:
-        return self._position.setdefault(name, len(self._position) + 1)
-
-    def build(self, fence: Fence, to: int, what: Advance) -> dict[str, Any]:
-        self._key(self._at.fence)
-        counts = {"skipped": what.skipped, "unreadable": what.unreadable}
-        return {
-            "nonce": fence.nonce,
-            "from": fence.next,
-            "to": to,
-            "source": what.source,
-            "fence": {name: count for name, count in counts.items() if count},
-            "runs": [[self._key(self._at.runs), str(run)] for run in what.meta],
-            "meta": [
-                [
-                    self._key(self._at.run(str(run))),
-                    texts,
-                    {name: n for name, n in what.counters[run].items() if n},
-                    {"next_offset": str(what.reach[run])},
-                ]
-                for run, texts in what.meta.items()
-            ],
-            "hours": list(self._hours(what.tallies)),
-            "tallies": list(self._tallies(what.tallies)),
-            "pairs": [self._pair(pair) for pair in what.pairs],
-            "samples": [self._sample(sample) for sample in what.samples],
-        }
-
-    def _hours(self, tallies: Tallies) -> Iterable[list[int]]:
-        by_run: dict[str, list[int]] = defaultdict(list)
-        for run, hour in tallies:
-            by_run[str(run)].append(hour)
-        for run_name, hours in by_run.items():
-            yield [self._key(self._at.hours(run_name)), *hours]
-
-    def _tallies(self, tallies: Tallies) -> Iterable[list[Any]]:
-        whole: dict[Run, Any] = {}
-        for (run, hour), sums in tallies.items():
-            whole[run] = whole[run] + sums if run in whole else sums
-            yield from self._rows(run, hour, sums, HOUR_SECONDS)
-        for run, sums in whole.items():
-            yield from self._rows(run, TOTAL, sums, 0)
-
-    def _rows(self, run: Run, hour: int | str, sums: Any, seconds: int) -> Iterable[list[Any]]:
-        for at, segment in enumerate(self._segments):
-            columns = np.flatnonzero(sums[at])
-            if len(columns):
-                row: list[Any] = [self._key(self._at.tally(str(run), hour, segment)), seconds]
-                for column, count in zip(columns.tolist(), sums[at][columns].tolist(), strict=True):
-                    row += [FIELDS[column], count]
-                yield row
-
-    def _pair(self, pair: Pair) -> list[Any]:
-        run = str(pair.run)
-        into = [
-            self._key(self._at.tally(run, hour, self._segments[segment]))
-            for hour in (pair.hour, TOTAL)
-            for segment in pair.segments
-        ]
-        seen = self._key(self._at.pairs(run, pair.day))
-        return [seen, HOUR_SECONDS, pair.card, "p0" if pair.live_only else "p1", *into]
-
-    def _sample(self, sample: Sample) -> list[Any]:
-        run, day, *_ = sample.strata[0]
-        strata = [
-            [
-                self._key(self._at.stratum(run, day, outcome, self._segments[segment])),
-                self._key(self._at.taus(run, day)),
-                f"{outcome}:{self._segments[segment]}",
-                keep(outcome),
-            ]
-            for _, _, outcome, segment in sample.strata
-        ]
-        member = str(sample.source)
-        return [
-            member,
-            sample.value,
-            self._key(self._at.bodies(run, day)),
-            self._key(self._at.references(run, day)),
-            self._sample_seconds,
-            self._key(self._at.why),
-            f"{run}/{day}/{member}",
-            sample.body.decode(),
-            strata,
-        ]
 
 
 @contextmanager

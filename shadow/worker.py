@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 #: Decisions before the fence that are read again, only to know their scores.
 LOOK_BACK = 4000
 RETRY_SECONDS = 0.5
+#: How often an idle partition asks whether Redis still has what was applied.
+CHECK_SECONDS = 5.0
 
 
 @dataclass
@@ -229,21 +231,23 @@ class Shadow:
             metrics.STAGE.labels(self.slot, "flush").observe(time.perf_counter() - started)
             if not isinstance(outcome, Applied):
                 reason = "wiped" if isinstance(outcome, Wiped) else "stale"
-                metrics.REFUSED.labels(self.slot, reason).inc()
-                log.error(
-                    "slot %s: partition %d: redis refused a range as %s; going back", self.slot, partition, reason
-                )
                 for batch, _ in batches:
                     self.app.consumer.drop(batch)
-                tp = TopicPartition(self.settings.topics.decisions, partition)
-                oldest = (await self.app.consumer.earliest_offsets(tp))[tp]
-                await self._reopen(partition, oldest)
+                await self._go_back(partition, reason)
                 return
             part.taus.update(outcome.taus)
             part.fence = Fence(part.fence.nonce, max(to, part.fence.next), max(part.fence.source, what.source), False)
             for _, finish in batches:
                 finish()
             self._count(what, batches)
+
+    async def _go_back(self, partition: int, reason: str) -> None:
+        """What Redis has is not what was applied: read again from where it stands."""
+        metrics.REFUSED.labels(self.slot, reason).inc()
+        log.error("slot %s: partition %d: redis is %s; going back to its fence", self.slot, partition, reason)
+        tp = TopicPartition(self.settings.topics.decisions, partition)
+        oldest = (await self.app.consumer.earliest_offsets(tp))[tp]
+        await self._reopen(partition, oldest)
 
     async def _reopen(self, partition: int, oldest: int) -> None:
         """Take a partition up again from the fence that Redis has now."""
@@ -274,7 +278,22 @@ class Shadow:
         end = self.app.consumer.highwater(TP(last.topic, last.partition))
         metrics.LAG.labels(slot, str(last.partition)).set(max(0, (end or last.next) - last.next))
 
+    async def _check(self) -> None:
+        """Go back to the fence where Redis lost it while nothing came; a flush would find out by itself."""
+        for partition, part in list(self._partitions.items()):
+            try:
+                async with part.flushing:
+                    is_idle = not part.waiting and part is self._partitions.get(partition)
+                    if is_idle and not await self._store.stands(partition, part.fence):
+                        await self._go_back(partition, "lost")
+            except (RedisError, OSError) as error:
+                metrics.REDIS_ERRORS.labels(self.slot).inc()
+                log.warning("redis is away: %s", error)
+            except Exception as error:
+                await self.app.fail(error)
+
     async def _tick(self) -> None:
+        checked = time.monotonic()
         while True:
             self.health.beat()
             now = time.monotonic()
@@ -284,6 +303,9 @@ class Shadow:
                         await self._flush(partition, part)
                     except Exception as error:
                         await self.app.fail(error)
+            if now - checked >= CHECK_SECONDS:
+                checked = now
+                await self._check()
             candidate = self._model.candidate
             if candidate is not None and candidate.bundle is not None:
                 metrics.MODEL_AGE.labels(self.slot).set(time.time() - candidate.bundle.manifest.created_at.timestamp())

@@ -120,6 +120,22 @@ def test_live_goes_on_unchanged_when_shadows_store_and_serve_stop_in_mid_stream(
     assert scorer.process.poll() is None
 
 
+def test_tallies_are_rebuilt_when_the_store_loses_them(stack: Stack, models: Models) -> None:
+    stack.deploy(models.candidate, "candidate")
+    stack.start("scorer", "run", ready=False)
+    shadow = stack.start("shadow", "run", "--slot", "candidate", ready=False)
+    stack.until_ready()
+    stack.run("scorer", "replay", str(models.stream))
+    whole = SENT - BAD - REPEATED
+    wait_for("comparisons", lambda: compared(stack, "candidate") == whole)
+    redis.Redis(port=stack.store.port).flushall()
+    wait_for("comparisons again, while nothing new comes", lambda: compared(stack, "candidate") == whole)
+    assert shadow.metric("shadow_went_back_total") == 4
+    stack.run("scorer", "replay", str(models.stream), "--limit", "500")
+    wait_for("more", lambda: compared(stack, "candidate") > whole)
+    wait_for("equal", lambda: "equal" in stack.run("shadow", "verify").splitlines(), 10)
+
+
 def test_scorer_runs_where_neither_redis_nor_the_shadow_is_installed(
     stack: Stack, models: Models, undisturbed: Decisions, tmp_path: Path
 ) -> None:

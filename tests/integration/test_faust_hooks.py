@@ -1,0 +1,320 @@
+"""What batch delivery relies on inside Faust: these fail when an upgrade changes it.
+
+Each test runs real Faust apps on a real broker. Only names that no behaviour shows are looked up by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from faust.transport.consumer import Consumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from scorer.batches import Batch, BatchApp, Owned
+from scorer.settings import ScorerSettings
+from shadow import local
+
+GROUP, TOPIC, PARTITIONS = "group", "transactions", 2
+on_a_loop = pytest.mark.anyio
+
+
+class Recorder:
+    """A handler that notes what comes, and finishes batches when it is told to."""
+
+    def __init__(self, settings: ScorerSettings) -> None:
+        self.batches: list[Batch] = []
+        self.open: list[tuple[Batch, Callable[[], None]]] = []
+        self.assigned: list[list[Owned]] = []
+        self.revoked: list[frozenset[int]] = []
+        self.waits_for_me = False  # batches stay open until `finish_all`
+        self.loading = asyncio.Event()  # assignments wait for this
+        self.loading.set()
+        self.app = BatchApp(settings, GROUP, TOPIC, self)
+
+    async def start(self) -> None: ...
+
+    async def drain(self) -> None:
+        self.finish_all()
+
+    async def close(self) -> None: ...
+
+    async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
+        self.assigned.append(list(owned))
+        await self.loading.wait()
+        return {o.partition: o.oldest if o.committed is None else o.committed for o in owned}
+
+    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
+        self.batches.append(batch)
+        if self.waits_for_me:
+            self.open.append((batch, finish))
+        else:
+            finish()
+
+    async def revoke(self, partitions: frozenset[int]) -> None:
+        if partitions:  # joining revokes nothing
+            self.revoked.append(partitions)
+
+    def finish_all(self) -> None:
+        for _, finish in self.open:
+            finish()
+        self.open.clear()
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        return [(batch.partition, record.offset) for batch in self.batches for record in batch.records]
+
+
+_RUNNING: list[Recorder] = []
+
+
+@pytest.fixture
+def settings() -> Iterator[ScorerSettings]:
+    with local.broker() as broker:
+        yield ScorerSettings(
+            kafka=broker.address,  # type: ignore[arg-type]
+            session_seconds=2.0,
+            heartbeat_seconds=0.5,
+            commit_seconds=0.1,
+            batch_records=100,
+        )
+
+
+@asynccontextmanager
+async def running(settings: ScorerSettings) -> AsyncIterator[Recorder]:
+    recorder = Recorder(settings)
+    _RUNNING.append(recorder)
+    starting = asyncio.create_task(recorder.app.start())  # ends only once the group is joined
+    try:
+        yield recorder
+    finally:
+        for other in _RUNNING:  # one that holds a batch holds up every join
+            other.loading.set()
+            other.waits_for_me = False
+            other.finish_all()
+        await starting
+        await recorder.app.stop()
+        _RUNNING.remove(recorder)
+
+
+async def until(what: str, holds: Callable[[], Any], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
+    assert holds(), what
+
+
+async def make_topic(settings: ScorerSettings) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await client.start()
+    await client.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
+    await client.close()
+
+
+async def send(settings: ScorerSettings, n: int, partition: int = 0) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=0)
+    await producer.start()
+    waiting = [await producer.send(TOPIC, b"%d" % i, partition=partition) for i in range(n)]
+    await asyncio.gather(*waiting)
+    await producer.stop()
+
+
+async def committed(settings: ScorerSettings, partition: int = 0) -> int | None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, group_id=GROUP, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        offset: int | None = await consumer.committed(TopicPartition(TOPIC, partition))
+        return offset
+    finally:
+        await consumer.stop()
+
+
+@on_a_loop
+async def test_batches_are_whole_and_nothing_is_committed_before_a_batch_is_finished(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 250)
+    async with running(settings) as worker:
+        worker.waits_for_me = True
+        await until("batches", lambda: len(worker.offsets) == 250)
+        assert worker.offsets == [(0, offset) for offset in range(250)]
+        assert len(worker.batches) <= 5, "records come in batches, not one by one"
+        assert all(batch.offset == batch.expected for batch in worker.batches)
+        await asyncio.sleep(0.5)
+        assert not await committed(settings)
+        batch, finish = worker.open.pop(0)
+        finish()
+        await asyncio.sleep(0.5)
+        assert await committed(settings) == batch.next
+        worker.finish_all()
+        await asyncio.sleep(0.5)
+        assert await committed(settings) == 250
+
+
+@on_a_loop
+async def test_monitor_counts_records(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 120)
+    async with running(settings) as worker:
+        await until("batches", lambda: len(worker.offsets) == 120)
+        assert worker.app.monitor.messages_received_total == 120
+        assert worker.app.monitor.messages_received_by_topic[TOPIC] == 120
+        assert worker.app.monitor.tp_read_offsets[TP(TOPIC, 0)] == 119
+
+
+@on_a_loop
+async def test_a_record_on_an_idle_stream_comes_at_once(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    async with running(settings) as worker:
+        await until("assignment", worker.app.is_assigned.is_set)
+        await asyncio.sleep(0.5)
+        loop, waits = asyncio.get_running_loop(), []
+        for i in range(10):
+            began = loop.time()
+            await send(settings, 1)
+            await until("record", lambda i=i: len(worker.offsets) > i)
+            waits.append(loop.time() - began)
+        assert sorted(waits)[5] < 0.3, f"Faust's own wait of 1.5 s is back: {waits}"
+
+
+@on_a_loop
+async def test_nothing_is_lost_when_a_second_worker_joins_a_group_without_commits(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    for partition in range(PARTITIONS):
+        await send(settings, 300, partition)
+    async with running(settings) as first:
+        first.waits_for_me = True  # so that there is nothing to commit
+        await until("batches", lambda: len(first.batches) >= 2)
+        async with running(settings) as second:
+            await until("rebalance", lambda: first.app.rebalancing)
+            # The first worker's batches are given up, as one that fails would; nothing of them is committed.
+            for batch, _ in first.open:
+                first.app.consumer.drop(batch)
+            first.open.clear()
+            first.batches.clear()
+            first.waits_for_me = False
+            await until("both own one", lambda: len(first.assigned) > 1 and bool(second.assigned))
+            await until("all", lambda: len({*first.offsets, *second.offsets}) == 600)
+            assert {len(first.assigned[-1]), len(second.assigned[-1])} == {1}
+
+
+@on_a_loop
+async def test_a_revocation_waits_for_the_batch_under_way_and_commits_it(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    for partition in range(PARTITIONS):
+        await send(settings, 50, partition)
+    async with running(settings) as first:
+        first.waits_for_me = True
+        await until("batches", lambda: {batch.partition for batch in first.batches} == {0, 1})
+        taken = dict.fromkeys((0, 1), 0) | {batch.partition: batch.next for batch in first.batches}
+        async with running(settings) as second:
+            await until("rebalance", lambda: first.app.rebalancing)
+            await asyncio.sleep(0.3)
+            assert not first.revoked, "revoked while a batch was under way"
+            assert not second.batches, "another worker has them while they are worked on"
+            first.waits_for_me = False
+            first.finish_all()
+            await until("revoked", lambda: bool(first.revoked))
+            await until("second owns", lambda: bool(second.assigned))
+            starts = {o.partition: o.committed for owned in (first, second) for o in owned.assigned[-1]}
+            assert starts == taken, "what was finished is committed before the partitions move"
+            await until("all", lambda: len([*first.offsets, *second.offsets]) >= 100)
+            assert sorted([*first.offsets, *second.offsets]) == [(p, o) for p in (0, 1) for o in range(50)]
+
+
+@on_a_loop
+async def test_loading_for_longer_than_the_session_keeps_the_membership(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 10)
+    async with running(settings) as worker:
+        worker.loading.clear()
+        await until("assignment", lambda: bool(worker.assigned))
+        await asyncio.sleep(2 * settings.session_seconds)
+        assert len(worker.assigned) == 1, "the group took the worker for dead while it loaded"
+        assert not worker.batches, "a batch came before its partition was loaded"
+        worker.loading.set()
+        await until("batches", lambda: len(worker.offsets) == 10)
+        assert len(worker.assigned) == 1
+
+
+@on_a_loop
+async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 100)
+    async with running(settings) as worker:
+        await until("batches", lambda: len(worker.offsets) == 100)
+        worker.app.consumer.rewind(TP(TOPIC, 0), 40)
+        await until("again", lambda: len(worker.offsets) == 160, 2)
+        assert worker.offsets[100:] == [(0, offset) for offset in range(40, 100)]
+        assert worker.batches[-1].expected >= 40
+
+
+@on_a_loop
+async def test_a_failing_batch_stops_the_worker_and_is_not_committed(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 10)
+    recorder = Recorder(settings)
+
+    async def broken(batch: Batch, finish: Callable[[], None]) -> None:
+        raise ValueError("no")
+
+    recorder.accept = broken  # type: ignore[method-assign]
+    logging.getLogger("faust").setLevel(logging.CRITICAL)
+    await recorder.app.start()
+    await until("failure", lambda: recorder.app.failure is not None)
+    assert isinstance(recorder.app.failure, ValueError)
+    await recorder.app.stop()
+    assert not await committed(settings)
+
+
+@on_a_loop
+async def test_heartbeats_are_seen(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    async with running(settings) as worker:
+        await until("assignment", worker.app.is_assigned.is_set)
+        before = worker.app.consumer.last_heartbeat
+        await until("heartbeat", lambda: worker.app.consumer.last_heartbeat > before + 0.3)
+        assert await worker.app.surely_ours()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Consumer, "_filter_tps_with_pending_acks"),
+        (Consumer, "_new_offset"),
+        (Consumer, "_add_gap"),
+        (Consumer, "_wait_next_records"),
+        (Consumer, "on_buffer_full"),
+        (Consumer, "on_buffer_drop"),
+        (Consumer, "ack"),
+        (Consumer, "getmany"),
+        (Consumer, "perform_seek"),
+        (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
+        (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
+    ],
+)
+def test_what_is_overridden_is_still_there_with_the_same_parameters(owner: type, name: str) -> None:
+    from scorer import batches
+
+    ours = next((vars(kind)[name] for kind in (batches.BatchConsumer, batches._Thread) if name in vars(kind)), None)
+    theirs = getattr(owner, name)
+    if ours is not None:
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_faust_commits_what_we_name() -> None:
+    source = inspect.getsource(Consumer)
+    for used in (
+        "self._filter_tps_with_pending_acks(",
+        "self._new_offset(",
+        "self._waiting_for_ack",
+        "_unacked_messages",
+    ):
+        assert used in source

@@ -1,0 +1,302 @@
+"""The store on a real Valkey (and a real Redis where there is one): what is applied is applied once, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scorer.errors import UserError
+from shadow import local
+from shadow.advance import Advance, Pair, Sample, add
+from shadow.samples import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
+from shadow.store import Applied, Fence, Stale, TallyStore, Wiped, connect, telling
+from shadow.tally import COLUMNS, LATE, Run
+
+RUN = Run(1, 1)
+SEGMENTS = ("all", "country=DE", "country=other")
+
+
+def debian_redis() -> local.Server:
+    def argv(port: int) -> list[str]:
+        return [str(shutil.which("redis-server")), "--port", str(port), "--save", "", "--appendonly", "no"]
+
+    return local.Server("redis", argv, local._redis_answers)
+
+
+@pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.needs("redis"))])
+def server(request: pytest.FixtureRequest) -> Iterator[local.Server]:
+    with local.store() if request.param == "valkey" else debian_redis() as running:
+        yield running
+
+
+@pytest.fixture
+async def store(server: local.Server, anyio_backend: str) -> AsyncIterator[TallyStore]:
+    client = connect(f"redis://{server.address}/0")
+    await client.flushall()
+    yield TallyStore(client, "candidate", SEGMENTS)
+    await client.aclose()
+
+
+pytestmark = pytest.mark.anyio
+
+
+def an_advance(n: int = 1, hour: int = 100, source: int = 10, run: Run = RUN) -> Advance:
+    """n transactions that both allow, 250 minor units each, in Germany."""
+    sums = np.zeros((len(SEGMENTS), COLUMNS), dtype=np.int64)
+    sums[:2, 0] = n
+    sums[:2, 4] = 250 * n
+    what = Advance(tallies={(run, hour): sums}, source=source)
+    what.meta[run] = {"live_digest": "a" * 64, "candidate_digest": "b" * 64, "live_threshold": "0.5"}
+    what.meta[run] |= {"candidate_threshold": "0.25", "first_offset": "0"}
+    what.reach[run] = source + 1
+    what.counters[run]["repeats"] = 1
+    return what
+
+
+async def counts(store: TallyStore, run: Run = RUN) -> list[int]:
+    return [int(count) for count in (await store.totals(run)).segments["all"].counts]
+
+
+async def test_a_range_is_applied_once_and_read_back(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 5)
+    assert (fence.next, fence.source, fence.is_new) == (5, -1, True)
+    assert isinstance(await store.advance(0, fence, 8, an_advance(3)), Applied)
+    again = await store.open_partition(0, 0)
+    assert again == Fence(fence.nonce, 8, 10, False)
+    assert await store.stands(0, again)
+    assert not await store.stands(0, fence)
+    totals = await store.totals(RUN)
+    assert totals.compared == 3
+    assert totals.hours == 1
+    assert totals.repeats == 1
+    assert totals.segments["country=DE"].minor.tolist() == [750, 0, 0, 0]
+    assert totals.segments["country=other"].compared == 0
+    assert totals.live_digest == "a" * 64
+    (info,) = await store.runs()
+    assert (info.live_threshold, info.candidate_threshold, info.offsets) == (0.5, 0.25, {0: (0, 11)})
+
+
+async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    await store.advance(0, fence, 8, an_advance(3))
+    assert await store.advance(0, fence, 8, an_advance(3)) == Stale(8)
+    assert await store.advance(0, Fence(fence.nonce, 9, 10, False), 12, an_advance(3)) == Stale(8)
+    assert await counts(store) == [3, 0, 0, 0]
+
+
+async def test_of_workers_that_race_for_a_range_one_wins(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    outcomes = await asyncio.gather(*(store.advance(0, fence, 8, an_advance(3)) for _ in range(20)))
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Applied"] + ["Stale"] * 19
+    assert await counts(store) == [3, 0, 0, 0]
+
+
+async def test_after_a_wipe_the_old_fence_is_refused(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    await store.advance(0, fence, 8, an_advance(3))
+    await store.redis.flushall()
+    after = Fence(fence.nonce, 8, 10, False)
+    assert await store.advance(0, after, 9, an_advance()) == Wiped()
+    assert await store.record_gap(0, after, 9) == Wiped()
+    fresh = await store.open_partition(0, 2)
+    assert fresh.nonce != fence.nonce
+    assert await store.advance(0, after, 9, an_advance()) == Wiped(), "a fence of another life"
+    assert await store.advance(0, fresh, 9, an_advance()) == Applied({})
+
+
+async def test_store_gone_back_in_time_recounts_from_its_own_fence(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    await store.advance(0, fence, 8, an_advance(3))
+    dumped = {key: await store.redis.dump(key) for key in await store.redis.keys("*")}
+    await store.advance(0, Fence(fence.nonce, 8, 10, False), 11, an_advance(3, source=13))
+    await store.redis.flushall()
+    for key, value in dumped.items():
+        await store.redis.restore(key, 0, value)
+    assert await store.advance(0, Fence(fence.nonce, 11, 13, False), 12, an_advance()) == Stale(8)
+    assert await store.advance(0, Fence(fence.nonce, 8, 10, False), 12, an_advance(4)) == Applied({})
+    assert await counts(store) == [7, 0, 0, 0]
+
+
+async def test_a_gap_is_recorded_once_and_moves_the_fence(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    assert await store.record_gap(0, fence, 40) == Applied({})
+    assert await store.record_gap(0, fence, 40) == Stale(40)
+    assert await store.advance(0, fence, 50, an_advance()) == Stale(40)
+    (progress,) = await store.progress()
+    assert (progress.next, progress.gap, progress.gaps) == (40, 40, ("0-40",))
+    await store.advance(0, Fence(fence.nonce, 40, -1, False), 50, an_advance())
+    assert (await store.totals(RUN)).gap == 40
+
+
+async def test_partitions_and_runs_are_apart_and_add_up(store: TallyStore) -> None:
+    other = Run(2, 1)
+    for partition in range(3):
+        fence = await store.open_partition(partition, 0)
+        what = an_advance(2, hour=100 + partition)
+        add(what, an_advance(5, hour=200, run=other))
+        await store.advance(partition, fence, 7, what)
+    assert await counts(store) == [6, 0, 0, 0]
+    assert await counts(store, other) == [15, 0, 0, 0]
+    assert (await store.totals(RUN)).hours == 3
+    assert (await store.totals(other)).hours == 1
+    assert {hour: part.compared for hour, part in (await store.hourly(RUN, "all")).items()} == {100: 2, 101: 2, 102: 2}
+    assert [info.run for info in await store.runs()] == [RUN, other]
+    assert (await TallyStore(store.redis, "control", SEGMENTS).totals(RUN)).compared == 0
+
+
+async def test_late_transactions_count_but_cover_no_hour(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    await store.advance(0, fence, 8, an_advance(3, hour=LATE))
+    totals = await store.totals(RUN)
+    assert (totals.compared, totals.hours) == (3, 0)
+
+
+def a_pair(card: str, hour: int = 100, live_only: bool = True) -> Pair:
+    return Pair(RUN, hour // 24, hour, card, live_only, (0, 1))
+
+
+async def test_a_card_gives_one_discordant_pair_a_day(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    what.pairs = [a_pair("x"), a_pair("x", 101), a_pair("x", 102, live_only=False), a_pair("y", 101, live_only=False)]
+    await store.advance(0, fence, 8, what)
+    later = an_advance(hour=124)
+    later.pairs = [a_pair("x", 103), a_pair("x", 124)]
+    await store.advance(0, Fence(fence.nonce, 8, 10, False), 9, later)
+    totals = await store.totals(RUN)
+    assert totals.segments["all"].pairs.tolist() == [2, 1]
+    assert totals.segments["country=DE"].pairs.tolist() == [2, 1]
+    assert totals.segments["country=other"].pairs.tolist() == [0, 0]
+    assert (await store.hourly(RUN, "all"))[124].pairs.tolist() == [1, 0]
+
+
+def a_sample(source: int, outcome: int, segments: tuple[int, ...] = (0, 1)) -> Sample:
+    value = float(sample_hashes([f"t{source}"])[0])
+    strata: list[Stratum] = [(str(RUN), 4, outcome, segment) for segment in segments]
+    names = [SEGMENTS[segment] for segment in segments]
+    body = f'{{"outcome_code": {outcome}, "segments": {names}, "id": {source}}}'.replace("'", '"').encode()
+    return Sample(source, value, body, strata)
+
+
+def wanted(samples: list[Sample]) -> tuple[set[int], dict[Stratum, float]]:
+    """What bottom-k keeps of all of them, and the smallest hash that each stratum refuses."""
+    strata: dict[Stratum, list[tuple[float, int]]] = defaultdict(list)
+    for sample in samples:
+        for stratum in sample.strata:
+            strata[stratum].append((sample.value, sample.source))
+    kept, taus = set(), {}
+    for stratum, values in strata.items():
+        values.sort()
+        k = keep(stratum[2])
+        kept |= {source for _, source in values[:k]}
+        if len(values) > k:
+            taus[stratum] = values[k][0]
+    return kept, taus
+
+
+@given(data=st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_kept_samples_are_the_bottom_k_however_the_stream_is_cut(server: local.Server, data: st.DataObject) -> None:
+    samples = [
+        a_sample(source, data.draw(st.sampled_from([0, 2, 3])), data.draw(st.sampled_from([(0, 1), (0, 2)])))
+        for source in range(data.draw(st.sampled_from([3, 40, 260])))
+    ]
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(samples)), max_size=6)) | {len(samples)})
+    asyncio.run(_cut(server, samples, cuts))
+
+
+async def _cut(server: local.Server, samples: list[Sample], cuts: list[int]) -> None:
+    client = connect(f"redis://{server.address}/0")
+    await client.flushall()
+    store = TallyStore(client, "candidate", SEGMENTS)
+    fence, start, taus = await store.open_partition(0, 0), 0, {}
+    for end in cuts:
+        what = an_advance(end - start, source=end)
+        what.samples = samples[start:end]
+        outcome = await store.advance(0, fence, end, what)
+        assert isinstance(outcome, Applied)
+        taus |= outcome.taus
+        fence, start = Fence(fence.nonce, end, end, False), end
+    kept, tau = wanted(samples)
+    found = await store.samples(RUN)
+    assert {sample["id"] for sample in found} == kept
+    assert taus == pytest.approx(tau)
+    assert await store.taus(0) == pytest.approx(tau)
+    by_source = {sample.source: sample for sample in samples}
+    for sample in found:
+        chances = [tau.get(stratum, 1.0) for stratum in by_source[sample["id"]].strata]
+        assert sample["inclusion_probability"] == pytest.approx(max(chances))
+    await client.aclose()
+
+
+async def test_memory_for_samples_is_bounded(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    for start in range(0, 4000, 500):
+        what = an_advance(500, source=start + 500)
+        what.samples = [a_sample(source, source % 4) for source in range(start, start + 500)]
+        assert isinstance(await store.advance(0, fence, start + 500, what), Applied)
+        fence = Fence(fence.nonce, start + 500, start + 500, False)
+    # both strata of a transaction are the same transactions here, so both keep the same ones
+    assert len(await store.samples(RUN)) == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
+    bodies = await store.redis.hlen(store._keys(0).bodies(str(RUN), 4))
+    assert bodies == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
+
+
+async def test_a_sample_is_explained_if_it_is_still_there(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    what.samples = [a_sample(1, 2), a_sample(2, 3)]
+    await store.advance(0, fence, 8, what)
+    waiting = dict(await store.unexplained(0, 10))
+    assert len(waiting) == 2
+    name, sample = next(iter(waiting.items()))
+    assert await store.explain(0, name, sample | {"why": ["amount"]})
+    assert len(await store.unexplained(0, 10)) == 1
+    assert [s["why"] for s in await store.samples(RUN) if s["id"] == sample["id"]] == [["amount"]]
+    gone, body = next(iter(await store.unexplained(0, 10)))
+    await store.redis.delete(store._keys(0).bodies(str(RUN), 4))
+    assert not await store.explain(0, gone, body)
+    assert await store.unexplained(0, 10) == []
+
+
+async def test_every_key_of_a_range_is_in_one_cluster_slot(store: TallyStore) -> None:
+    fence = await store.open_partition(3, 0)
+    what = an_advance()
+    what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
+    await store.advance(3, fence, 8, what)
+    keys = [key.decode() for key in await store.redis.keys("*")]
+    tagged = [key for key in keys if "{candidate:3}" in key]
+    assert sorted(set(keys) - set(tagged)) == ["shadow:candidate:partitions", "shadow:slots"]
+
+
+async def test_hours_and_samples_expire_and_totals_stay(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
+    await store.advance(0, fence, 8, what)
+    at, name = store._keys(0), str(RUN)
+    for key in (at.tally(name, 100, "all"), at.pairs(name, 4), at.bodies(name, 4), at.stratum(name, 4, 2, "all")):
+        assert 0 < await store.redis.ttl(key) <= 60 * 86_400, key
+    for key in (at.tally(name, "total", "all"), at.fence, at.hours(name), at.run(name)):
+        assert await store.redis.ttl(key) == -1, key
+
+
+def test_a_store_that_is_away_is_told_in_one_line() -> None:
+    address = f"redis://:secret@127.0.0.1:{local.free_port()}/0"
+
+    async def ask() -> Any:
+        with telling(address):
+            await TallyStore(connect(address), "candidate", SEGMENTS).ping()
+
+    with pytest.raises(UserError, match="SHADOW_REDIS") as told:
+        asyncio.run(ask())
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
