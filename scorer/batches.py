@@ -294,7 +294,11 @@ class BatchApp(faust.App):  # type: ignore[misc]
         """Faust would make a folder for its tables here; there are none."""
 
     async def on_start(self) -> None:
-        await self.handler.start()
+        try:
+            await self.handler.start()
+        except Exception as error:
+            self.failure = error  # Faust's worker would stop in good order, and exit 0
+            raise
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -360,6 +364,11 @@ class BatchApp(faust.App):  # type: ignore[misc]
             if self.consumer_generation_id != generation:
                 return  # another rebalance began; its own call follows
             self.consumer.starts = {tp: start[partition] for partition, tp in tps.items()}
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # it leaked from something else; Faust would wait for ever
+                await self.fail(error)
+            raise
         except Exception as error:
             await self.fail(error)
             raise

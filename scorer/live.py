@@ -58,6 +58,12 @@ class LiveLoader:
             await self._swap(slot, deployments)
         return self.report is not before
 
+    def require(self) -> LiveModel:
+        """The live model. Raises UserError while there is none."""
+        if self.model is None:
+            raise UserError("slot live: is empty; fill it with `scorer deploy BUNDLE --slot live --by … --reason …`")
+        return self.model
+
     @property
     def is_behind(self) -> bool:
         """Whether the live slot asks for another model than this worker could load."""
@@ -105,8 +111,8 @@ class LiveLoader:
     async def _fall_back(self, slot: Slot, deployments: Deployments, error: UserError) -> None:
         """Go on with what there is; a worker without a model takes the newest that its cache and the ledger share."""
         self._behind(True)
-        log.error("cannot load live bundle %s: %s", str(slot.digest)[:12], error)
         if self.model is not None:
+            log.error("cannot load live bundle %s: %s", str(slot.digest)[:12], error)
             return
         cached = set(self._store.cached())
         for was in reversed(deployments.was_live):
@@ -115,6 +121,7 @@ class LiveLoader:
                     bundle = await asyncio.to_thread(self._load, was.digest)
                 except UserError:
                     continue
+                log.error("cannot load live bundle %s: %s", str(slot.digest)[:12], error)
                 log.error("going on with bundle %s of epoch %d", was.digest[:12], was.epoch)
                 self._install(replace(was, override=None), bundle)
                 return

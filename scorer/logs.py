@@ -27,7 +27,9 @@ class JsonLines(logging.Formatter):
 
 
 def config(settings: CommonSettings) -> dict[str, Any]:
-    """A `logging.config.dictConfig` for a worker: our own lines at the chosen level, the libraries' from WARNING."""
+    """A `logging.config.dictConfig` for a worker: our own lines at the chosen level, the libraries' from WARNING, or
+    from INFO under DEBUG. Faust logs a service's life under the name of the module that it is in."""
+    theirs = "INFO" if settings.log_level == "DEBUG" else "WARNING"
     formats: dict[str, dict[str, Any]] = {
         "json": {"()": JsonLines},
         "text": {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"},
@@ -39,5 +41,5 @@ def config(settings: CommonSettings) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {name: {"level": settings.log_level} for name in ("scorer", "shadow")}
-        | {name: {"level": "WARNING"} for name in ("faust", "mode", "aiokafka")},
+        | {name: {"level": theirs} for name in ("faust", "mode", "aiokafka", "scorer.batches")},
     }

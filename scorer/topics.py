@@ -62,6 +62,7 @@ async def reader(settings: CommonSettings, **options: Any) -> AsyncIterator[AIOK
     except (KafkaError, OSError) as error:
         await consumer.stop()
         raise unreachable(settings, error) from None
+    await asyncio.sleep(0)  # aiokafka's stop leaks a CancelledError if it comes before its own tasks have begun
     try:
         yield consumer
     finally:

@@ -35,9 +35,8 @@ from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
 from scorer.pipeline import Incoming, Published, Rules, Settled, settle
 from scorer.producer import BatchProducer
-from scorer.recovery import recover
+from scorer.recovery import Recovered, recover
 from scorer.settings import ScorerSettings
-from scorer.store import BundleStore
 from scorer.topics import reader
 from scorer.velocity import CardStates
 from scorer.view import FeatureView
@@ -64,12 +63,12 @@ class _Partition:
 class Scorer:
     """Handler of the `transactions` partitions of this worker; see `scorer.batches.Handler`."""
 
-    def __init__(self, settings: ScorerSettings, view: FeatureView, health: Health) -> None:
+    def __init__(self, settings: ScorerSettings, view: FeatureView, live: LiveLoader, health: Health) -> None:
         self.settings, self.view, self.health = settings, view, health
         reading = Reading(settings.money, settings.mapping, view.attributes)
         ahead_ms = int(settings.ahead_seconds * 1000) if settings.clock == "wall" else None
         self._rules = Rules(view, reading, ahead_ms)
-        self._live = LiveLoader(BundleStore(settings.store, settings.cache), view)
+        self._live = live
         self._follower = Follower(settings, self._on_deployments)
         self._producer = BatchProducer(settings, settings.compression)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="settle")
@@ -83,8 +82,8 @@ class Scorer:
         if not self._producer.is_idempotent:
             log.warning("the broker has no idempotent producers; a retried send may write a record twice")
         await self._follower.start()
-        if self._live.model is None:
-            raise UserError("slot live: is empty; fill it with `scorer deploy BUNDLE --slot live --by … --reason …`")
+        self._live.require()
+        await self._report()
         if self.view.id not in self._follower.deployments.views:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
@@ -112,8 +111,10 @@ class Scorer:
         self._partitions = dict(kept)
         started = time.perf_counter()
         fresh = [o for o in owned if o.partition not in kept]
-        async with reader(self.settings) as consumer:
-            recovered = await recover(consumer, [o.partition for o in fresh], self.settings)
+        recovered: dict[int, Recovered] = {}
+        if fresh:
+            async with reader(self.settings) as consumer:
+                recovered = await recover(consumer, [o.partition for o in fresh], self.settings)
         for o in fresh:
             start = o.oldest if o.committed is None else o.committed
             if start < o.oldest:
@@ -141,8 +142,7 @@ class Scorer:
             self.app.consumer.drop(batch)
             return
         await part.room.acquire()
-        if self._live.model is None:
-            raise UserError("slot live: is empty")
+        model = self._live.require()
         started = time.perf_counter()
         incoming = Incoming(
             batch.partition,
@@ -153,12 +153,12 @@ class Scorer:
         )
         now_ms = int(time.time() * 1000) if self.settings.clock == "wall" else None
         settled = await asyncio.get_running_loop().run_in_executor(
-            self._pool, settle, incoming, part.states, part.published, self._live.model, self._rules, now_ms
+            self._pool, settle, incoming, part.states, part.published, model, self._rules, now_ms
         )
         metrics.BATCH_RECORDS.observe(len(batch))
         metrics.STAGE.labels("compute").observe(time.perf_counter() - started)
         part.writing = asyncio.create_task(
-            self._write(part, part.writing, settled, batch, finish, str(self._live.model.digest)[:12]),
+            self._write(part, part.writing, settled, batch, finish, str(model.digest)[:12]),
             name=f"write-{batch.partition}",
         )
 
@@ -215,7 +215,11 @@ class Scorer:
         metrics.LAG.labels(str(batch.partition)).set(max(0, (end or batch.next) - batch.next))
 
     async def _on_deployments(self, deployments: Deployments) -> None:
-        if await self._live.follow(deployments) and self._live.report is not None:
+        if await self._live.follow(deployments):
+            await self._report()
+
+    async def _report(self) -> None:
+        if self._live.report is not None:
             await self._tell(f"worker/{self.settings.worker_id}", encode(self._live.report))
 
     async def _tell(self, key: str, value: bytes) -> None:

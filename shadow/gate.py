@@ -64,7 +64,8 @@ class Judgement:
             missing = [f"{f.criterion} in {f.segment}" for f in open_ones if not f.excused]
             told = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
             return f"hold: not enough evidence on {told}" if missing else "hold: nothing was compared"
-        return f"promote: every criterion passes; {len(open_ones)} excused as insufficient"
+        passed = len(self.findings) - len(open_ones)
+        return f"promote: {passed} criteria pass, {len(open_ones)} are excused as insufficient"
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -182,7 +183,7 @@ def _at_most(criterion: str, segment: str, interval: Interval | None, limit: flo
     """A failure needs the whole interval beyond the limit, a pass the whole interval within it."""
     if interval is None or not enough:
         observed = None if interval is None else interval.estimate
-        why = "too few transactions" if interval is not None else "live blocked nothing here"
+        why = "too few transactions" if interval is not None else "live blocked too few"
         return Finding(criterion, segment, observed, None, limit, Verdict.INSUFFICIENT, f"{why} to judge")
     if interval.low > limit:
         verdict, bound = Verdict.FAIL, interval.low

@@ -120,9 +120,11 @@ def _recount(
     for info in runs:
         first, after = info.offsets.get(partition, (0, 0))
         epochs[(decisions.offsets >= first) & (decisions.offsets < after)] = info.run.candidate_epoch
-    for epoch in dict.fromkeys(epochs.tolist()):
-        part = decisions.take(np.flatnonzero(epochs == epoch))
-        more = absorb(part, candidates.get(epoch), memory, release.segments, {}, 10.0**settings.minor_digits)
+    for rows in np.split(np.arange(len(epochs)), np.flatnonzero(np.diff(epochs)) + 1):  # in log order
+        if not len(rows):
+            continue
+        candidate = candidates.get(int(epochs[rows[0]]))
+        more = absorb(decisions.take(rows), candidate, memory, release.segments, {}, 10.0**settings.minor_digits)
         more.samples.clear()
         add(into, more)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -43,6 +44,7 @@ class LazyGroup(click.Group):
 
 def run_command(group: click.Group, name: str) -> None:
     """Run a command line; an error that a person can mend becomes one line and exit code 2."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it warns of comes as an exception, too
     try:
         group.main(prog_name=name, standalone_mode=True)
     except UserError as error:

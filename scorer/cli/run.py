@@ -13,8 +13,10 @@ from scorer.batches import BatchApp
 from scorer.errors import UserError
 from scorer.http import Health, HealthServer
 from scorer.ledger import read
+from scorer.live import LiveLoader
 from scorer.logs import config
 from scorer.settings import CommonSettings, ScorerSettings, checked_timing, load
+from scorer.store import BundleStore
 from scorer.topics import ensure_topics
 from scorer.view import FeatureView
 from scorer.worker import Scorer
@@ -45,15 +47,18 @@ def run(http_port: int | None, worker_id: str | None) -> None:
     settings = load(ScorerSettings, http_port=http_port, worker_id=worker_id)
     checked_timing(settings)
     view = FeatureView.load(settings.view)
-    asyncio.run(_preflight(settings))
+    live = LiveLoader(BundleStore(settings.store, settings.cache), view)
+    asyncio.run(_preflight(settings, live))
     health = Health()
     server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health)
     try:
-        serve(Scorer(settings, view, health).app, settings)
+        serve(Scorer(settings, view, live, health).app, settings)
     finally:
         server.stop()
 
 
-async def _preflight(settings: ScorerSettings) -> None:
+async def _preflight(settings: ScorerSettings, live: LiveLoader) -> None:
+    """What can be wrong is told before the worker starts, while an error is still one line."""
     await ensure_topics(settings)
-    await read(settings)
+    await live.follow(await read(settings))
+    live.require()
