@@ -120,7 +120,7 @@ class Demo:
         self.wait("shadow up", env_file.exists)
         told = dict(line.removeprefix("export ").split("=", 1) for line in env_file.read_text().splitlines())
         self.env |= {name: value.strip("'") for name, value in told.items()}
-        self.url = self.env.pop("SHADOW_UP_URL")
+        self.url = self.env.pop("UP_URL")
         os.environ.update({n: v for n, v in self.env.items() if n.startswith(("SCORER_", "SHADOW_"))})
         self.wait("shadow serve", lambda: self.get("/readyz") is not None)
 

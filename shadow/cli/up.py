@@ -69,7 +69,7 @@ def up(
         programs = list(_programs(slots, env))
         serve_url = str(programs[-1].ready_url).removesuffix("/readyz")
         if env_file is not None:
-            told = {**env, "SHADOW_UP_URL": serve_url}
+            told = {**env, "UP_URL": serve_url}
             env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in sorted(told.items())))
         try:
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
