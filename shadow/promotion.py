@@ -97,7 +97,7 @@ async def prepare(settings: ShadowSettings, digest: str, by: str, tell: Callable
             raise NotReadyError(f"scorer {told}; mend it and repeat the command, or add --force")
         waiting = sorted(name for name, report in answers.items() if report is None)
         if members and not waiting:
-            tell(f"{len(members)} scorers have loaded bundle {digest[:12]}")
+            tell(f"bundle {digest[:12]} is loaded by every scorer ({len(members)})")
             return
         if time.monotonic() > deadline:
             told = ", ".join(waiting) if members else "no scorer is running"

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 from aiokafka import TopicPartition
 
@@ -158,6 +159,20 @@ class Demo:
         bad.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
         self.sent += _sent(self.run("scorer", "replay", "bad.jsonl"))
 
+    def until_compared(self, slots: list[str], each: int) -> None:
+        """Wait until every slot has compared so many, with a progress bar."""
+        shown = 0
+        with click.progressbar(length=each * len(slots), label="    compared", show_pos=True) as bar:
+
+            def done() -> bool:
+                nonlocal shown
+                found = sum(min(each, self.compared(slot)) for slot in slots)
+                bar.update(found - shown)
+                shown = found
+                return found == each * len(slots)
+
+            self.wait(f"{each} comparisons of {', '.join(slots)}", done)
+
     def compared(self, slot: str) -> int:
         """Comparisons of a slot, over all its runs."""
         return sum(run["compared"] for run in self.get(f"/api/runs?slot={slot}") or [])
@@ -232,8 +247,7 @@ def story(demo: Demo) -> dict[str, Any]:
     demo.stream("--limit", str(FIRST_PART))
     demo.spoil()
     slots = ["candidate", "challenger", "control"]
-    for slot in slots:
-        demo.wait(f"comparisons of {slot}", lambda slot=slot: demo.compared(slot) >= FIRST_PART)
+    demo.until_compared(slots, FIRST_PART)
 
     demo.say("The gate on the tempting model: better on average, as its metrics say.")
     for name in ("live", "challenger"):
@@ -241,7 +255,7 @@ def story(demo: Demo) -> dict[str, Any]:
             "overall"
         ]
         print(f"    {name}: average precision {overall['average_precision']:.3f}, recall {overall['recall']:.3f}")
-    demo.run("shadow", "gate", "--slot", "challenger", expect=4)
+    demo.run("shadow", "gate", "--slot", "challenger", "--brief", expect=4)
     verdict = demo.get("/api/gate?slot=challenger")
     failed = [f for f in verdict["findings"] if f["verdict"] == "fail" and f["segment"] != "all"]
     segment = min(failed, key=lambda f: -(f["observed"] or 0))["segment"] if failed else ""
@@ -251,7 +265,7 @@ def story(demo: Demo) -> dict[str, Any]:
     )
 
     demo.say("The gate on the better model; after a full clean period the system suggests it.")
-    demo.run("shadow", "gate", "--slot", "candidate", expect=0)
+    demo.run("shadow", "gate", "--slot", "candidate", "--brief", expect=0)
     demo.wait("suggestion", lambda: demo.get("/api/suggestions"))
     suggested = demo.get("/api/suggestions")
     check([s["slot"] for s in suggested] == ["candidate"], "the candidate, and it alone, is suggested")
@@ -260,7 +274,8 @@ def story(demo: Demo) -> dict[str, Any]:
 
     demo.say("The rest of the stream goes through the new model; the old one is a shadow now, in slot previous.")
     demo.stream("--skip", str(FIRST_PART))
-    demo.wait("comparisons of control", lambda: demo.compared("control") >= demo.sent - BAD)
+    demo.until_compared(["challenger", "control"], demo.sent - BAD)
+    demo.wait("comparisons of previous", lambda: demo.compared("previous") >= demo.sent - FIRST_PART - BAD)
 
     demo.say("Read back from the topics and from Redis:")
     found = asyncio.run(read_back(slots))

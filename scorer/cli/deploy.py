@@ -47,14 +47,7 @@ def deploy(bundle: str | None, slot: str, threshold: float | None, action: str |
     if action == "empty" and slot == LIVE:
         raise UserError("--slot live: cannot be emptied; deploy another bundle, or use the kill switch")
     settings = load(ScorerSettings)
-    chosen = _bundle(settings, bundle) if bundle is not None else None
-
-    def build(deployments: Deployments) -> Change:
-        return _change(deployments, slot, chosen, threshold, action, by, reason)
-
-    asyncio.run(ensure_topics(settings))
-    _, after = asyncio.run(append(settings, build))
-    state = after.slot(slot)
+    state = asyncio.run(fill(settings, slot, bundle, threshold, action, by, reason))
     told = state.override or (
         f"bundle {state.digest[:12]} at threshold {state.threshold:g}" if state.digest else "empty"
     )

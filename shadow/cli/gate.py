@@ -26,9 +26,9 @@ _MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verd
 @click.command()
 @click.option("--slot", default=CANDIDATE, show_default=True, help="The candidate's slot.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-@click.option("--all", "every", is_flag=True, help="Rows that pass, too.")
-def gate(slot: str, as_json: bool, every: bool) -> None:
-    """Hold the slot's present run against release.yaml, overall and in every segment.
+@click.option("--brief", is_flag=True, help="Only what stands against a promotion, not what passes or is excused.")
+def gate(slot: str, as_json: bool, brief: bool) -> None:
+    """Hold the slot's present run against release.yaml: one row for each criterion and segment, worst first.
 
     Exits 0 to promote, 3 to hold, 4 to reject.
     """
@@ -39,7 +39,7 @@ def gate(slot: str, as_json: bool, every: bool) -> None:
     if as_json:
         click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **judgement.to_json()}))
     else:
-        _print(seen, every)
+        _print(seen, brief)
     sys.exit(EXIT[judgement.decision])
 
 
@@ -53,10 +53,10 @@ async def _look(settings: ShadowSettings, slot: str, release: criteria.Release) 
             await redis.aclose()
 
 
-def _print(seen: Look, every: bool) -> None:
+def _print(seen: Look, brief: bool) -> None:
     judgement = seen.judgement
     console = Console(width=None if sys.stdout.isatty() else 140)
-    rows = [f for f in judgement.findings if every or f.verdict is not Verdict.PASS]
+    rows = [f for f in judgement.findings if not brief or (f.verdict is not Verdict.PASS and not f.excused)]
     if rows:
         table = Table("criterion", "segment", "observed", "bound", "limit", "verdict", "reason", box=None)
         for finding in rows:
