@@ -19,7 +19,7 @@ export DATA REQUIRE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.setup ## the main job on embedded servers, three minutes (ARGS=--keep leaves it running)
+demo: .venv/.setup ## the main job on embedded servers, in a minute or two (ARGS=--keep leaves it running)
 	$(BIN)/python deploy/local/demo.py $(ARGS)
 
 setup: .venv/.setup ## what the demo and both commands need, into .venv

@@ -1,0 +1,100 @@
+"""Every command of the README is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harness.models import ROOT
+from harness.stack import BIN, get, wait_for
+from scorer import cli as scorer_cli
+from shadow import cli as shadow_cli
+
+README = (ROOT / "README.md").read_text()
+#: Codes that say something else than "done"; `reject` comes after `approve` here, so nothing is left to reject.
+EXPECTED = {"shadow gate": {0, 3, 4}, "shadow reject": {2}}
+RELEASE = "schema: 1\nsegments:\n  country: {field: country, values: [DE, ES, FR, GB]}\nminimum_covered_hours: 24\n"
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line.strip() for block in blocks() for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def test_every_make_target_of_the_readme_is_there() -> None:
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    targets = set(re.findall(r"^  make (\w+)", helped, re.MULTILINE))
+    named = set(re.findall(r"make (\w+)", " ".join(re.findall(r"`([^`]*)`", README) + blocks())))
+    assert {"demo", "test", "setup"} <= named <= targets
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.timeout(240)
+def test_every_command_does_what_it_says(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy" / "local", tmp_path / "deploy" / "local")
+    (tmp_path / "release.yaml").write_text(RELEASE + "may_stay_insufficient: ['*']\n")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("SCORER_", "SHADOW_"))}
+    env |= {"PATH": f"{BIN}:{os.environ['PATH']}", "SHADOW_RELEASE": "release.yaml"}
+    digests: list[str] = []
+    up: subprocess.Popen[bytes] | None = None
+    ran: set[str] = set()
+
+    def run(argv: list[str]) -> None:
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, timeout=90, check=False)
+        name = " ".join(argv[:2])
+        assert done.returncode in EXPECTED.get(name, {0}), f"{shlex.join(argv)}\n{done.stdout!r}\n{done.stderr!r}"
+        ran.add(name)
+        if argv[1] == "train":
+            digests.append(done.stdout.decode().split()[-1])
+
+    try:
+        for argv in commands():
+            # live, its twin as control, and live's bundle in the candidate's slot
+            argv = [digests[0] if part == "DIGEST" else part for part in argv]
+            if argv[0] == "make":
+                continue
+            if argv[0] == "export":
+                env |= dict(part.split("=", 1) for part in argv[1:])
+            elif argv[0] == ".":
+                if argv[1] == "./up.env":
+                    told = (tmp_path / "up.env").read_text().splitlines()
+                    env |= {n: v.strip("'") for n, v in (line.removeprefix("export ").split("=", 1) for line in told)}
+                else:
+                    assert argv[1] == ".venv/bin/activate"
+            elif argv[:2] == ["shadow", "up"]:
+                argv[argv.index("--control") + 1] = digests[1]
+                with (tmp_path / "up.log").open("wb") as log:
+                    up = subprocess.Popen(argv, env=env, cwd=tmp_path, stdout=log, stderr=log)
+                wait_for("up", lambda: "everything is up" in (tmp_path / "up.log").read_text())
+            else:
+                if argv[:3] == ["scorer", "bundle", "create"]:
+                    store = tmp_path / "build" / "bundles" / digests[0]
+                    shutil.copy(store / "model.txt", tmp_path / "model.txt")
+                if argv[:2] == ["shadow", "approve"]:  # the kill switch began a new run, which has seen nothing yet
+                    run(["scorer", "replay", "history.parquet"])
+                    page = f"{env['UP_URL']}/api/suggestions"
+                    wait_for("suggestion", lambda page=page: orjson.loads(get(page) or b"[]"))
+                run(argv)
+    finally:
+        if up is not None:
+            up.send_signal(signal.SIGINT)
+            assert up.wait(30) in (0, 130)
+    every = {f"scorer {name}" for name in scorer_cli.COMMANDS} | {f"shadow {name}" for name in shadow_cli.COMMANDS}
+    assert ran == every - {"scorer run", "shadow run", "shadow serve", "shadow up"}, "these four ran as `shadow up`"
