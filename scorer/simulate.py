@@ -94,13 +94,14 @@ def simulate(n: int, cards: int, merchants: int, first: date, days: int, seed: i
     taken["device"] = rng.gamma(1.0, 40.0, takeovers)
 
     made = np.concatenate([usual, burst, taken])
-    made = made[np.lexsort((made["card"], made["at"]))]
+    millis = made["at"] * 1000 + rng.integers(0, 1000, len(made))
+    order = np.lexsort((made["card"], millis))
+    made, millis = made[order], millis[order]
     card, at, shop, fraud = made["card"], made["at"], made["shop"], made["pattern"] > 0
     country = shop_country[shop]
     wait = np.array([LABEL_DAYS[name] for name in COUNTRIES])[country]
     least = np.array([LEAST_LABEL_DAYS[name] for name in COUNTRIES])[country]
     known = at + (np.where(fraud, least + rng.exponential(wait), 1.0) * DAY_S).astype(np.int64)
-    millis = at * 1000 + rng.integers(0, 1000, len(at))
     return {
         "transaction_id": [f"t{seed}-{i}" for i in range(len(at))],
         "occurred_at": millis.astype("datetime64[ms]"),

@@ -1,0 +1,236 @@
+"""What decisions add up to: the same as a count by hand, however the stream is cut, and repeated as it may be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadow.absorb import Memory, absorb
+from shadow.advance import Advance, add
+from shadow.decisions import Decisions, read
+from shadow.samples import Stratum, offer, sample_hashes
+from shadow.segments import Segments
+from shadow.tally import BINS, LATE, OUTCOMES, Run
+
+#: 2026-01-31 in days since 1970.
+DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
+SEGMENTS = Segments.model_validate({"country": {"field": "country", "values": ["DE"]}})
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A candidate whose score is the first feature; None is no probability."""
+
+    digest: str = "c" * 64
+    epoch: int = 1
+    threshold: float = 0.5
+
+    @property
+    def score(self) -> Callable[[str, Any], Any]:
+        return lambda view, matrix: matrix[:, 0]
+
+
+def a_decision(source: int, **changes: Any) -> dict[str, Any]:
+    transaction = {
+        "transaction_id": f"t{source}",
+        "occurred_at": "2026-01-31T12:00:00Z",
+        "card_id": f"card-{source % 3}",
+        "country": "DE",
+    }
+    transaction |= {name: changes.pop(name) for name in list(changes) if name in transaction}
+    return {
+        "transaction": transaction,
+        "decision": "allow",
+        "score": 0.25,
+        "threshold": 0.5,
+        "bundle": "b" * 64,
+        "epoch": 1,
+        "view": "v",
+        "features": [0.25],
+        "amount_minor": 100,
+        "scored_at": "2026-01-31T12:00:00Z",
+        "source": {"partition": 0, "offset": source},
+    } | changes
+
+
+def wire(rows: list[dict[str, Any]], start: int = 0) -> Decisions:
+    decisions, bad = read([orjson.dumps(row) for row in rows], list(range(start, start + len(rows))))
+    assert not bad
+    return decisions
+
+
+def take(rows: list[dict[str, Any]], memory: Memory | None = None, candidate: Doubling | None = None) -> Advance:
+    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0)
+
+
+anything = st.fixed_dictionaries(
+    {
+        "decision": st.sampled_from(["allow", "block"]),
+        "features": st.sampled_from([[0.1], [0.5], [0.9], [None]]),
+        "country": st.sampled_from(["DE", "FR"]),
+        "epoch": st.sampled_from([1, 2]),
+        "amount_minor": st.integers(0, 10**12),
+        "occurred_at": st.sampled_from(["2026-01-31T12:00:00Z", "2026-01-31T11:59:59Z", "2020-01-01T00:00:00Z"]),
+    }
+)
+
+
+def by_hand(rows: list[dict[str, Any]]) -> Counter[tuple[Run, int, str, str]]:
+    """Counts and money by run, hour, segment and outcome, one row at a time."""
+    found: Counter[tuple[Run, int, str, str]] = Counter()
+    for row in rows:
+        run = Run(row["epoch"], 1)
+        hours = {"2026-01-31T12": DAY * 24 + 12, "2026-01-31T11": DAY * 24 + 11, "2020-01-01T00": LATE}
+        hour = hours[row["transaction"]["occurred_at"][:13]]
+        score = row["features"][0]
+        for segment in ("all", "country=DE" if row["transaction"]["country"] == "DE" else "country=other"):
+            if score is None:
+                found[run, hour, segment, "error"] += 1
+                continue
+            pair = (row["decision"] == "block", score >= 0.5)
+            names = {(0, 0): "both_allow", (1, 1): "both_block", (1, 0): "live_only", (0, 1): "candidate_only"}
+            found[run, hour, segment, names[pair]] += 1
+            found[run, hour, segment, f"minor {names[pair]}"] += row["amount_minor"]
+    return found
+
+
+def unpacked(advance: Advance) -> Counter[tuple[Run, int, str, str]]:
+    found: Counter[tuple[Run, int, str, str]] = Counter()
+    for (run, hour), sums in advance.tallies.items():
+        for at, segment in enumerate(SEGMENTS.names):
+            for code, outcome in enumerate(OUTCOMES):
+                found[run, hour, segment, outcome] += int(sums[at, code])
+                found[run, hour, segment, f"minor {outcome}"] += int(sums[at, 4 + code])
+            found[run, hour, segment, "error"] += int(sums[at, -1])
+    return +found
+
+
+@given(st.lists(anything, max_size=25))
+def test_sums_are_those_of_a_count_by_hand(changes: list[dict[str, Any]]) -> None:
+    rows = [a_decision(at, **change) for at, change in enumerate(changes)]
+    assert unpacked(take(rows)) == +by_hand(rows)
+
+
+@given(st.lists(anything, min_size=1, max_size=25))
+def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]]) -> None:
+    rows = [a_decision(at, **change) for at, change in enumerate(changes)]
+    for sums in take(rows).tallies.values():
+        compared = sums[:, :4].sum(axis=1)
+        assert (sums[:, 8 : 8 + BINS].sum(axis=1) == compared).all()
+        assert (sums[:, 8 + BINS : 8 + 2 * BINS].sum(axis=1) == compared).all()
+
+
+@given(st.lists(anything, max_size=25), st.sets(st.integers(1, 24)))
+def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any]], cuts: set[int]) -> None:
+    rows = [a_decision(at, **change) for at, change in enumerate(changes)]
+    whole = take(rows)
+    parts, memory = Advance(), Memory()
+    edges = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
+    for start, end in pairwise(edges):
+        decisions = wire(rows[start:end], start)
+        add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0))
+    assert unpacked(parts) == unpacked(whole)
+    assert parts.pairs == whole.pairs
+    assert parts.source == whole.source
+    assert {run: texts["first_offset"] for run, texts in parts.meta.items()} == {
+        run: texts["first_offset"] for run, texts in whole.meta.items()
+    }
+    assert parts.reach == whole.reach
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20))
+def test_what_was_decided_before_counts_as_a_duplicate(sources: list[int]) -> None:
+    rows = [a_decision(source) for source in sources]
+    found = take(rows)
+    highest, fresh = -1, 0
+    for source in sources:
+        fresh += source > highest
+        highest = max(highest, source)
+    counters = found.counters[Run(1, 1)]
+    assert sum(int(sums[0, :4].sum()) for sums in found.tallies.values()) == fresh
+    assert counters["duplicates"] == len(sources) - fresh
+    assert counters["conflicts"] == 0
+
+
+def test_only_another_score_under_the_same_epoch_is_a_conflict() -> None:
+    first = a_decision(5)
+    same, later = a_decision(5, scored_at="2026-01-31T12:00:09Z"), a_decision(5, score=0.75, epoch=2)
+    assert take([first, same, later]).counters[Run(1, 1)]["conflicts"] == 0
+    assert take([first, a_decision(5, score=0.75)]).counters[Run(1, 1)]["conflicts"] == 1
+    memory = Memory()
+    take([first], memory)
+    assert take([a_decision(5, score=0.75)], memory).counters[Run(1, 1)]["conflicts"] == 1
+    silent = a_decision(6, score=None)
+    assert take([silent, silent]).counters[Run(1, 1)]["conflicts"] == 0
+
+
+def test_a_repeat_is_counted_and_not_compared() -> None:
+    found = take([a_decision(1), a_decision(2, repeat=True)])
+    assert found.counters[Run(1, 1)]["repeats"] == 1
+    assert sum(int(sums[0, :4].sum()) for sums in found.tallies.values()) == 1
+
+
+def test_an_empty_slot_skips() -> None:
+    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0)
+    assert (found.skipped, found.tallies, found.source) == (2, {}, 2)
+
+
+def test_discordant_pairs_say_card_day_and_direction() -> None:
+    found = take([a_decision(1, features=[0.9]), a_decision(2, decision="block"), a_decision(3)])
+    assert [(pair.day, pair.live_only, pair.segments) for pair in found.pairs] == [
+        (DAY, False, (0, 1)),
+        (DAY, True, (0, 1)),
+    ]
+    assert found.pairs[0].card != found.pairs[1].card
+    assert "card" not in found.pairs[0].card, "a card in the clear"
+
+
+def test_a_sample_says_who_said_what() -> None:
+    (sample,) = take([a_decision(7, features=[0.9])]).samples
+    body = orjson.loads(sample.body)
+    assert (body["outcome"], body["gap"], body["run"]) == ("candidate_only", 0.65, "L1-C1")
+    assert body["live"] == {"score": 0.25, "threshold": 0.5, "decision": "allow", "bundle": "b" * 64, "epoch": 1}
+    assert body["candidate"]["decision"] == "block"
+    assert body["segments"] == ["all", "country=DE"]
+    assert sample.source == 7
+
+
+def test_values_that_are_no_decisions_are_told() -> None:
+    good = orjson.dumps(a_decision(1))
+    decisions, bad = read([None, b"{", b"[]", b"{}", good], [10, 11, 12, 13, 14])
+    assert decisions.offsets.tolist() == [14]
+    assert bad == [10, 11, 12, 13]
+
+
+@given(st.data())
+def test_offered_samples_hold_every_one_that_bottom_k_would_keep(data: st.DataObject) -> None:
+    n = data.draw(st.integers(0, 150))
+    hashes = sample_hashes([f"t{i}" for i in range(n)])
+    codes = np.array([data.draw(st.sampled_from([0, 2])) for _ in range(n)], dtype=np.int64)
+    segments = np.array([[0, 1 + i % 2] for i in range(n)], dtype=np.int64).reshape(n, 2)
+    days = np.array([5] * n, dtype=np.int64)
+    taus: dict[Stratum, float] = {("r", 5, 2, 0): data.draw(st.floats(0, 1))}
+    offered = offer(["r"] * n, days, codes, segments, hashes, taus)
+    for outcome, k in ((0, 5), (2, 50)):
+        for segment in range(3):
+            stratum = ("r", 5, outcome, segment)
+            rows = [i for i in range(n) if codes[i] == outcome and segment in segments[i]]
+            rows.sort(key=lambda i: hashes[i])
+            wanted = [i for i in rows[: k + 1] if hashes[i] < taus.get(stratum, 1.0)]
+            assert sorted(wanted) == sorted(i for i, strata in offered.items() if stratum in strata)
+
+
+def test_sample_hashes_are_uniform_and_stay_the_same() -> None:
+    assert sample_hashes(["t1"]).tolist() == sample_hashes(["t1"]).tolist()
+    hashes = sample_hashes([f"t{i}" for i in range(20_000)])
+    counts, _ = np.histogram(hashes, bins=10, range=(0, 1))
+    assert ((counts > 1800) & (counts < 2200)).all()
