@@ -54,9 +54,10 @@ async def look(redis: Any, deployments: Deployments, slot: str, release: Release
 def proposal(deployments: Deployments, seen: Look, release: Release, known: dict[str, Any]) -> Suggestion | None:
     """The suggestion that a look calls for; None unless it says promote, or one like it stands or was answered.
 
-    known: what is on record of the bundle, for the dossier.
+    known: what is on record of the bundle, for the dossier. A slot may have changed since it was looked at; then what
+    was seen says nothing of it.
     """
-    if seen.judgement.decision is not Decision.PROMOTE:
+    if seen.judgement.decision is not Decision.PROMOTE or present_run(deployments, seen.slot) != seen.candidate.run:
         return None
     state = deployments.slot(seen.slot)
     expects = {LIVE: deployments.slot(LIVE).epoch, seen.slot: state.epoch}
