@@ -42,9 +42,9 @@ async def look(redis: Any, deployments: Deployments, slot: str, release: Release
     run = present_run(deployments, slot)
     if run is None:
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
+    control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
     names = release.segments.names
     totals = await TallyStore(redis, slot, names, settings.prefix).totals(run)
-    control_run = present_run(deployments, settings.control)
     control = None
     if control_run is not None and slot != settings.control:
         control = await TallyStore(redis, settings.control, names, settings.prefix).totals(control_run)
