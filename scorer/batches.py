@@ -213,10 +213,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._read_offset[tp] = None
         self._thread.seek(TopicPartition(*tp), offset)  # only wakes a fetch that waits; what it brings is dropped
 
-    def ack(self, message: Any) -> bool:
-        # Faust acknowledges when a message's last reference goes; a batch is acknowledged by `finish` alone.
-        return False
-
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Ranges have no gaps: Faust would take a batch's tail for one, and commit it before it is processed."""
 
@@ -325,7 +321,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
         return Transport(self.conf.broker_consumer, self)
 
     async def _deliver(self, stream: Any) -> None:
-        async for event in stream.noack().events():
+        async for event in stream.noack().events():  # `finish` acknowledges, not the end of this loop's body
             batch = event.message
 
             def finish(batch: Batch = batch) -> None:

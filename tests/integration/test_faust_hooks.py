@@ -36,6 +36,7 @@ class Recorder:
         self.assigned: list[list[Owned]] = []
         self.revoked: list[frozenset[int]] = []
         self.waits_for_me = False  # batches stay open until `finish_all`
+        self.from_oldest = False  # read every partition from its first record, whatever is committed
         self.loading = asyncio.Event()  # assignments wait for this
         self.loading.set()
         self.app = BatchApp(settings, GROUP, TOPIC, self)
@@ -50,7 +51,8 @@ class Recorder:
     async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
         self.assigned.append(list(owned))
         await self.loading.wait()
-        return {o.partition: o.oldest if o.committed is None else o.committed for o in owned}
+        again = self.from_oldest
+        return {o.partition: o.oldest if again or o.committed is None else o.committed for o in owned}
 
     async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
         self.batches.append(batch)
@@ -257,6 +259,20 @@ async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSett
 
 
 @on_a_loop
+async def test_a_partition_is_read_from_where_the_handler_says_not_from_the_commit(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    await send(settings, 100)
+    async with running(settings) as worker:
+        await until("batches", lambda: len(worker.offsets) == 100)
+        await asyncio.sleep(0.5)
+    assert await committed(settings) == 100
+    async with running(settings) as worker:
+        worker.from_oldest = True
+        await until("batches", lambda: len(worker.offsets) == 100)
+        assert worker.offsets == [(0, offset) for offset in range(100)]
+
+
+@on_a_loop
 async def test_a_failing_batch_stops_the_worker_and_is_not_committed(settings: ScorerSettings) -> None:
     await make_topic(settings)
     await send(settings, 10)
@@ -293,7 +309,6 @@ async def test_heartbeats_are_seen(settings: ScorerSettings) -> None:
         (Consumer, "_wait_next_records"),
         (Consumer, "on_buffer_full"),
         (Consumer, "on_buffer_drop"),
-        (Consumer, "ack"),
         (Consumer, "getmany"),
         (Consumer, "perform_seek"),
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),

@@ -118,14 +118,14 @@ def test_without_enough_blocks_of_live_there_is_no_interval(a: int, b: int, c: i
         assert evidence.block_shift(part(a, b, c, d), 0.05, TUNED) is None
 
 
-@given(st.integers(1, 500), st.integers(1, 500))
+@given(st.integers(8, 500), st.integers(8, 500))
 def test_clustered_cards_widen_the_interval(lost: int, added: int) -> None:
     apart = evidence.block_shift(part(50_000, 2000, lost, added), 0.05, TUNED)
-    few = (max(1, lost // 4), max(1, added // 4))
+    few = (lost // 4, added // 4)
     clustered = evidence.block_shift(part(50_000, 2000, lost, added, pairs=few), 0.05, TUNED)
     assert apart is not None
     assert clustered is not None
-    assert clustered.high - clustered.low >= apart.high - apart.low
+    assert clustered.high - clustered.low > 1.5 * (apart.high - apart.low)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1), st.floats(0, 1))
@@ -207,6 +207,7 @@ def test_harm_in_one_segment_is_enough_to_reject_and_is_named(run: RunTotals, cr
         (a_run(FR=part(30_000, 1000, 1, 1)), "disagreements", "country=FR"),
         (a_run(FR=part(30_000, 30, 5, 5)), "fewer_blocks", "country=FR"),
         (a_run(FR=part(31_000, 0, 0, 5)), "more_blocks", "country=FR"),
+        (a_run(FR=part(31_000, 110, 90, 0)), "fewer_blocks", "country=FR"),  # -45 %, which may be chance
     ],
 )
 def test_thin_evidence_holds_and_never_passes(run: RunTotals, criterion: str, segment: str) -> None:
