@@ -43,6 +43,7 @@ async def recover(
     topics = settings.topics
     states = {p: CardStates(settings.money.digits) for p in partitions}
     decided, rejected = dict.fromkeys(partitions, -1), dict.fromkeys(partitions, -1)
+    marked: set[int] = set()
     windows: dict[TopicPartition, int | None] = {}
     for p in partitions:
         windows[TopicPartition(topics.velocity, p)] = None
@@ -57,6 +58,11 @@ async def recover(
                 decided[p] = max([decided[p], *(_source(record.value) for record in records)])
             else:
                 rejected[p] = max([rejected[p], *(_header(record) for record in records)])
+                marked.add(p)
+        # A tail of nothing but marks of `scorer replay --rejected` says nothing of the dead letters before it.
+        blind = {TopicPartition(topics.rejected, p): None for p in marked if rejected[p] < 0}
+        async for (_, p), records in read_to_end(consumer, blind):
+            rejected[p] = max([rejected[p], *(_header(record) for record in records)])
     except LayoutError as error:
         raise BrokerError(
             f"topic {topics.velocity}: card states of another version ({error}); "

@@ -1,0 +1,91 @@
+"""What a scorer learns from the topics before it takes a partition over, whatever the tails look like."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from scorer.errors import BrokerError
+from scorer.pipeline import Published
+from scorer.producer import BatchProducer, Record
+from scorer.recovery import TAIL_BATCHES, Recovered, recover
+from scorer.settings import ScorerSettings
+from scorer.topics import ensure_topics, reader
+from shadow import local
+
+
+@pytest.fixture
+def settings() -> Iterator[ScorerSettings]:
+    with local.broker() as broker:
+        yield ScorerSettings(kafka=broker.address, partitions=2, batch_records=10)  # type: ignore[arg-type]
+
+
+Parts = list[tuple[str, list[Record], list[list[tuple[str, bytes]]]]]
+
+
+def after(settings: ScorerSettings, *parts: Parts) -> Recovered:
+    """Write batches to partition 0 and recover it."""
+
+    async def go() -> Recovered:
+        await ensure_topics(settings)
+        producer = BatchProducer(settings)
+        await producer.start(require_idempotence=False)
+        for part in parts:
+            for topic, records, headers in part:
+                await producer.write(topic, 0, records, headers)
+        await producer.stop()
+        async with reader(settings) as consumer:
+            return (await recover(consumer, [0, 1], settings))[0]
+
+    return asyncio.run(go())
+
+
+def decided(*offsets: int) -> Parts:
+    rows: list[Record] = [(b"c", orjson.dumps({"source": {"partition": 0, "offset": offset}})) for offset in offsets]
+    return [("decisions", rows, [])]
+
+
+def refused(*offsets: int) -> Parts:
+    headers = [[("offset", b"%d" % offset), ("field", b"amount"), ("reason", b"no")] for offset in offsets]
+    return [("transactions.rejected", [(b"c", b"x")] * len(offsets), headers)]
+
+
+def marks(n: int) -> Parts:
+    return [("transactions.rejected", [(b"c", None)] * n, [[("replayed", b"%d" % offset)] for offset in range(n)])]
+
+
+def test_empty_topics_have_nothing_published(settings: ScorerSettings) -> None:
+    found = after(settings)
+    assert found.published == Published(-1, -1)
+    assert len(found.states) == 0
+
+
+def test_the_highest_offset_counts_not_the_last(settings: ScorerSettings) -> None:
+    """One who was thought dead may append old decisions at the end."""
+    found = after(settings, decided(*range(30)), refused(31, 35), decided(7, 8, 9), refused(31))
+    assert found.published == Published(29, 35)
+
+
+def test_a_log_longer_than_the_tail_is_read_at_its_end(settings: ScorerSettings) -> None:
+    n = 5 * TAIL_BATCHES * settings.batch_records
+    found = after(settings, *(decided(*range(start, start + 10)) for start in range(0, n, 10)))
+    assert found.published == Published(n - 1, -1)
+
+
+def test_one_large_batch_at_the_end_is_read_whole(settings: ScorerSettings) -> None:
+    """An embedded broker says that the log ends where its last batch begins."""
+    found = after(settings, decided(*range(5)), decided(*range(5, 2005)))
+    assert found.published == Published(2004, -1)
+
+
+def test_marks_of_replays_do_not_hide_the_dead_letters_before_them(settings: ScorerSettings) -> None:
+    found = after(settings, refused(3, 17), marks(2 * TAIL_BATCHES * settings.batch_records))
+    assert found.published == Published(-1, 17)
+
+
+def test_card_states_of_another_version_are_refused_with_the_mend(settings: ScorerSettings) -> None:
+    with pytest.raises(BrokerError, match="recreate the topic"):
+        after(settings, [("velocity", [(b"c", b"not a card state")], [])])
