@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -69,8 +70,9 @@ def up(
         programs = list(_programs(slots, env))
         serve_url = str(programs[-1].ready_url).removesuffix("/readyz")
         if env_file is not None:
-            told = {**env, "UP_URL": serve_url}
-            env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in sorted(told.items())))
+            told = {**_everywhere(settings), "UP_URL": serve_url}
+            env_file.touch(mode=0o600)  # a token or a password may be among them
+            env_file.write_text("".join(f"export {name}={quote(value)}\n" for name, value in sorted(told.items())))
         try:
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
         except KeyboardInterrupt:
@@ -123,6 +125,19 @@ def _shared(settings: ScorerSettings) -> dict[str, str]:
     env.setdefault("SHADOW_SCORER_GROUP", os.environ.get("SHADOW_SCORER_GROUP", settings.group))
     env["SHADOW_MINOR_DIGITS"] = str(settings.money.digits)
     return env
+
+
+def _everywhere(settings: ScorerSettings) -> dict[str, str]:
+    """The settings in force, for other terminals in whatever folder: paths are absolute."""
+    told = {name: value for name, value in os.environ.items() if name.startswith(("SCORER_", "SHADOW_"))}
+    shadow = load(ShadowSettings)
+    told |= {"SCORER_VIEW": str(settings.view.absolute()), "SHADOW_RELEASE": str(shadow.release.absolute())}
+    for prefix, of in (("SCORER_", settings), ("SHADOW_", shadow)):
+        told[f"{prefix}CACHE"] = str(of.cache.absolute())
+        told[f"{prefix}STORE"] = of.store if "://" in of.store else str(Path(of.store).absolute())
+        if f"{prefix}SETTINGS" in told:
+            told[f"{prefix}SETTINGS"] = str(Path(told[f"{prefix}SETTINGS"]).absolute())
+    return told
 
 
 def _text(value: Any) -> str:

@@ -28,8 +28,8 @@ class Up:
         self.mark, self.env_file, self.log = f"UP_MARK={mark}", folder / "up.env", folder / "up.log"
         own = {f"{p}_{name}": value for p in ("SCORER", "SHADOW") for name, value in {**FAST, "CLOCK": "event"}.items()}
         own |= {"SCORER_CACHE": str(folder / "cache"), "SHADOW_CACHE": str(folder / "cache"), "UP_MARK": mark}
-        outer = {name: value for name, value in os.environ.items() if not name.startswith(("SCORER_", "SHADOW_"))}
-        self.env = {**outer, **models.env, **own, "SCORER_LOG_FORMAT": "text", "SHADOW_GATE_SECONDS": "0.5"}
+        self.outer = {n: value for n, value in os.environ.items() if not n.startswith(("SCORER_", "SHADOW_"))}
+        self.env = {**self.outer, **models.env, **own, "SCORER_LOG_FORMAT": "text", "SHADOW_GATE_SECONDS": "0.5"}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [str(BIN / "shadow"), "up", "--env-file", str(self.env_file), *argv],
@@ -42,7 +42,7 @@ class Up:
             )
 
     def until_up(self) -> dict[str, str]:
-        """The settings for other terminals, once everything is ready."""
+        """The environment of another terminal that took the settings in, once everything is ready."""
 
         def is_up() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
@@ -50,12 +50,12 @@ class Up:
 
         wait_for("up", is_up)
         lines = [line.removeprefix("export ").split("=", 1) for line in self.env_file.read_text().splitlines()]
-        return {**self.env, **{name: value.strip("'") for name, value in lines}}
+        return {**self.outer, **{name: value.strip("'") for name, value in lines}}
 
     def descendants(self) -> list[str]:
         """Command lines of every process that this one started and that is still there."""
         told = self.env_file.read_text() if self.env_file.exists() else ""
-        port = re.search(r"SHADOW_REDIS='redis://127.0.0.1:(\d+)", told)
+        port = re.search(r"SHADOW_REDIS=redis://127.0.0.1:(\d+)", told)
         store = f"valkey-server 127.0.0.1:{port[1]}" if port else "no store"  # its title overwrites its environment
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
@@ -110,6 +110,7 @@ def test_two_at_once_run_apart_and_ctrl_c_leaves_nothing(up: Callable[..., Up], 
     for slot in ("candidate", "challenger", "control"):
         wait_for(slot, lambda slot=slot: compared(slot) > 690)
         assert run(envs[0], "shadow", "verify", "--slot", slot, cwd=tmp_path).splitlines()[-1] == "equal"
+    assert "why" in run(envs[0], "shadow", "disagreements", "--output", "jsonl", cwd=tmp_path)
     names = {line.split("|")[0].strip() for line in both[0].log.read_text().splitlines() if "|" in line}
     assert {"scorer", "candidate", "challenger", "control", "previous", "serve"} <= names
     assert len(both[0].descendants()) == 9  # itself, six processes, broker and store
