@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # an absolute address in the lock files would tie them to one index
 COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header --no-annotate --extra shadow --extra files --extra local --extra build
+	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
 export DATA REQUIRE
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test check lint types imports docs lock clean

@@ -140,6 +140,7 @@ def _compare(
         runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n
     )
     rows = np.flatnonzero(outcome.usable)
+    out.scores = [scores[rows]]
     days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
     discordant = rows[outcome.codes[rows] >= 2]
     for i in discordant.tolist():

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from shadow.samples import Stratum
 from shadow.tally import Run, Tallies, merge
 
@@ -41,6 +44,7 @@ class Advance:
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts that stay as first seen
     reach: dict[Run, int] = field(default_factory=dict)  # offset after each run's last decision
+    scores: list[npt.NDArray[np.float64]] = field(default_factory=list)  # the candidate's, for the metrics
     skipped: int = 0
     unreadable: int = 0
     source: int = -1
@@ -56,6 +60,7 @@ def add(into: Advance, more: Advance) -> None:
     merge(into.tallies, more.tallies)
     into.pairs += more.pairs
     into.samples += more.samples
+    into.scores += more.scores
     for run, counters in more.counters.items():
         for name, count in counters.items():
             into.counters[run][name] += count

@@ -126,6 +126,7 @@ def _recount(
         candidate = candidates.get(int(epochs[rows[0]]))
         more = absorb(decisions.take(rows), candidate, memory, release.segments, {}, 10.0**settings.minor_digits)
         more.samples.clear()
+        more.scores.clear()
         add(into, more)
 
 

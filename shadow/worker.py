@@ -268,6 +268,8 @@ class Shadow:
         for counters in what.counters.values():
             metrics.DUPLICATES.labels(slot).inc(counters["duplicates"])
             metrics.CONFLICTS.labels(slot).inc(counters["conflicts"])
+        for scores in what.scores:
+            metrics.SCORES.observe(scores, slot)
         metrics.SKIPPED.labels(slot).inc(what.skipped)
         metrics.UNREADABLE.labels(slot).inc(what.unreadable)
         now = time.time()

@@ -170,8 +170,11 @@ def test_every_page_is_well_formed_and_has_what_is_declared(
     run(env, "scorer", "replay", str(models.stream), "--limit", "2000", cwd=tmp_path)
     url = env["UP_URL"]
     wait_for("gate", lambda: b"shadow_gate_decision{" in (get(f"{url}/metrics") or b""))
+    wait_for("runs", lambda: sum(run["compared"] for run in orjson.loads(get(f"{url}/api/runs") or b"[]")) > 1900)
     pages = {}
     for command in one.descendants():
+        if "--slot" in command and "--slot candidate" not in command:
+            continue
         if port := re.search(r"--http-port (\d+)", command):
             kind = re.search(r"bin/(scorer|shadow) (run|serve)", command)
             assert kind is not None
@@ -183,6 +186,10 @@ def test_every_page_is_well_formed_and_has_what_is_declared(
             for health in ("livez", "readyz"):
                 assert get(f"http://127.0.0.1:{port[1]}/{health}") is not None
     assert len(pages) == 3
+    samples = re.findall(rb"^(\w+?)(?:\{.*\})? (\S+)$", b"\n".join(pages.values()), re.MULTILINE)
+    moved = {name.decode() for name, value in samples if float(value) > 0}
+    for name in ("scorer_score", "shadow_candidate_score", "scorer_end_to_end_seconds", "shadow_delay_seconds"):
+        assert f"{name}_count" in moved, f"nothing was counted in {name}"
     declared = {
         "bin/scorer run": scorer_metrics.REGISTRY,
         "bin/shadow run": shadow_metrics.REGISTRY,
