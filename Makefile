@@ -14,10 +14,10 @@ COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-ver
 	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
 export DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports docs lock clean
+.PHONY: help demo setup test check lint types imports docs bench-quick lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.setup ## the main job on embedded servers, in a minute or two (ARGS=--keep leaves it running)
 	$(BIN)/python deploy/local/demo.py $(ARGS)
@@ -39,6 +39,9 @@ types: .venv/.dev
 imports: .venv/.dev
 	$(BIN)/lint-imports --no-cache
 
+bench-quick: .venv/.bench ## throughput beside a hand-written loop and the pure pipeline, two minutes
+	cd tests && ../$(BIN)/python -m bench.run $(ARGS)
+
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py
 
@@ -46,6 +49,7 @@ lock: .venv/.dev ## resolve the lock files anew from pyproject.toml
 	$(PIP) install uv
 	$(COMPILE) --upgrade --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --upgrade --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -57,6 +61,10 @@ clean: ## remove .venv and everything built
 
 .venv/.dev: requirements-dev.lock .venv/.setup
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+.venv/.bench: requirements-bench.lock .venv/.setup
+	$(PIP) install --require-hashes --no-deps -r requirements-bench.lock
 	@touch $@
 
 .venv/.made:
