@@ -1,4 +1,4 @@
-"""`make bench-quick`: the scorer beside the floor and a hand-written loop, on the same topic, the worker on one core."""
+"""`make bench-quick`: the scorer beside the floor and a hand-written loop, each worker on one core, one topic."""
 
 from __future__ import annotations
 

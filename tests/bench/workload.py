@@ -20,11 +20,11 @@ CARDS = 10_000
 BYTES = 500
 #: 3 features of the event, 12 of velocity and these: 40 in all.
 NUMBERS, FLAGS, CATEGORIES = 15, 6, 4
-VALUES = tuple(f"value-{i}" for i in range(12))
+VALUES = tuple(f"v{i}" for i in range(12))
 VIEW = FeatureView(
     name="bench",
     attributes=(
-        *(Attribute(name=f"number_{i:02}", kind="number") for i in range(NUMBERS)),
+        *(Attribute(name=f"num_{i:02}", kind="number") for i in range(NUMBERS)),
         *(Attribute(name=f"flag_{i}", kind="boolean") for i in range(FLAGS)),
         *(Attribute(name=f"kind_{i}", kind="category", values=VALUES) for i in range(CATEGORIES)),
     ),
@@ -61,7 +61,7 @@ def transactions(n: int, seed: int = 1) -> tuple[list[bytes], list[bytes]]:
             "merchant_id": f"merchant-{cards[i] * 7 % 997}",
             "amount": float(amounts[i]),
             "currency": "EUR",
-            **{f"number_{j:02}": float(numbers[i, j]) for j in range(NUMBERS)},
+            **{f"num_{j:02}": float(numbers[i, j]) for j in range(NUMBERS)},
             **{f"flag_{j}": bool(flags[i, j]) for j in range(FLAGS)},
             **{f"kind_{j}": VALUES[kinds[i, j]] for j in range(CATEGORIES)},
         }
