@@ -250,11 +250,15 @@ class Shadow:
         await self._reopen(partition, oldest)
 
     async def _reopen(self, partition: int, oldest: int) -> None:
-        """Take a partition up again from the fence that Redis has now."""
-        old = self._partitions[partition]
+        """Take a partition up again from the fence that Redis has now, unless it was revoked meanwhile."""
+        old = self._partitions.get(partition)
+        if old is None:
+            return
         for batch, _ in old.waiting:
             self.app.consumer.drop(batch)
         fresh = await self._patiently(partial(self._open, partition, oldest))
+        if self._partitions.get(partition) is not old:
+            return
         self._partitions[partition] = fresh
         self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = (ROOT / os.environ.get("DATA", "../shared/data")).resolve()
-HANDBOOK = DATA / "handbook-2018-04-01_2018-08-14.parquet"
+from harness.places import HANDBOOK
+
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),

@@ -71,8 +71,7 @@ def up(
         serve_url = str(programs[-1].ready_url).removesuffix("/readyz")
         if env_file is not None:
             told = {**_everywhere(settings), "UP_URL": serve_url}
-            env_file.touch(mode=0o600)  # a token or a password may be among them
-            env_file.write_text("".join(f"export {name}={quote(value)}\n" for name, value in sorted(told.items())))
+            _write_private(env_file, "".join(f"export {name}={quote(value)}\n" for name, value in sorted(told.items())))
         try:
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
         except KeyboardInterrupt:
@@ -138,6 +137,14 @@ def _everywhere(settings: ScorerSettings) -> dict[str, str]:
         if f"{prefix}SETTINGS" in told:
             told[f"{prefix}SETTINGS"] = str(Path(told[f"{prefix}SETTINGS"]).absolute())
     return told
+
+
+def _write_private(path: Path, text: str) -> None:
+    """For this user alone, as a password may be in it, and all at once, as others wait for it to be there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def _text(value: Any) -> str:

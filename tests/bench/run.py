@@ -20,13 +20,13 @@ from aiokafka import TopicPartition
 
 from bench import floor
 from bench.workload import Workload, make
+from harness.places import ROOT
 from scorer.cli.deploy import fill
 from scorer.replay import send_all
 from scorer.settings import ScorerSettings
 from scorer.topics import ensure_topics, read_to_end, reader
 from shadow import local
 
-ROOT = Path(__file__).resolve().parents[2]
 BATCH = 2000
 PARTITIONS = 4
 WORKER_CORE, BROKER_CORE = 0, 1

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
+from harness.places import ROOT
 from harness.stack import Stack, write_lines
 from scorer.events import Mapping
 from scorer.files import read_transactions
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Models learn from what is before, the stream is what comes after.
 CUT = "2026-01-21"
 #: Transactions of the stream, and how many of them are refused, or sent twice.

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harness.models import ROOT
+from harness.places import ROOT
 from harness.stack import wait_for
 
 REPORT = ROOT / "build" / "demo.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.models import ROOT
+from harness.places import ROOT
 
 RENDER = ROOT / "docs" / "render.py"
 

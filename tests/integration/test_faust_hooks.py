@@ -129,6 +129,16 @@ async def send(settings: ScorerSettings, n: int, partition: int = 0) -> None:
     await producer.stop()
 
 
+@asynccontextmanager
+async def delivered(settings: ScorerSettings, n: int) -> AsyncIterator[Recorder]:
+    """A worker that has got n records, and finished them."""
+    await make_topic(settings)
+    await send(settings, n)
+    async with running(settings) as worker:
+        await until("batches", lambda: len(worker.offsets) == n)
+        yield worker
+
+
 async def committed(settings: ScorerSettings, partition: int = 0) -> int | None:
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, group_id=GROUP, enable_auto_commit=False)
     await consumer.start()
@@ -162,10 +172,7 @@ async def test_batches_are_whole_and_nothing_is_committed_before_a_batch_is_fini
 
 @on_a_loop
 async def test_monitor_counts_records(settings: ScorerSettings) -> None:
-    await make_topic(settings)
-    await send(settings, 120)
-    async with running(settings) as worker:
-        await until("batches", lambda: len(worker.offsets) == 120)
+    async with delivered(settings, 120) as worker:
         assert worker.app.monitor.messages_received_total == 120
         assert worker.app.monitor.messages_received_by_topic[TOPIC] == 120
         assert worker.app.monitor.tp_read_offsets[TP(TOPIC, 0)] == 119
@@ -248,10 +255,7 @@ async def test_loading_for_longer_than_the_session_keeps_the_membership(settings
 
 @on_a_loop
 async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSettings) -> None:
-    await make_topic(settings)
-    await send(settings, 100)
-    async with running(settings) as worker:
-        await until("batches", lambda: len(worker.offsets) == 100)
+    async with delivered(settings, 100) as worker:
         worker.app.consumer.rewind(TP(TOPIC, 0), 40)
         await until("again", lambda: len(worker.offsets) == 160, 2)
         assert worker.offsets[100:] == [(0, offset) for offset in range(40, 100)]
@@ -260,10 +264,7 @@ async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSett
 
 @on_a_loop
 async def test_a_partition_is_read_from_where_the_handler_says_not_from_the_commit(settings: ScorerSettings) -> None:
-    await make_topic(settings)
-    await send(settings, 100)
-    async with running(settings) as worker:
-        await until("batches", lambda: len(worker.offsets) == 100)
+    async with delivered(settings, 100) as worker:
         await asyncio.sleep(0.5)
     assert await committed(settings) == 100
     async with running(settings) as worker:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import orjson
 import pytest
 
-from harness.models import ROOT
+from harness.places import HANDBOOK
 from harness.stack import Stack, wait_for
 
-DATA = (ROOT / os.environ.get("DATA", "../shared/data")).resolve()
-FILE = DATA / "handbook-2018-04-01_2018-08-14.parquet"
 SETTINGS = """
 view: {folder}/view.yaml
 store: {folder}/bundles
@@ -43,14 +40,16 @@ def test_a_data_set_of_other_names_is_trained_on_streamed_and_compared(tmp_path:
         "SHADOW_RELEASE": str(tmp_path / "release.yaml"),
     }
     with Stack(tmp_path, env) as stack:
-        train = ["scorer", "train", str(FILE), "--from", "2018-08-01", "--to", "2018-08-11", "--block-rate", "0.01"]
+        train = ["scorer", "train", str(HANDBOOK), "--from", "2018-08-01", "--to", "2018-08-11", "--block-rate", "0.01"]
         live = stack.run(*train, "--param", "num_iterations=20")
         stack.deploy(live, "live")
         stack.deploy(stack.run(*train, "--twin", live), "control")
         stack.start("scorer", "run", ready=False)
         stack.start("shadow", "run", "--slot", "control", ready=False)
         stack.until_ready()
-        sent = int(stack.run("scorer", "replay", str(FILE), "--from", "2018-08-11", "--to", "2018-08-12").split()[1])
+        sent = int(
+            stack.run("scorer", "replay", str(HANDBOOK), "--from", "2018-08-11", "--to", "2018-08-12").split()[1]
+        )
         assert sent > 9000
         settled = stack.until_settled(sent)
         assert len(settled) == len(set(settled)) == sent

@@ -16,6 +16,7 @@ import orjson
 import redis
 
 from harness.models import BAD, REPEATED, STREAM, Decisions, Models
+from harness.places import ROOT
 from harness.stack import Stack, Worker, by_source, wait_for, write_lines
 from scorer.bundle import Bundle
 from scorer.view import FeatureView
@@ -166,7 +167,7 @@ def bare_python(folder: Path) -> str:
             (there / entry.name).symlink_to(entry)
     (info,) = here.glob("shadow_scorer-*.dist-info")
     shutil.copytree(info, there / info.name)
-    (there / "scorer").symlink_to(Path(__file__).resolve().parents[2] / "scorer")
+    (there / "scorer").symlink_to(ROOT / "scorer")
     return str(folder / "bin" / "python")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harness.models import ROOT
+from harness.places import ROOT
 from harness.stack import BIN, get, wait_for
 from scorer import cli as scorer_cli
 from shadow import cli as shadow_cli

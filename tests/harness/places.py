@@ -1,0 +1,11 @@
+"""Where things are: the repository, and data that is not part of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = (ROOT / os.environ.get("DATA", "../shared/data")).resolve()
+#: A public simulated data set of card payments.
+HANDBOOK = DATA / "handbook-2018-04-01_2018-08-14.parquet"
