@@ -202,6 +202,8 @@ def _rejections(
     records: list[Record] = []
     headers: list[list[tuple[str, bytes]]] = []
     fields: list[str] = []
+    if not refused:
+        return records, headers, fields
     stamps = _stamps(incoming.appended_ms if now_ms is None else np.full(len(incoming.offsets), now_ms))
     for position, name, reason in sorted(refused):
         offset, value = int(incoming.offsets[position]), incoming.values[position]

@@ -18,8 +18,8 @@ from scorer.velocity import CardStates, LayoutError
 
 log = logging.getLogger(__name__)
 
-#: How much of a tail is looked at, in full batches: more than may be on the way at once.
-TAIL_BATCHES = 4
+#: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended.
+TAIL_BATCHES = 3
 
 
 @dataclass(frozen=True)

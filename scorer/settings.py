@@ -58,7 +58,7 @@ class CommonSettings(BaseSettings):
     clock: Literal["wall", "event"] = Field(
         "wall", description="wall, or event: scored_at and every duration follow the input (replays, the demo)"
     )
-    batch_records: int = Field(2000, ge=1, le=100_000, description="most records of a batch")
+    batch_records: int = Field(5000, ge=1, le=100_000, description="most records of a batch")
     session_seconds: Seconds = Field(10.0, description="a worker not heard of for so long loses its partitions")
     heartbeat_seconds: Seconds = Field(
         3.0, description="how often a worker is heard of; at most a third of the session"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 import click
@@ -26,6 +27,7 @@ def serve(app: BatchApp, settings: CommonSettings) -> None:
     """Run a worker until SIGTERM or SIGINT. Raises the UserError that stopped it; exits 1 for any other failure."""
     worker = Worker(app, loglevel="WARNING", logging_config=config(settings), redirect_stdouts=False, quiet=True)
     worker.spinner = None
+    _collect_rarely()
     try:
         worker.execute_from_commandline()
     except (SystemExit, Exception) as stopped:
@@ -37,6 +39,13 @@ def serve(app: BatchApp, settings: CommonSettings) -> None:
             sys.exit(1)
         if not isinstance(stopped, SystemExit):
             raise
+
+
+def _collect_rarely() -> None:
+    """Let the cyclic collector be: batches hold no cycles, and it took 9 % of the time to walk what was imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @click.command()
