@@ -50,6 +50,7 @@ lock: .venv/.dev ## resolve the lock files anew from pyproject.toml
 	$(COMPILE) --upgrade --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra bench --constraint requirements.lock --output-file requirements-bench.lock
+	$(COMPILE) --upgrade --extra bench --extra peers --output-file requirements-peers.lock
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -65,6 +66,12 @@ clean: ## remove .venv and everything built
 
 .venv/.bench: requirements-bench.lock .venv/.setup
 	$(PIP) install --require-hashes --no-deps -r requirements-bench.lock
+	@touch $@
+
+# an environment of their own: the frameworks that the scorer is measured against pin what we pin, otherwise
+.venv/.peers: requirements-peers.lock .venv/.bench
+	@$(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps -r requirements-peers.lock
 	@touch $@
 
 .venv/.made:

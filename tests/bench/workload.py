@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import lightgbm
 import numpy as np
+import numpy.typing as npt
 import orjson
+from aiokafka.partitioner import DefaultPartitioner
 
 from scorer.bundle import create
 from scorer.events import Reading, decode
@@ -34,13 +37,35 @@ READING = Reading(attributes=VIEW.attributes)
 START_MS, STEP_MS = 1_767_225_600_000, 10
 
 
+PARTITIONS = 4
+
+
 @dataclass(frozen=True)
 class Workload:
-    """keys: card ids. values: JSON transactions of about BYTES bytes. digest: the bundle in the store."""
+    """keys: card ids. values: JSON transactions of about BYTES bytes. digest, candidate: bundles in the store."""
 
     keys: list[bytes]
     values: list[bytes]
     digest: str
+    candidate: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def first(self, n: int) -> Workload:
+        """The first n transactions."""
+        return replace(self, keys=self.keys[:n], values=self.values[:n])
+
+    @cached_property
+    def partitions(self) -> list[int]:
+        """Partition of each transaction, as Kafka's default partitioner has it."""
+        every = list(range(PARTITIONS))
+        return [DefaultPartitioner()(key, every, every) for key in self.keys]
+
+    def of(self, partition: int) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of a partition, in order."""
+        mine = [at for at, p in enumerate(self.partitions) if p == partition]
+        return [self.keys[at] for at in mine], [self.values[at] for at in mine]
 
 
 def transactions(n: int, seed: int = 1) -> tuple[list[bytes], list[bytes]]:
@@ -71,17 +96,22 @@ def transactions(n: int, seed: int = 1) -> tuple[list[bytes], list[bytes]]:
 
 
 def make(folder: Path, n: int) -> Workload:
-    """The transactions, and a bundle in `folder/bundles` that blocks about 3 % of them."""
+    """The transactions, and two bundles in `folder/bundles` that block about 3 % of them and differ on a few."""
     (folder / "view.json").write_bytes(orjson.dumps(VIEW.model_dump(mode="json", exclude_defaults=True)))
     keys, values = transactions(n)
     _, sample = transactions(20_000, seed=2)
     matrix = history(VIEW, decode(sample, READING).events)
-    rng = np.random.default_rng(3)
-    risk = np.log(matrix[:, 0]) + 0.1 * matrix[:, 15] + 0.5 * matrix[:, 3] + rng.normal(size=len(matrix))
+    digests = [_bundle(folder, matrix, seed) for seed in (3, 4)]
+    return Workload(keys, values, *digests)
+
+
+def _bundle(folder: Path, matrix: npt.NDArray[np.float64], seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    risk = np.log(matrix[:, 0]) + 0.1 * matrix[:, 15] + 0.5 * matrix[:, 3] + rng.normal(size=len(matrix)) / 4
     labels = (risk > np.quantile(risk, 0.97)).astype(int)
-    parameters = {"objective": "binary", "num_leaves": LEAVES, "min_data_in_leaf": 5, "verbosity": -1, "seed": 1}
+    parameters = {"objective": "binary", "num_leaves": LEAVES, "min_data_in_leaf": 5, "verbosity": -1, "seed": seed}
     booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, labels), TREES)
     threshold = float(np.quantile(booster.predict(matrix), 0.97))
     bundle = create(booster.model_to_string().encode(), VIEW.names, VIEW, threshold)
     BundleStore(str(folder / "bundles"), folder / "cache").put(bundle)
-    return Workload(keys, values, bundle.digest)
+    return bundle.digest

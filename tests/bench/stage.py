@@ -1,0 +1,162 @@
+"""A stage for one contender: a fresh broker with the workload, a worker on one core, and somebody who watches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from bench.shadow_floor import RELEASE, views
+from bench.workload import PARTITIONS, Workload
+from harness.places import ROOT
+from scorer.cli.deploy import fill
+from scorer.deployments import SCHEMA
+from scorer.ledger import put
+from scorer.pipeline import Record
+from scorer.producer import BatchProducer
+from scorer.replay import send_all
+from scorer.settings import ScorerSettings
+from scorer.topics import ensure_topics
+from shadow import local
+
+WORKER_CORE, BROKER_CORE = 0, 1
+CHUNK = 10_000
+BIN = Path(sys.executable).parent
+SCORER = [str(BIN / "scorer"), "run", "--http-port", "0"]
+SHADOW = [str(BIN / "shadow"), "run", "--http-port", "0", "--slot"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Stage:
+    """A broker that has the workload, and how to start workers beside it."""
+
+    folder: Path
+    env: dict[str, str]
+    settings: ScorerSettings
+    redis: str | None
+
+    @contextmanager
+    def worker(
+        self, argv: Sequence[str], core: int | None = WORKER_CORE, env: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process on one core, or with core None on any core, only where nobody else wants it (SCHED_IDLE)."""
+
+        def prepare() -> None:
+            if core is None:
+                os.sched_setaffinity(0, {WORKER_CORE, BROKER_CORE})
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            else:
+                os.sched_setaffinity(0, {core})
+            local.die_with_parent()
+
+        with (self.folder / "worker.log").open("ab") as out:
+            everything = {**os.environ, **self.env, **(env or {})}
+            process = subprocess.Popen(argv, env=everything, stdout=out, stderr=out, preexec_fn=prepare)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    async def write(self, topic: str, made: Sequence[Sequence[Record]]) -> None:
+        """Append records to each partition of a topic."""
+        producer = BatchProducer(self.settings)
+        await producer.start(require_idempotence=False)
+        try:
+            for partition, records in enumerate(made):
+                await producer.write(topic, partition, records)
+        finally:
+            await producer.stop()
+
+
+@contextmanager
+def stage(folder: Path, work: Workload, *, redis: bool = False, is_filled: bool = True) -> Iterator[Stage]:
+    """A fresh broker on its own core, with topics, live slot, candidate slot and, if is_filled, the transactions."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(local.broker())
+        store = stack.enter_context(local.store()) if redis else None
+        for server in (broker, store):
+            if server is not None:
+                for thread in Path(f"/proc/{server.pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), {BROKER_CORE})
+        (folder / "release.yaml").write_text(RELEASE)
+        common = {
+            "KAFKA": broker.address,
+            "STORE": str(folder / "bundles"),
+            "CACHE": str(folder / "cache"),
+            "CLOCK": "event",
+        }
+        env = {f"{prefix}_{name}": value for prefix in ("SCORER", "SHADOW") for name, value in common.items()}
+        env |= {
+            "SCORER_VIEW": str(folder / "view.json"),
+            "SCORER_REQUIRE_IDEMPOTENCE": "false",
+            "SCORER_PARTITIONS": str(PARTITIONS),
+            "SCORER_SESSION_SECONDS": "2",
+            "SCORER_HEARTBEAT_SECONDS": "0.5",
+            "SHADOW_RELEASE": str(folder / "release.yaml"),
+            "SHADOW_SESSION_SECONDS": "6",
+            "SHADOW_HEARTBEAT_SECONDS": "2",
+            "BENCH_KAFKA": broker.address,
+            "BENCH_FOLDER": str(folder),
+            "BENCH_DIGEST": work.digest,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        }
+        if store is not None:
+            env["SHADOW_REDIS"] = f"redis://{store.address}/0"
+        os.environ.update({name: value for name, value in env.items() if name.startswith("SCORER_")})
+        settings = ScorerSettings()
+        asyncio.run(_prepare(settings, work, is_filled))
+        yield Stage(folder, env, settings, env.get("SHADOW_REDIS"))
+
+
+async def _prepare(settings: ScorerSettings, work: Workload, is_filled: bool) -> None:
+    await ensure_topics(settings)
+    for name, view in views().items():
+        await put(settings, {f"view/{name}": orjson.dumps({"schema": SCHEMA, **view})})
+    await fill(settings, "live", work.digest, None, None, "bench", "bench")
+    await fill(settings, "candidate", work.candidate, None, None, "bench", "bench")
+    if is_filled:
+        n = len(work)
+        chunks = [(work.keys[at : at + CHUNK], work.values[at : at + CHUNK]) for at in range(0, n, CHUNK)]
+        await send_all(settings, chunks, None, lambda n: None)
+
+
+class Watcher:
+    """Sees records of a topic as they are appended; costs little, on the broker's core."""
+
+    def __init__(self, broker: str, topic: str = "decisions") -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": broker,
+                "group.id": "watcher",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 5,
+                "fetch.queue.backoff.ms": 5,
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+
+    def look(self, seconds: float) -> Counter[int]:
+        """How many records came within a time, by partition."""
+        messages = self._consumer.consume(10_000, timeout=seconds)
+        return Counter(message.partition() for message in messages if message.error() is None)
+
+    def close(self) -> None:
+        self._consumer.close()
