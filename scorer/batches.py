@@ -1,15 +1,16 @@
 """Whole record batches through Faust, acknowledged as one range a partition.
 
 Faust hands records to an agent one by one, at a task and a thread hop each: 160 us an event before any work. Here the
-consumer wraps what a fetch brought for a partition into one message, and Faust does the rest as ever: membership,
-rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
+consumer wraps all that a fetch brought into one message, a batch for each partition, and Faust does the rest as ever:
+membership, rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
 
-1. `getmany` yields one `Batch` a partition and notes its end; records below the partition's own next offset (they were
-   seen already, around a rebalance) are dropped.
-2. The handler works on it. The message counts as unacknowledged from the moment the agent takes it, so a revocation
-   waits for it (`wait_empty`), while batches that are only queued are dropped and read again by the next owner.
-3. `finish` notes the end of the range as the offset to commit. Nothing is noted for a batch that failed: the worker
-   stops, and its partitions are read again from the last commit.
+1. `getmany` yields one `Fetch` of a `Batch` a partition and notes their ends; records below a partition's own next
+   offset (they were seen already, around a rebalance) are dropped.
+2. The handler works on it. The message counts as unacknowledged from the moment the agent takes it until its last batch
+   is finished or dropped, so a revocation waits for it (`wait_empty`), while fetches that are only queued are dropped
+   and read again by the next owners.
+3. `finish` notes the end of a batch's range as the offset to commit. Nothing is noted for a batch that failed: the
+   worker stops, and its partitions are read again from the last commit.
 
 `tests/integration/test_faust_hooks.py` pins what this relies on inside Faust.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,19 +35,41 @@ from mode.utils.futures import notify
 from scorer.settings import CommonSettings
 
 
-class Batch(ConsumerMessage):  # type: ignore[misc]
+@dataclass(frozen=True, eq=False)
+class Batch:
     """Consecutive records of one partition: what a fetch brought, at least one.
 
     records: aiokafka ConsumerRecords, ascending. next: the offset after the last. expected: the offset that was to come
     first; `offset`, the first that came, is higher where retention or the log's own bookkeeping took some away.
     """
 
+    tp: TP
     records: list[Any]
     next: int
     expected: int
+    fetch: Fetch
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def topic(self) -> str:
+        return str(self.tp.topic)
+
+    @property
+    def partition(self) -> int:
+        return int(self.tp.partition)
+
+    @property
+    def offset(self) -> int:
+        return int(self.records[0].offset)
+
+
+class Fetch(ConsumerMessage):  # type: ignore[misc]
+    """All that one fetch brought, as Faust's message. open: batches that are neither finished nor dropped yet."""
+
+    batches: list[Batch]
+    open: set[Batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +104,10 @@ class Handler(Protocol):
         May take as long as it needs: the group does not wait for it.
         """
 
-    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
-        """Work on a batch, calling `finish` when every effect of it is acknowledged. Returning earlier lets the next
-        batch come in meanwhile. An exception stops the worker."""
+    async def accept(self, batches: Sequence[Batch]) -> None:
+        """Work on what a fetch brought, at most one batch a partition, telling the consumer when every effect of a
+        batch is acknowledged (`finish`) or that it has none (`drop`). Returning earlier lets the next fetch come in
+        meanwhile. An exception stops the worker."""
 
     async def revoke(self, partitions: frozenset[int]) -> None:
         """Partitions were taken away; every accepted batch has been finished."""
@@ -94,11 +118,12 @@ class RecordMonitor(Monitor):  # type: ignore[misc]
 
     def on_message_in(self, tp: TP, offset: int, message: Any) -> None:
         super().on_message_in(tp, offset, message)
-        if isinstance(message, Batch):
-            more = len(message) - 1
+        if isinstance(message, Fetch):
+            more = sum(map(len, message.batches)) - 1
             self.messages_received_total += more
             self.messages_received_by_topic[tp.topic] += more
-            self.tp_read_offsets[tp] = message.next - 1
+            for batch in message.batches:
+                self.tp_read_offsets[batch.tp] = batch.next - 1
 
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -129,7 +154,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer, delivering a `Batch` a partition and committing ranges."""
+    """Faust's consumer, delivering each fetch whole and committing ranges."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -142,7 +167,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Batch]]:  # noqa: ASYNC109
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Fetch]]:  # noqa: ASYNC109
         for tp, offset in self._rewinds.items():
             self._thread.seek(TopicPartition(*tp), offset)
         self._rewinds.clear()
@@ -151,11 +176,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
             # partition back to its own next offset. (Faust itself seeks to the commit, and loses records without one.)
             return
-        generation = self.app.consumer_generation_id
+        fetch: Fetch | None = None
         for fetched_tp, records in fetched.items():
             tp = TP(*fetched_tp)
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
             if active is not None and tp not in active:
                 continue
             expected = self._expected.get(tp)
@@ -167,11 +190,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 continue
             self._expected[tp] = records[-1].offset + 1
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            yield tp, self._batch(tp, records, expected)
+            fetch = fetch or self._fetch(tp, records[0])
+            fetch.batches.append(Batch(tp, records, records[-1].offset + 1, expected, fetch))
+        if fetch is not None:
+            fetch.open = set(fetch.batches)
+            yield fetch.tp, fetch
 
-    def _batch(self, tp: TP, records: list[Any], expected: int) -> Batch:
-        first, last = records[0], records[-1]
-        batch = Batch(
+    def _fetch(self, tp: TP, first: Any) -> Fetch:
+        """An empty fetch, which Faust takes for a message of its first partition."""
+        fetch = Fetch(
             topic=tp.topic,
             partition=tp.partition,
             offset=first.offset,
@@ -182,28 +209,27 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             value=b"",
             checksum=None,
             serialized_key_size=0,
-            serialized_value_size=sum(record.serialized_value_size for record in records),
+            serialized_value_size=0,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-        batch.records = records
-        batch.next = last.offset + 1
-        batch.expected = expected
-        return batch
+        fetch.batches = []
+        return fetch
 
     def finish(self, batch: Batch) -> None:
         """Every effect of a batch is acknowledged: its range may be committed."""
-        if not batch.acked:
-            batch.acked = True
-            self._unacked_messages.discard(batch)
+        if batch in batch.fetch.open:
             self.done[batch.tp] = batch.next
-            notify(self._waiting_for_ack)
+            self.drop(batch)
 
     def drop(self, batch: Batch) -> None:
         """Give up a batch without an effect: its partition is no longer ours, and its next owner reads it again."""
-        batch.acked = True
-        self._unacked_messages.discard(batch)
-        notify(self._waiting_for_ack)
+        fetch = batch.fetch
+        fetch.open.discard(batch)
+        if not fetch.open:
+            fetch.acked = True
+            self._unacked_messages.discard(fetch)
+            notify(self._waiting_for_ack)
 
     def rewind(self, tp: TP, offset: int) -> None:
         """Read a partition again from an offset. Batches that are on their way already still come, and are the
@@ -252,7 +278,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 
 class BatchApp(faust.App):  # type: ignore[misc]
-    """A Faust app whose one agent gets whole batches of one topic and gives them to a handler."""
+    """A Faust app whose one agent gets whole fetches of one topic and gives them to a handler."""
 
     def __init__(self, settings: CommonSettings, group: str, topic: str, handler: Handler) -> None:
         self.settings = settings
@@ -322,13 +348,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
 
     async def _deliver(self, stream: Any) -> None:
         async for event in stream.noack().events():  # `finish` acknowledges, not the end of this loop's body
-            batch = event.message
-
-            def finish(batch: Batch = batch) -> None:
-                self.consumer.finish(batch)
-
             try:
-                await self.handler.accept(batch, finish)
+                await self.handler.accept(event.message.batches)
             except Exception as error:
                 await self.fail(error)
                 raise

@@ -40,6 +40,45 @@ def instant_ms(text: str) -> int:
     return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
 
 
+def instants_ms(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """`instant_ms` of each text: int64 (n,). Raises ValueError if any is no such time.
+
+    At once where all are in UTC and of one shape, as one sender writes them: 0.15 us a text instead of 1.1.
+    """
+    if texts and len(texts[0]) in (20, 24):
+        quick = _utc_ms(texts, len(texts[0]))
+        if quick is not None:
+            return quick
+    return np.fromiter(map(instant_ms, texts), np.int64, len(texts))
+
+
+#: `2026-01-31T12:00:00.000Z` with its digits as 0; and where the two-digit numbers after the year begin.
+_SHAPE = np.frombuffer(b"0000-00-00T00:00:00.000Z", dtype=np.uint8)
+_PAIRS = np.array([5, 8, 11, 14, 17])
+
+
+def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
+    """Times that all look like `_SHAPE`, or like it without a fraction; None if any does not, or is no time."""
+    blob = "".join(texts).encode()
+    if len(blob) != length * len(texts) or any(len(text) != length for text in texts):
+        return None
+    shape = _SHAPE if length == len(_SHAPE) else np.append(_SHAPE[:19], _SHAPE[-1])
+    digits = np.frombuffer(blob, dtype=np.uint8).reshape(-1, length) - shape
+    if (digits[:, shape == ord("0")] > 9).any() or digits[:, shape != ord("0")].any():
+        return None
+    number = digits.astype(np.int64)
+    year = number[:, :4] @ (1000, 100, 10, 1)
+    month, day, hour, minute, second = (10 * number[:, _PAIRS] + number[:, _PAIRS + 1]).T
+    fits = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
+    months = (12 * (year - 1970) + month - 1).astype("datetime64[M]")
+    days = (months.astype("datetime64[D]") + (day - 1)).astype(np.int64)
+    if not (fits & (days < (months + 1).astype("datetime64[D]").astype(np.int64))).all():
+        return None
+    seconds = ((24 * days + hour) * 60 + minute) * 60 + second
+    ms: npt.NDArray[np.int64] = 1000 * seconds
+    return ms + number[:, 20:23] @ (100, 10, 1) if length == len(_SHAPE) else ms
+
+
 def looks_like_card_number(text: str) -> bool:
     """Whether a text is 12 to 19 digits, blanks and dashes aside, that pass the Luhn test (ISO/IEC 7812-1).
 
@@ -253,12 +292,16 @@ def _columns(
     if any(token[:1].isdigit() or token[:1] in " -" for token in tokens):
         suspect([looks_like_card_number(token) for token in tokens], "card_id", "looks like a card number")
 
-    occurred_ms = np.zeros(len(rows), np.int64)
-    for i, text in enumerate(typed("occurred_at", {str}, "1970-01-01T00:00:00Z")):
-        try:
-            occurred_ms[i] = instant_ms(text)
-        except ValueError as error:
-            suspects.setdefault(at[i], Refusal(at[i], "occurred_at", f"occurred_at: {error}"))
+    moments = typed("occurred_at", {str}, "1970-01-01T00:00:00Z")
+    try:
+        occurred_ms = instants_ms(moments)
+    except ValueError:
+        occurred_ms = np.zeros(len(rows), np.int64)
+        for i, text in enumerate(moments):
+            try:
+                occurred_ms[i] = instant_ms(text)
+            except ValueError as error:
+                suspects.setdefault(at[i], Refusal(at[i], "occurred_at", f"occurred_at: {error}"))
 
     amount = np.array(typed("amount", {int, float}, 0.0), dtype=np.float64)
     in_range = (amount >= 0) & (amount <= MOST)

@@ -47,9 +47,25 @@ def encode(attribute: Attribute, column: Sequence[Any]) -> npt.NDArray[np.float6
     return np.array(column, dtype=np.float64)  # numpy turns None into NaN
 
 
-def observe(states: CardStates, events: Events, offsets: npt.NDArray[np.int64], trusted: npt.NDArray[np.bool_]) -> Seen:
-    """Show the events their cards' past and add them; see `CardStates.absorb`."""
-    return states.absorb(events.cards, id_hashes(events.ids), events.occurred_ms, events.minor, offsets, trusted)
+def observe(
+    states: Sequence[CardStates],
+    cuts: Sequence[slice],
+    events: Events,
+    offsets: npt.NDArray[np.int64],
+    trusted: npt.NDArray[np.bool_],
+) -> Seen:
+    """Show the events their cards' past and add them; see `CardStates.absorb`. Each cut of the events has own cards."""
+    hashes = id_hashes(events.ids)
+    seen = [
+        cards.absorb(
+            events.cards[cut], hashes[cut], events.occurred_ms[cut], events.minor[cut], offsets[cut], trusted[cut]
+        )
+        for cards, cut in zip(states, cuts, strict=True)
+    ]
+    if len(seen) == 1:
+        return seen[0]
+    names = [field.name for field in fields(Seen)]
+    return Seen(**{name: np.concatenate([getattr(one, name) for one in seen]) for name in names})
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
@@ -63,8 +79,8 @@ def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
     for start in range(0, len(order), HISTORY_CHUNK):
         rows = order[start : start + HISTORY_CHUNK]
         chunk = take(events, rows)
-        offsets = np.arange(start, start + len(rows), dtype=np.int64)
-        matrix[rows] = snapshot(view, chunk, observe(states, chunk, offsets, np.ones(len(rows), dtype=bool)))
+        offsets, trusted = np.arange(start, start + len(rows), dtype=np.int64), np.ones(len(rows), dtype=bool)
+        matrix[rows] = snapshot(view, chunk, observe([states], [slice(None)], chunk, offsets, trusted))
     return matrix
 
 

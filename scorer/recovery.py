@@ -18,8 +18,9 @@ from scorer.velocity import CardStates, LayoutError
 
 log = logging.getLogger(__name__)
 
-#: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended.
-TAIL_BATCHES = 3
+#: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended, which is
+#: what a worker may have settled and not written yet.
+TAIL_BATCHES = 4
 
 
 @dataclass(frozen=True)

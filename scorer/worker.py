@@ -1,15 +1,15 @@
 """The scorer: fetch, settle, publish, remember, acknowledge - in that order, a batch and a partition at a time.
 
-For each batch of a partition:
+For what each fetch brought, a batch for each of some partitions:
 
-1. settle: decode, features, one prediction, encode (a thread; the next batch is settled while this one is written);
-2. publish decisions and dead letters to the same partition of their topics, and wait for the acknowledgement;
+1. settle: decode, features, one prediction, encode (a thread; the next fetch is settled while this one is written);
+2. publish decisions and dead letters to the same partitions of their topics, and wait for the acknowledgement;
 3. write the card states that changed, each with the last source offset it absorbed, and wait again;
-4. acknowledge the range to Faust, which commits it.
+4. acknowledge the ranges to Faust, which commits them.
 
 A worker that takes a partition over reads how far 2 and 3 had come and goes on from there: what is published is
-absorbed and not published again. Batches of a partition pass 2 and 3 strictly one after the other; a failed send stops
-the worker, so no later decision can be there without an earlier one.
+absorbed and not published again. Fetches pass 2 strictly one after the other, and so 3, while 3 of one may overlap with
+2 of the next; a failed send stops the worker, so no later decision can be there without an earlier one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
-from faust.types import TP
 
 from scorer import metrics
 from scorer.batches import Batch, BatchApp, Owned
@@ -33,7 +32,7 @@ from scorer.events import Reading
 from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
-from scorer.pipeline import Incoming, Published, Rules, Settled, settle
+from scorer.pipeline import Incoming, Part, Published, Rules, Settled, settle_all
 from scorer.producer import BatchProducer
 from scorer.recovery import Recovered, recover
 from scorer.settings import ScorerSettings
@@ -43,8 +42,8 @@ from scorer.view import FeatureView
 
 log = logging.getLogger(__name__)
 
-#: Batches of a partition that may be settled and not yet acknowledged.
-IN_FLIGHT = 2
+#: Fetches that may be settled and not yet acknowledged.
+IN_FLIGHT = 3
 TICK_SECONDS = 1.0
 
 
@@ -55,9 +54,17 @@ class _Partition:
     states: CardStates
     published: Published
     next: int
-    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
-    writing: asyncio.Task[None] | None = None
     is_spoiled: bool = False  # memory is ahead of the topics: a batch was settled and given up
+
+
+@dataclass
+class _Work:
+    """What a fetch brought, settled. published, written: stages that the next fetch waits for."""
+
+    taken: list[tuple[Batch, _Partition, Settled]]
+    bundle: str
+    published: asyncio.Event = field(default_factory=asyncio.Event)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Scorer:
@@ -73,6 +80,9 @@ class Scorer:
         self._producer = BatchProducer(settings, settings.compression)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="settle")
         self._partitions: dict[int, _Partition] = {}
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._latest: _Work | None = None
+        self._writing: set[asyncio.Task[None]] = set()
         self._ticks: asyncio.Task[None] | None = None
         self._is_draining = False
         self.app = BatchApp(settings, settings.group, settings.topics.transactions, self)
@@ -92,8 +102,7 @@ class Scorer:
     async def drain(self) -> None:
         self._is_draining = True
         self.health.not_ready = "stopping"
-        writing = [part.writing for part in self._partitions.values() if part.writing is not None]
-        await asyncio.gather(*writing, return_exceptions=True)
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
     async def close(self) -> None:
         if self._ticks is not None:
@@ -136,83 +145,98 @@ class Scorer:
         for partition in partitions:
             metrics.LAG.labels(str(partition)).set(0)
 
-    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
-        part = self._partitions.get(batch.partition)
-        if part is None or part.is_spoiled or self._is_draining:
-            self.app.consumer.drop(batch)
+    async def accept(self, batches: Sequence[Batch]) -> None:
+        await self._room.acquire()
+        taken = []
+        for batch in batches:
+            part = self._partitions.get(batch.partition)
+            if part is None or part.is_spoiled or self._is_draining:
+                self.app.consumer.drop(batch)
+            else:
+                taken.append((batch, part))
+        if not taken:
+            self._room.release()
             return
-        await part.room.acquire()
         model = self._live.require()
         started = time.perf_counter()
-        incoming = Incoming(
-            batch.partition,
-            [record.key for record in batch.records],
-            [record.value for record in batch.records],
-            np.array([record.offset for record in batch.records], dtype=np.int64),
-            np.array([record.timestamp for record in batch.records], dtype=np.int64),
-        )
+        parts = [Part(_incoming(batch), part.states, part.published) for batch, part in taken]
         now_ms = int(time.time() * 1000) if self.settings.clock == "wall" else None
-        settled = await asyncio.get_running_loop().run_in_executor(
-            self._pool, settle, incoming, part.states, part.published, model, self._rules, now_ms
-        )
-        metrics.BATCH_RECORDS.observe(len(batch))
+        try:
+            settled = await asyncio.get_running_loop().run_in_executor(
+                self._pool, settle_all, parts, model, self._rules, now_ms
+            )
+        except BaseException:
+            for _, part in taken:
+                part.is_spoiled = True
+            self._room.release()
+            raise
+        metrics.BATCH_RECORDS.observe(sum(len(batch) for batch, _ in taken))
         metrics.STAGE.labels("compute").observe(time.perf_counter() - started)
-        part.writing = asyncio.create_task(
-            self._write(part, part.writing, settled, batch, finish, str(model.digest)[:12]),
-            name=f"write-{batch.partition}",
-        )
+        work = _Work([(*pair, made) for pair, made in zip(taken, settled, strict=True)], str(model.digest)[:12])
+        task = asyncio.create_task(self._write(work, self._latest), name="write")
+        self._latest = work
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
-    async def _write(
-        self,
-        part: _Partition,
-        before: asyncio.Task[None] | None,
-        settled: Settled,
-        batch: Batch,
-        finish: Callable[[], None],
-        bundle: str,
-    ) -> None:
-        topics, p = self.settings.topics, batch.partition
+    async def _write(self, work: _Work, before: _Work | None) -> None:
+        topics = self.settings.topics
         try:
             if before is not None:
-                await before
-            if part.is_spoiled or not await self.app.surely_ours():
-                part.is_spoiled = True
-                self.app.consumer.drop(batch)
+                await before.published.wait()
+            if not await self.app.surely_ours() or any(part.is_spoiled for _, part, _ in work.taken):
+                self._give_up(work)
                 return
             started = time.perf_counter()
             await asyncio.gather(
-                self._producer.write(topics.decisions, p, settled.decisions),
-                self._producer.write(topics.rejected, p, settled.rejected, settled.headers),
+                *(self._producer.write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken),
+                *(self._producer.write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken),
             )
+            work.published.set()
+            if before is not None:
+                await before.written.wait()
             published = time.perf_counter()
-            await self._producer.write(topics.velocity, p, settled.states)
-            part.next = batch.next
-            finish()
+            await asyncio.gather(
+                *(self._producer.write(topics.velocity, b.partition, s.states) for b, _, s in work.taken)
+            )
+            for batch, part, _ in work.taken:
+                part.next = batch.next
+                self.app.consumer.finish(batch)
             metrics.STAGE.labels("publish").observe(published - started)
             metrics.STAGE.labels("state").observe(time.perf_counter() - published)
-            self._count(settled, batch, bundle)
+            self._count(work)
         except Exception as error:
-            part.is_spoiled = True
-            self.app.consumer.drop(batch)
+            self._give_up(work)
             await self.app.fail(error)
         finally:
-            part.room.release()
+            work.published.set()
+            work.written.set()
+            self._room.release()
 
-    def _count(self, settled: Settled, batch: Batch, bundle: str) -> None:
-        metrics.TRANSACTIONS.inc(len(batch))
-        blocked = int(settled.blocks.sum())
-        metrics.DECISIONS.labels("block", bundle).inc(blocked)
-        metrics.DECISIONS.labels("allow", bundle).inc(len(settled.blocks) - blocked)
-        metrics.SCORES.observe(settled.scores, bundle)
-        for name in settled.fields:
-            metrics.REJECTED.labels(name).inc()
-        metrics.REPEATS.inc(settled.repeats)
-        metrics.MISKEYED.inc(settled.miskeyed)
-        metrics.UNTRUSTED.inc(settled.untrusted)
-        known = settled.appended_ms[settled.appended_ms > 0]
-        metrics.END_TO_END.observe(time.time() - known / 1000.0)
-        end = self.app.consumer.highwater(TP(batch.topic, batch.partition))
-        metrics.LAG.labels(str(batch.partition)).set(max(0, (end or batch.next) - batch.next))
+    def _give_up(self, work: _Work) -> None:
+        """Nothing of a fetch is acknowledged, and nothing after it may be: memory is ahead of the topics now."""
+        for batch, part, _ in work.taken:
+            part.is_spoiled = True
+            self.app.consumer.drop(batch)
+
+    def _count(self, work: _Work) -> None:
+        made = [settled for _, _, settled in work.taken]
+        blocks = np.concatenate([settled.blocks for settled in made])
+        blocked = int(blocks.sum())
+        metrics.TRANSACTIONS.inc(sum(len(batch) for batch, _, _ in work.taken))
+        metrics.DECISIONS.labels("block", work.bundle).inc(blocked)
+        metrics.DECISIONS.labels("allow", work.bundle).inc(len(blocks) - blocked)
+        metrics.SCORES.observe(np.concatenate([settled.scores for settled in made]), work.bundle)
+        for settled in made:
+            for name in settled.fields:
+                metrics.REJECTED.labels(name).inc()
+        metrics.REPEATS.inc(sum(settled.repeats for settled in made))
+        metrics.MISKEYED.inc(sum(settled.miskeyed for settled in made))
+        metrics.UNTRUSTED.inc(sum(settled.untrusted for settled in made))
+        appended_ms = np.concatenate([settled.appended_ms for settled in made])
+        metrics.END_TO_END.observe(time.time() - appended_ms[appended_ms > 0] / 1000.0)
+        for batch, _, _ in work.taken:
+            end = self.app.consumer.highwater(batch.tp)
+            metrics.LAG.labels(str(batch.partition)).set(max(0, (end or batch.next) - batch.next))
 
     async def _on_deployments(self, deployments: Deployments) -> None:
         if await self._live.follow(deployments):
@@ -233,3 +257,15 @@ class Scorer:
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)
+
+
+def _incoming(batch: Batch) -> Incoming:
+    """Records as the pipeline takes them."""
+    records, n = batch.records, len(batch)
+    return Incoming(
+        batch.partition,
+        [record.key for record in records],
+        [record.value for record in records],
+        np.fromiter((record.offset for record in records), np.int64, n),
+        np.fromiter((record.timestamp for record in records), np.int64, n),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,10 +39,11 @@ class Model(Protocol):
 
 @dataclass
 class Memory:
-    """Scores and epochs of a partition's last decisions, by source offset."""
+    """Scores and epochs of a partition's last decisions, by source offset: what they were first."""
 
     source: int = -1
-    _known: dict[int, tuple[float, int]] = field(default_factory=dict)
+    _batches: deque[_Remembered] = field(default_factory=deque)
+    _n: int = 0
 
     def duplicates(self, decisions: Decisions) -> npt.NDArray[np.bool_]:
         """Which decisions are for a transaction that was decided before, in this batch or earlier: bool (n,)."""
@@ -50,9 +52,10 @@ class Memory:
 
     def conflicts(self, decisions: Decisions, at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which of the duplicates at these positions have another score under the same epoch than the first did."""
-        first = dict(self._known)
-        for i in range(len(decisions)):
-            first.setdefault(int(decisions.sources[i]), (float(decisions.scores[i]), int(decisions.epochs[i])))
+        first: dict[int, tuple[float, int]] = {}
+        for columns in (*self._batches, _remembered(decisions)):
+            for source, score, epoch in zip(*(column.tolist() for column in columns), strict=True):
+                first.setdefault(source, (score, epoch))
         bad = []
         for i in at.tolist():
             score, epoch = first[int(decisions.sources[i])]
@@ -62,16 +65,22 @@ class Memory:
         return np.array(bad, dtype=np.int64)
 
     def remember(self, decisions: Decisions) -> None:
-        """Take note of decisions."""
-        for source, score, epoch in zip(
-            decisions.sources.tolist(), decisions.scores.tolist(), decisions.epochs.tolist(), strict=True
-        ):
-            self._known.setdefault(source, (score, epoch))
-        if len(decisions):
-            self.source = max(self.source, int(decisions.sources.max()))
-        while len(self._known) > 2 * REMEMBERED:
-            for source in list(self._known)[:REMEMBERED]:
-                del self._known[source]
+        """Take note of decisions; whole batches are forgotten once there are enough younger ones."""
+        if not len(decisions):
+            return
+        self.source = max(self.source, int(decisions.sources.max()))
+        self._batches.append(_remembered(decisions))
+        self._n += len(decisions)
+        while self._n - len(self._batches[0][0]) >= REMEMBERED:
+            self._n -= len(self._batches.popleft()[0])
+
+
+#: Sources, scores and epochs of a batch.
+_Remembered = tuple[npt.NDArray[np.int64], Scores, npt.NDArray[np.int64]]
+
+
+def _remembered(decisions: Decisions) -> _Remembered:
+    return decisions.sources, decisions.scores, decisions.epochs
 
 
 def absorb(
@@ -147,7 +156,8 @@ def _compare(
         card = hashlib.blake2b(decisions.rows[i]["transaction"]["card_id"].encode(), digest_size=8).hexdigest()
         live_only = bool(outcome.codes[i] == 2)
         out.pairs.append(Pair(runs[run_of[i]], int(days[i]), int(hours[i]), card, live_only, tuple(of[i].tolist())))
-    _sample(decisions, candidate, segments, taus, out, outcome, scores, rows, [str(runs[i]) for i in run_of], days, of)
+    names = [str(run) for run in runs]
+    _sample(decisions, candidate, segments, taus, out, outcome, scores, rows, [names[i] for i in run_of], days, of)
 
 
 def _sample(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from scorer.events import instant_ms
+from scorer.events import instants_ms
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,12 @@ class Decisions:
 
     def views(self) -> dict[str, npt.NDArray[np.int64]]:
         """Positions by feature view: all of them under one, but for the moment of a change."""
+        views = [row["view"] for row in self.rows]
+        if len(set(views)) == 1:
+            return {views[0]: np.arange(len(views), dtype=np.int64)}
         found: dict[str, list[int]] = {}
-        for at, row in enumerate(self.rows):
-            found.setdefault(row["view"], []).append(at)
+        for at, view in enumerate(views):
+            found.setdefault(view, []).append(at)
         return {view: np.array(rows, dtype=np.int64) for view, rows in found.items()}
 
     def matrix(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -87,6 +90,6 @@ def _columns(rows: list[dict[str, Any]], offsets: list[int]) -> Decisions:
         blocks=np.array([row["decision"] == "block" for row in rows], dtype=bool),
         repeats=np.array(["repeat" in row for row in rows], dtype=bool),
         minor=ints([row["amount_minor"] for row in rows]),
-        occurred_ms=ints([instant_ms(row["transaction"]["occurred_at"]) for row in rows]),
-        scored_ms=ints([instant_ms(row["scored_at"]) for row in rows]),
+        occurred_ms=instants_ms([row["transaction"]["occurred_at"] for row in rows]),
+        scored_ms=instants_ms([row["scored_at"] for row in rows]),
     )

@@ -64,7 +64,7 @@ class _Partition:
     taus: dict[Stratum, float]
     pending: Advance = field(default_factory=Advance)
     reached: int = 0  # the offset up to which `pending` goes
-    waiting: list[tuple[Batch, Callable[[], None]]] = field(default_factory=list)
+    waiting: list[Batch] = field(default_factory=list)
     since: float = 0.0  # when the oldest of `waiting` came
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -147,7 +147,11 @@ class Shadow:
         start = max(oldest, fence.next - LOOK_BACK)
         return _Partition(fence, start, Memory(), await self._store.taus(partition), reached=fence.next)
 
-    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
+    async def accept(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            await self._take(batch)
+
+    async def _take(self, batch: Batch) -> None:
         part = self._partitions.get(batch.partition)
         if part is None or self._is_draining or batch.expected != part.position:
             self.app.consumer.drop(batch)
@@ -168,8 +172,8 @@ class Shadow:
         add(part.pending, more)
         part.reached = max(part.reached, batch.next)
         part.since = part.since or time.monotonic()
-        part.waiting.append((batch, finish))
-        if sum(len(waiting) for waiting, _ in part.waiting) >= self.settings.flush_records:
+        part.waiting.append(batch)
+        if sum(map(len, part.waiting)) >= self.settings.flush_records:
             await self._flush(batch.partition, part)
 
     async def _is_whole(self, part: _Partition, batch: Batch) -> bool:
@@ -216,7 +220,7 @@ class Shadow:
                     metrics.REDIS_ERRORS.labels(self.slot).inc()
                     log.warning("redis is away, waiting: %s", error)
                     if self.app.rebalancing or self._is_draining:
-                        for batch, _ in batches:
+                        for batch in batches:
                             self.app.consumer.drop(batch)
                         return
                     is_repeated = True
@@ -231,14 +235,14 @@ class Shadow:
             metrics.STAGE.labels(self.slot, "flush").observe(time.perf_counter() - started)
             if not isinstance(outcome, Applied):
                 reason = "wiped" if isinstance(outcome, Wiped) else "stale"
-                for batch, _ in batches:
+                for batch in batches:
                     self.app.consumer.drop(batch)
                 await self._go_back(partition, reason)
                 return
             part.taus.update(outcome.taus)
             part.fence = Fence(part.fence.nonce, max(to, part.fence.next), max(part.fence.source, what.source), False)
-            for _, finish in batches:
-                finish()
+            for batch in batches:
+                self.app.consumer.finish(batch)
             self._count(what, batches)
 
     async def _go_back(self, partition: int, reason: str) -> None:
@@ -254,7 +258,7 @@ class Shadow:
         old = self._partitions.get(partition)
         if old is None:
             return
-        for batch, _ in old.waiting:
+        for batch in old.waiting:
             self.app.consumer.drop(batch)
         fresh = await self._patiently(partial(self._open, partition, oldest))
         if self._partitions.get(partition) is not old:
@@ -262,7 +266,7 @@ class Shadow:
         self._partitions[partition] = fresh
         self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
 
-    def _count(self, what: Advance, batches: list[tuple[Batch, Callable[[], None]]]) -> None:
+    def _count(self, what: Advance, batches: Sequence[Batch]) -> None:
         slot = self.slot
         everything = self._segments.names.index(ALL)
         for sums in what.tallies.values():
@@ -277,10 +281,10 @@ class Shadow:
         metrics.SKIPPED.labels(slot).inc(what.skipped)
         metrics.UNREADABLE.labels(slot).inc(what.unreadable)
         now = time.time()
-        for batch, _ in batches:
+        for batch in batches:
             stamps = np.array([record.timestamp for record in batch.records], dtype=np.float64)
             metrics.DELAY.observe(now - stamps[stamps > 0] / 1000.0, slot)
-        last, _ = batches[-1]
+        last = batches[-1]
         end = self.app.consumer.highwater(TP(last.topic, last.partition))
         metrics.LAG.labels(slot, str(last.partition)).set(max(0, (end or last.next) - last.next))
 

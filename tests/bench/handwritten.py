@@ -56,7 +56,9 @@ def main(broker: str, folder: Path, digest: str, batch: int) -> None:
     gc.freeze()  # what is loaded by now stays; collecting it again and again took 5 %
     gc.set_threshold(100_000, 20, 100)
     while True:
-        messages = [m for m in consumer.consume(batch, timeout=0.05) if m.error() is None]
+        # What is there, up to a batch: `consume` waits for a full batch or its whole timeout.
+        came = consumer.consume(1, timeout=1.0 if not on_the_way else 0.0)
+        messages = [m for m in came + consumer.consume(batch - len(came), timeout=0.0) if m.error() is None]
         by_partition: dict[int, list[Message]] = defaultdict(list)
         for message in messages:
             by_partition[message.partition()].append(message)

@@ -12,15 +12,15 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import numpy as np
-from bytewax.connectors.kafka import KafkaSinkMessage, KafkaSource, KafkaSink
+from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.run import cli_main
 
 from bench.floor import RULES, model
 from scorer.pipeline import Incoming, Published, settle
@@ -33,14 +33,14 @@ live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])
 class Decide(op.StatefulBatchLogic):
     """The cards of one partition."""
 
-    def __init__(self, partition: int, rows: tuple[list[bytes], list[bytes]] | None) -> None:
-        self.partition, self.states = partition, CardStates(2)
+    def __init__(self, rows: tuple[list[bytes], list[bytes]] | None) -> None:
+        self.states = CardStates(2)
         if rows is not None:
             self.states.load(*rows)
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
         incoming = Incoming(
-            self.partition,
+            values[0].partition,
             [message.key for message in values],
             [message.value for message in values],
             np.array([message.offset for message in values]),
@@ -74,7 +74,12 @@ sink = KafkaSink(
 )
 stream = op.input("transactions", flow, source)
 keyed = op.key_on("partition", stream, lambda message: str(message.partition))
-decided = op.stateful_batch("decide", keyed, lambda resumed: Decide(0, resumed))
+decided = op.stateful_batch("decide", keyed, Decide)
 op.output("decisions", op.map("unkeyed", decided, lambda pair: pair[1]), sink)
-gc.freeze()
-gc.set_threshold(100_000, 20, 100)
+
+if __name__ == "__main__":
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    with tempfile.TemporaryDirectory() as recovery:
+        init_db_dir(Path(recovery), 1)
+        cli_main(flow, recovery_config=RecoveryConfig(Path(recovery)))

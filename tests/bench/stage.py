@@ -6,18 +6,19 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+import redis
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from bench.shadow_floor import RELEASE, views
 from bench.workload import PARTITIONS, Workload
+from harness.kafka import Kafka, tail
 from harness.places import ROOT
 from scorer.cli.deploy import fill
 from scorer.deployments import SCHEMA
@@ -28,12 +29,15 @@ from scorer.replay import send_all
 from scorer.settings import ScorerSettings
 from scorer.topics import ensure_topics
 from shadow import local
+from shadow.keys import Keys
 
 WORKER_CORE, BROKER_CORE = 0, 1
 CHUNK = 10_000
 BIN = Path(sys.executable).parent
 SCORER = [str(BIN / "scorer"), "run", "--http-port", "0"]
 SHADOW = [str(BIN / "shadow"), "run", "--http-port", "0", "--slot"]
+#: All hold the candidate.
+SLOTS = ("candidate", "challenger", "control")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -53,7 +57,11 @@ class Stage:
 
     @contextmanager
     def worker(
-        self, argv: Sequence[str], core: int | None = WORKER_CORE, env: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        core: int | None = WORKER_CORE,
+        env: Mapping[str, str] | None = None,
+        stdout: int | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process on one core, or with core None on any core, only where nobody else wants it (SCHED_IDLE)."""
 
@@ -67,12 +75,23 @@ class Stage:
 
         with (self.folder / "worker.log").open("ab") as out:
             everything = {**os.environ, **self.env, **(env or {})}
-            process = subprocess.Popen(argv, env=everything, stdout=out, stderr=out, preexec_fn=prepare)
+            process = subprocess.Popen(argv, env=everything, stdout=stdout or out, stderr=out, preexec_fn=prepare)
         try:
             yield process
         finally:
             process.kill()
             process.wait()
+
+    def fences(self, slot: str) -> list[int]:
+        """How far a slot's shadow has applied each partition of `decisions`."""
+        assert self.redis is not None
+        with redis.Redis.from_url(self.redis) as client:
+            found = [client.hget(Keys("shadow", slot, p).fence, "next") for p in range(PARTITIONS)]
+        return [int(offset or 0) for offset in found]  # type: ignore[arg-type]
+
+    def log(self) -> str:
+        """The end of what the workers said."""
+        return tail(self.folder / "worker.log")
 
     async def write(self, topic: str, made: Sequence[Sequence[Record]]) -> None:
         """Append records to each partition of a topic."""
@@ -86,18 +105,27 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, work: Workload, *, redis: bool = False, is_filled: bool = True) -> Iterator[Stage]:
-    """A fresh broker on its own core, with topics, live slot, candidate slot and, if is_filled, the transactions."""
-    with ExitStack() as stack:
-        broker = stack.enter_context(local.broker())
-        store = stack.enter_context(local.store()) if redis else None
-        for server in (broker, store):
-            if server is not None:
-                for thread in Path(f"/proc/{server.pid}/task").iterdir():
-                    os.sched_setaffinity(int(thread.name), {BROKER_CORE})
+def stage(
+    folder: Path, work: Workload, *, is_real: bool = False, with_redis: bool = False, is_filled: bool = True
+) -> Iterator[Stage]:
+    """A fresh broker on its own core, with topics, live slot, shadow slots and, if is_filled, the transactions.
+
+    is_real: Apache Kafka instead of the embedded broker. It stamps what it appends, and takes small batches fast.
+    """
+    with ExitStack() as stack, TemporaryDirectory() as scratch:
+        if is_real:
+            kafka = stack.enter_context(Kafka(Path(scratch), settings={"log.message.timestamp.type": "LogAppendTime"}))
+            address, pids = kafka.address, [node.process.pid for node in kafka.nodes if node.process is not None]
+        else:
+            broker = stack.enter_context(local.broker())
+            address, pids = broker.address, [broker.pid]
+        store = stack.enter_context(local.store()) if with_redis else None
+        for pid in [*pids, store.pid] if store is not None else pids:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {BROKER_CORE})
         (folder / "release.yaml").write_text(RELEASE)
         common = {
-            "KAFKA": broker.address,
+            "KAFKA": address,
             "STORE": str(folder / "bundles"),
             "CACHE": str(folder / "cache"),
             "CLOCK": "event",
@@ -105,14 +133,14 @@ def stage(folder: Path, work: Workload, *, redis: bool = False, is_filled: bool 
         env = {f"{prefix}_{name}": value for prefix in ("SCORER", "SHADOW") for name, value in common.items()}
         env |= {
             "SCORER_VIEW": str(folder / "view.json"),
-            "SCORER_REQUIRE_IDEMPOTENCE": "false",
+            "SCORER_REQUIRE_IDEMPOTENCE": str(is_real).lower(),
             "SCORER_PARTITIONS": str(PARTITIONS),
             "SCORER_SESSION_SECONDS": "2",
             "SCORER_HEARTBEAT_SECONDS": "0.5",
             "SHADOW_RELEASE": str(folder / "release.yaml"),
             "SHADOW_SESSION_SECONDS": "6",
             "SHADOW_HEARTBEAT_SECONDS": "2",
-            "BENCH_KAFKA": broker.address,
+            "BENCH_KAFKA": address,
             "BENCH_FOLDER": str(folder),
             "BENCH_DIGEST": work.digest,
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
@@ -130,7 +158,8 @@ async def _prepare(settings: ScorerSettings, work: Workload, is_filled: bool) ->
     for name, view in views().items():
         await put(settings, {f"view/{name}": orjson.dumps({"schema": SCHEMA, **view})})
     await fill(settings, "live", work.digest, None, None, "bench", "bench")
-    await fill(settings, "candidate", work.candidate, None, None, "bench", "bench")
+    for slot in SLOTS:
+        await fill(settings, slot, work.candidate, None, None, "bench", "bench")
     if is_filled:
         n = len(work)
         chunks = [(work.keys[at : at + CHUNK], work.values[at : at + CHUNK]) for at in range(0, n, CHUNK)]
@@ -149,14 +178,14 @@ class Watcher:
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 5,
                 "fetch.queue.backoff.ms": 5,
+                "log_level": 0,
             }
         )
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
 
-    def look(self, seconds: float) -> Counter[int]:
-        """How many records came within a time, by partition."""
-        messages = self._consumer.consume(10_000, timeout=seconds)
-        return Counter(message.partition() for message in messages if message.error() is None)
+    def look(self, seconds: float) -> list[Message]:
+        """What came within a time."""
+        return [message for message in self._consumer.consume(10_000, timeout=seconds) if message.error() is None]
 
     def close(self) -> None:
         self._consumer.close()

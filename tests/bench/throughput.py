@@ -6,21 +6,20 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import redis
 
 from bench import floor, shadow_floor
 from bench.stage import BROKER_CORE, SCORER, SHADOW, WORKER_CORE, Watcher, cpu_seconds, stage
 from bench.workload import PARTITIONS, Workload
 from harness.places import ROOT
 from scorer.pipeline import Record
-from shadow.keys import Keys
 
 BATCH = 5000
 LIMIT_SECONDS = 300.0
+#: Quix Streams waits for whole windows of so many records.
+WINDOW = 1000
 PEERS = ROOT / ".venv" / "peers" / "bin" / "python"
 
 
@@ -43,18 +42,30 @@ def on_the_floor(run: Callable[[], tuple[float, float]], n: int) -> Measured:
     return Measured(n / wall, cpu / n * 1000)
 
 
-def deciding(argv: Sequence[str], folder: Path, work: Workload, tail: int = 0) -> Measured:
-    """A worker that decides all transactions but a `tail`, from its first decision on; a fresh broker."""
+def deciding(
+    argv: Sequence[str],
+    folder: Path,
+    work: Workload,
+    made: list[list[Record]],
+    tail: int = 0,
+    env: Mapping[str, str] | None = None,
+) -> Measured:
+    """A worker that decides all transactions but a `tail`, from its first decision on; a fresh broker.
+
+    Its decisions must be those of the floor, byte for byte.
+    """
+    values: list[bytes] = []
     with stage(folder, work) as on:
         watcher = Watcher(on.settings.bootstrap)
         started = time.perf_counter()
-        with on.worker(argv) as worker:
+        with on.worker(argv, env=env) as worker:
             seen = at_first = 0
             first = last = cpu = 0.0
             while seen < len(work) - tail:
-                found = watcher.look(0.01).total()
+                values += [message.value() for message in watcher.look(0.01)]
+                found = len(values) - seen
                 if worker.poll() is not None or time.perf_counter() - started > LIMIT_SECONDS:
-                    raise SystemExit(f"{' '.join(argv[-3:])}: no end; {(folder / 'worker.log').read_text()[-3000:]}")
+                    raise SystemExit(f"{' '.join(argv[-3:])}: no end; {on.log()}")
                 if found:
                     last = time.perf_counter()
                     if not seen:
@@ -62,31 +73,25 @@ def deciding(argv: Sequence[str], folder: Path, work: Workload, tail: int = 0) -
                     seen += found
             cpu = cpu_seconds(worker.pid) - cpu
         watcher.close()
-    assert seen <= len(work), f"{seen} decisions for {len(work)} transactions"
+    is_wrong = len(set(values)) != len(values) or not {value for part in made for _, value in part}.issuperset(values)
+    assert not is_wrong, f"{' '.join(argv[-3:])}: its decisions are not those of the floor"
     n = seen - at_first
     return Measured(n / (last - first), cpu / n * 1000, first - started)
 
 
 def shadowing(folder: Path, work: Workload, made: list[list[Record]]) -> Measured:
     """A shadow that compares all decisions, between its first and its last writing to Redis."""
-    with stage(folder, work, redis=True, is_filled=False) as on:
+    with stage(folder, work, with_redis=True, is_filled=False) as on:
         asyncio.run(on.write("decisions", made))
-        assert on.redis is not None
-        client = redis.Redis.from_url(on.redis)
-        fences = [Keys("shadow", "candidate", p).fence for p in range(PARTITIONS)]
-
-        def applied() -> int:
-            return sum(int(client.hget(fence, "next") or 0) for fence in fences)  # type: ignore[arg-type]
-
         started = time.perf_counter()
         with on.worker([*SHADOW, "candidate"]) as worker:
             seen = at_first = 0
             first = last = cpu = 0.0
             while seen < len(work):
                 time.sleep(0.01)
-                now = applied()
+                now = sum(on.fences("candidate"))
                 if worker.poll() is not None or time.perf_counter() - started > LIMIT_SECONDS:
-                    raise SystemExit(f"shadow: no end; {(folder / 'worker.log').read_text()[-3000:]}")
+                    raise SystemExit(f"shadow: no end; {on.log()}")
                 if now > seen:
                     last = time.perf_counter()
                     if not seen:
@@ -102,17 +107,17 @@ def contenders(folder: Path, work: Workload, is_quick: bool) -> dict[str, Callab
     made = floor.decisions(folder, work, BATCH)
     python = sys.executable
     some = work.first(min(len(work), 10_000 if is_quick else 50_000))
+
+    def run(argv: Sequence[str], tail: int = 0, work: Workload = work) -> Callable[[], Measured]:
+        return lambda: deciding(argv, folder, work, made, tail)
+
     return {
         "floor": lambda: on_the_floor(lambda: floor.settle_all(folder, work, BATCH), len(work)),
-        "handwritten": lambda: deciding([python, "-m", "bench.handwritten"], folder, work),
-        "scorer": lambda: deciding(SCORER, folder, work),
-        "shadow_floor": lambda: on_the_floor(
-            lambda: shadow_floor.absorb_all(folder, work, made, BATCH), len(work)
-        ),
+        "handwritten": run([python, "-m", "bench.handwritten"]),
+        "scorer": run(SCORER),
+        "shadow_floor": lambda: on_the_floor(lambda: shadow_floor.absorb_all(folder, work, made, BATCH), len(work)),
         "shadow": lambda: shadowing(folder, work, made),
-        "bytewax": lambda: deciding([str(PEERS), "-m", "bytewax.run", "bench.on_bytewax"], folder, work),
-        "quix": lambda: deciding([str(PEERS), "-m", "bench.on_quix"], folder, work, tail=PARTITIONS * 1000),
-        "faust": lambda: deciding(
-            [python, "-m", "bench.on_faust", "worker", "--without-web", "-l", "warn"], folder, some
-        ),
+        "bytewax": run([str(PEERS), "-m", "bench.on_bytewax"]),
+        "quix": run([str(PEERS), "-m", "bench.on_quix"], tail=PARTITIONS * WINDOW),
+        "faust": run([python, "-m", "bench.on_faust", "worker", "--without-web", "-l", "warn"], work=some),
     }

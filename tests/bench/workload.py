@@ -99,18 +99,21 @@ def make(folder: Path, n: int) -> Workload:
     """The transactions, and two bundles in `folder/bundles` that block about 3 % of them and differ on a few."""
     (folder / "view.json").write_bytes(orjson.dumps(VIEW.model_dump(mode="json", exclude_defaults=True)))
     keys, values = transactions(n)
-    _, sample = transactions(20_000, seed=2)
+    _, sample = transactions(40_000, seed=2)
     matrix = history(VIEW, decode(sample, READING).events)
     digests = [_bundle(folder, matrix, seed) for seed in (3, 4)]
     return Workload(keys, values, *digests)
 
 
 def _bundle(folder: Path, matrix: npt.NDArray[np.float64], seed: int) -> str:
+    """A model with all the leaves it claims: slow learning and some noise, so that the last tree still has work."""
     rng = np.random.default_rng(seed)
-    risk = np.log(matrix[:, 0]) + 0.1 * matrix[:, 15] + 0.5 * matrix[:, 3] + rng.normal(size=len(matrix)) / 4
+    risk = np.log(matrix[:, 0]) + 0.1 * matrix[:, 15] + 0.5 * matrix[:, 3] + rng.normal(size=len(matrix)) / 2
     labels = (risk > np.quantile(risk, 0.97)).astype(int)
-    parameters = {"objective": "binary", "num_leaves": LEAVES, "min_data_in_leaf": 5, "verbosity": -1, "seed": seed}
-    booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, labels), TREES)
+    parameters = {"objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.05, "verbosity": -1, "seed": seed}
+    booster = lightgbm.train({**parameters, "min_data_in_leaf": 5}, lightgbm.Dataset(matrix, labels), TREES)
+    leaves = {tree["num_leaves"] for tree in booster.dump_model()["tree_info"]}
+    assert (leaves, booster.num_trees()) == ({LEAVES}, TREES), f"{booster.num_trees()} trees of {leaves} leaves"
     threshold = float(np.quantile(booster.predict(matrix), 0.97))
     bundle = create(booster.model_to_string().encode(), VIEW.names, VIEW, threshold)
     BundleStore(str(folder / "bundles"), folder / "cache").put(bundle)

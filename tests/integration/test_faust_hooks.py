@@ -32,7 +32,7 @@ class Recorder:
 
     def __init__(self, settings: ScorerSettings) -> None:
         self.batches: list[Batch] = []
-        self.open: list[tuple[Batch, Callable[[], None]]] = []
+        self.open: list[Batch] = []
         self.assigned: list[list[Owned]] = []
         self.revoked: list[frozenset[int]] = []
         self.waits_for_me = False  # batches stay open until `finish_all`
@@ -54,20 +54,19 @@ class Recorder:
         again = self.from_oldest
         return {o.partition: o.oldest if again or o.committed is None else o.committed for o in owned}
 
-    async def accept(self, batch: Batch, finish: Callable[[], None]) -> None:
-        self.batches.append(batch)
-        if self.waits_for_me:
-            self.open.append((batch, finish))
-        else:
-            finish()
+    async def accept(self, batches: Sequence[Batch]) -> None:
+        self.batches += batches
+        self.open += batches
+        if not self.waits_for_me:
+            self.finish_all()
 
     async def revoke(self, partitions: frozenset[int]) -> None:
         if partitions:  # joining revokes nothing
             self.revoked.append(partitions)
 
     def finish_all(self) -> None:
-        for _, finish in self.open:
-            finish()
+        for batch in self.open:
+            self.app.consumer.finish(batch)
         self.open.clear()
 
     @property
@@ -161,8 +160,8 @@ async def test_batches_are_whole_and_nothing_is_committed_before_a_batch_is_fini
         assert all(batch.offset == batch.expected for batch in worker.batches)
         await asyncio.sleep(0.5)
         assert not await committed(settings)
-        batch, finish = worker.open.pop(0)
-        finish()
+        batch = worker.open.pop(0)
+        worker.app.consumer.finish(batch)
         await asyncio.sleep(0.5)
         assert await committed(settings) == batch.next
         worker.finish_all()
@@ -204,7 +203,7 @@ async def test_nothing_is_lost_when_a_second_worker_joins_a_group_without_commit
         async with running(settings) as second:
             await until("rebalance", lambda: first.app.rebalancing)
             # The first worker's batches are given up, as one that fails would; nothing of them is committed.
-            for batch, _ in first.open:
+            for batch in first.open:
                 first.app.consumer.drop(batch)
             first.open.clear()
             first.batches.clear()
@@ -279,7 +278,7 @@ async def test_a_failing_batch_stops_the_worker_and_is_not_committed(settings: S
     await send(settings, 10)
     recorder = Recorder(settings)
 
-    async def broken(batch: Batch, finish: Callable[[], None]) -> None:
+    async def broken(batches: Sequence[Batch]) -> None:
         raise ValueError("no")
 
     recorder.accept = broken  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scorer.events import Mapping, Reading, decode, instant_ms, looks_like_card_number
+from scorer.events import Mapping, Reading, decode, instant_ms, instants_ms, looks_like_card_number
 from scorer.money import Money
 from scorer.view import Attribute
 
@@ -158,6 +158,25 @@ def test_instants_are_whole_milliseconds_since_1970(moment: datetime) -> None:
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     expected = (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
     assert instant_ms(moment.isoformat()) == expected
+
+
+TEXTS = st.one_of(
+    st.from_regex(r"[0-2]\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(\.\d{3})?Z", fullmatch=True),
+    st.sampled_from(["2024-02-29T00:00:00Z", "2023-02-29T00:00:00Z", "2024-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]),
+    st.sampled_from(["2024-01-01 00:00:00Z", "2024-01-01T00:00:00+01:00", "\u0661" + "024-01-01T00:00:00Z", ""]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(TEXTS, max_size=4))
+def test_times_read_at_once_are_those_read_one_by_one(texts: list[str]) -> None:
+    try:
+        expected = [instant_ms(text) for text in texts]
+    except ValueError:
+        with pytest.raises(ValueError, match=r"RFC 3339|must be in|out of range|isoformat"):
+            instants_ms(texts)
+    else:
+        assert instants_ms(texts).tolist() == expected
 
 
 @pytest.mark.parametrize("text", ["4111111111111111", "5500-0000-0000-0004", "340000000000009", "6011 0000 0000 0004"])
