@@ -5,7 +5,8 @@ consumer wraps all that a fetch brought into one message, a batch for each parti
 membership, rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
 
 1. `getmany` yields one `Fetch` of a `Batch` a partition and notes their ends; records below a partition's own next
-   offset (they were seen already, around a rebalance) are dropped.
+   offset (they were seen already, around a rebalance) are dropped. While a fetch waits for the agent, what comes after
+   it is added to it: so a busy worker gets larger batches, and no queue of small ones.
 2. The handler works on it. The message counts as unacknowledged from the moment the agent takes it until its last batch
    is finished or dropped, so a revocation waits for it (`wait_empty`), while fetches that are only queued are dropped
    and read again by the next owners.
@@ -66,10 +67,30 @@ class Batch:
 
 
 class Fetch(ConsumerMessage):  # type: ignore[misc]
-    """All that one fetch brought, as Faust's message. open: batches that are neither finished nor dropped yet."""
+    """What one fetch or several in a row brought, as Faust's message, by partition.
 
-    batches: list[Batch]
+    open: batches that are neither finished nor dropped yet, once the agent has taken it.
+    """
+
+    batches: dict[TP, Batch]
     open: set[Batch]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batches.values()))
+
+    def add(self, tp: TP, records: list[Any], expected: int) -> None:
+        """Put records behind what there is of their partition."""
+        before = self.batches.get(tp)
+        if before is not None:
+            records, expected = before.records + records, before.expected
+        self.batches[tp] = Batch(tp, records, records[-1].offset + 1, expected, self)
+
+    def has_room_for(self, more: dict[TP, tuple[list[Any], int]], most: int) -> bool:
+        """Whether further records fit: at most so many in all, each partition's without a hole before them."""
+        follows = all(
+            tp not in self.batches or self.batches[tp].next == records[0].offset for tp, (records, _) in more.items()
+        )
+        return follows and len(self) + sum(len(records) for records, _ in more.values()) <= most
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +140,10 @@ class RecordMonitor(Monitor):  # type: ignore[misc]
     def on_message_in(self, tp: TP, offset: int, message: Any) -> None:
         super().on_message_in(tp, offset, message)
         if isinstance(message, Fetch):
-            more = sum(map(len, message.batches)) - 1
+            more = len(message) - 1
             self.messages_received_total += more
             self.messages_received_by_topic[tp.topic] += more
-            for batch in message.batches:
+            for batch in message.batches.values():
                 self.tp_read_offsets[batch.tp] = batch.next - 1
 
 
@@ -162,6 +183,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
         self._rewinds: dict[TP, int] = {}  # where partitions are to be put back to before the next fetch
+        self._waiting: Fetch | None = None  # delivered last, and not taken by the agent yet
         self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
 
     def _new_consumer_thread(self) -> _Thread:
@@ -176,7 +198,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
             # partition back to its own next offset. (Faust itself seeks to the commit, and loses records without one.)
             return
-        fetch: Fetch | None = None
+        fresh: dict[TP, tuple[list[Any], int]] = {}
         for fetched_tp, records in fetched.items():
             tp = TP(*fetched_tp)
             if active is not None and tp not in active:
@@ -190,11 +212,25 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 continue
             self._expected[tp] = records[-1].offset + 1
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            fetch = fetch or self._fetch(tp, records[0])
-            fetch.batches.append(Batch(tp, records, records[-1].offset + 1, expected, fetch))
-        if fetch is not None:
-            fetch.open = set(fetch.batches)
+            fresh[tp] = records, expected
+        if not fresh:
+            return
+        fetch, is_new = self._waiting, False
+        if fetch is None or not fetch.has_room_for(fresh, self.app.settings.batch_records):
+            tp = next(iter(fresh))
+            fetch, is_new = self._fetch(tp, fresh[tp][0][0]), True
+        for tp, (records, expected) in fresh.items():
+            fetch.add(tp, records, expected)
+        if is_new:
+            self._waiting = fetch
             yield fetch.tp, fetch
+
+    def take(self, fetch: Fetch) -> list[Batch]:
+        """The agent begins with a fetch: nothing is added to it any more."""
+        if self._waiting is fetch:
+            self._waiting = None
+        fetch.open = set(fetch.batches.values())
+        return list(fetch.batches.values())
 
     def _fetch(self, tp: TP, first: Any) -> Fetch:
         """An empty fetch, which Faust takes for a message of its first partition."""
@@ -213,7 +249,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-        fetch.batches = []
+        fetch.batches = {}
         return fetch
 
     def finish(self, batch: Batch) -> None:
@@ -227,6 +263,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         fetch = batch.fetch
         fetch.open.discard(batch)
         if not fetch.open:
+            fetch.batches.clear()  # they know it and it knows them: the records would stay until a collection
             fetch.acked = True
             self._unacked_messages.discard(fetch)
             notify(self._waiting_for_ack)
@@ -256,6 +293,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def perform_seek(self) -> None:
         """Put every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
+        self._waiting = None  # Faust has thrown away what was queued
         for tp in self.assignment():
             position = max(self.done.get(tp, 0), self.starts.get(tp, 0))
             if tp in self.starts:
@@ -349,7 +387,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
     async def _deliver(self, stream: Any) -> None:
         async for event in stream.noack().events():  # `finish` acknowledges, not the end of this loop's body
             try:
-                await self.handler.accept(event.message.batches)
+                await self.handler.accept(self.consumer.take(event.message))
             except Exception as error:
                 await self.fail(error)
                 raise

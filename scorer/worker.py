@@ -189,7 +189,11 @@ class Scorer:
             started = time.perf_counter()
             await asyncio.gather(
                 *(self._producer.write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken),
-                *(self._producer.write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken),
+                *(
+                    self._producer.write(topics.rejected, b.partition, s.rejected, s.headers)
+                    for b, _, s in work.taken
+                    if s.rejected
+                ),
             )
             work.published.set()
             if before is not None:

@@ -33,7 +33,7 @@ def main(rate: float, seconds: float) -> None:
     work: Workload = pickle.loads((Path(os.environ["BENCH_FOLDER"]) / FILE).read_bytes())
     partitions, n = work.partitions, len(work)
     producer = Producer(
-        {"bootstrap.servers": os.environ["BENCH_KAFKA"], "linger.ms": 0, "queue.buffering.max.messages": 1_000_000}
+        {"bootstrap.servers": os.environ["BENCH_KAFKA"], "linger.ms": 2, "queue.buffering.max.messages": 1_000_000}
     )
     producer.list_topics()
     due = schedule(rate, seconds)

@@ -33,6 +33,18 @@ from shadow.keys import Keys
 
 WORKER_CORE, BROKER_CORE = 0, 1
 CHUNK = 10_000
+#: A broker under load: room enough that its collector has little to do.
+JAVA = (
+    "-Xms1g",
+    "-Xmx1g",
+    "-Xmn700m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-XX:-UsePerfData",
+    "-Xlog:gc:file=/tmp/gc.log:uptime",
+    "-Xlog:safepoint:file=/tmp/sp.log:uptime",
+)
 BIN = Path(sys.executable).parent
 SCORER = [str(BIN / "scorer"), "run", "--http-port", "0"]
 SHADOW = [str(BIN / "shadow"), "run", "--http-port", "0", "--slot"]
@@ -114,7 +126,8 @@ def stage(
     """
     with ExitStack() as stack, TemporaryDirectory() as scratch:
         if is_real:
-            kafka = stack.enter_context(Kafka(Path(scratch), settings={"log.message.timestamp.type": "LogAppendTime"}))
+            stamping = {"log.message.timestamp.type": "LogAppendTime"}
+            kafka = stack.enter_context(Kafka(Path(scratch), settings=stamping, java=JAVA))
             address, pids = kafka.address, [node.process.pid for node in kafka.nodes if node.process is not None]
         else:
             broker = stack.enter_context(local.broker())

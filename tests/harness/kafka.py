@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ POM = ROOT / "tests" / "kafka" / "pom.xml"
 JARS = ROOT / "build" / "kafka"
 #: Any 16 bytes in URL-safe base 64.
 CLUSTER = "c2hhZG93LXNjb3Jlci0xMg"
+FORMAT = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c")
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 #: A broker for tests: small, quick to elect and to let groups in, and it makes no topic that nobody created.
@@ -79,6 +81,7 @@ class Node:
     port: int
     controller_port: int
     folder: Path
+    java: tuple[str, ...] = _JAVA
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,7 +92,7 @@ class Node:
         """Start without waiting for it."""
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
-                _java("kafka.Kafka", str(self.folder / "server.properties")),
+                _command(self.java, "kafka.Kafka", str(self.folder / "server.properties")),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,9 +119,9 @@ class Node:
             self.process.wait()
 
 
-def _java(*argv: str) -> list[str]:
+def _command(java: Sequence[str], *argv: str) -> list[str]:
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    return ["java", *_JAVA, quiet, "-cp", f"{JARS}/*", *argv]
+    return ["java", *java, quiet, "-cp", f"{JARS}/*", *argv]
 
 
 @dataclass
@@ -128,6 +131,7 @@ class Kafka:
     folder: Path
     brokers: int = 1
     settings: dict[str, str] = field(default_factory=dict)
+    java: tuple[str, ...] = _JAVA
     nodes: list[Node] = field(default_factory=list)
 
     def __enter__(self) -> Kafka:
@@ -182,13 +186,13 @@ class Kafka:
         for i in range(self.brokers):
             folder = self.folder / f"kafka-{i + 1}"
             folder.mkdir()
-            self.nodes.append(Node(i + 1, ports.pop(), ports.pop(), folder))
+            self.nodes.append(Node(i + 1, ports.pop(), ports.pop(), folder, self.java))
         voters = ",".join(f"{node.id}@127.0.0.1:{node.controller_port}" for node in self.nodes)
         for node in self.nodes:
             self._write_settings(node, voters)
         formatting = [
             subprocess.Popen(
-                _java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(node.folder / "server.properties")),
+                _command(_JAVA, *FORMAT, str(node.folder / "server.properties")),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
