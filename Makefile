@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-ver
 	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
 export DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports docs bench-quick lock clean
+.PHONY: help demo setup test check lint types imports docs bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -39,8 +39,11 @@ types: .venv/.dev
 imports: .venv/.dev
 	$(BIN)/lint-imports --no-cache
 
-bench-quick: .venv/.bench ## throughput beside a hand-written loop and the pure pipeline, two minutes
+bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and peers, 30 minutes (ARGS=--publish)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)
+
+bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and peers, three minutes
+	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
 
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py

@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 
-from harness.places import HANDBOOK
+from harness.places import HANDBOOK, ROOT
 
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
+    "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),
     "data": (HANDBOOK.is_file, f"{HANDBOOK.name} is not in the folder DATA"),
 }
 _DESELECTED = pytest.StashKey[list[str]]()

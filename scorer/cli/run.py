@@ -22,7 +22,6 @@ from scorer.topics import ensure_topics
 from scorer.view import FeatureView
 from scorer.worker import Scorer
 
-
 #: How long a thread that computes may keep the one that writes waiting: with 5 ms, Python's own, a decision took a
 #: third longer at half of saturation.
 SWITCH_SECONDS = 0.0005

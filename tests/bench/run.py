@@ -1,179 +1,184 @@
-"""`make bench-quick`: the scorer beside the floor and a hand-written loop, each worker on one core, one topic."""
+"""`make bench` and `make bench-quick`: the scorer and its shadow beside their floors and their peers, in one run.
+
+Contenders take turns on fresh brokers, each worker pinned to one core and the broker to the other; what is told is the
+median of the repetitions. The quick run has the ratios only.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import orjson
-from aiokafka import TopicPartition
+from bench import floor, memory, redis_memory, report
+from bench.latency import Latency, under_load
+from bench.stage import BROKER_CORE, SCORER, SLOTS
+from bench.throughput import BATCH, Measured, contenders, deciding
+from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
+from harness import kafka
 
-from bench import floor
-from bench.workload import Workload, make
-from harness.places import ROOT
-from scorer.cli.deploy import fill
-from scorer.replay import send_all
-from scorer.settings import ScorerSettings
-from scorer.topics import ensure_topics, read_to_end, reader
-from shadow import local
-
-BATCH = 2000
-PARTITIONS = 4
-WORKER_CORE, BROKER_CORE = 0, 1
-CHUNK = 10_000
+#: Shares of the scorer's measured saturation.
+LOADS = (10, 50, 80)
+LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
+CODECS = ("lz4", "zstd")
+COMPARISONS = (1_000_000, 5_000_000, 10_000_000)
+HANDWRITTEN = [sys.executable, "-m", "bench.handwritten"]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One run of a contender: transactions a second, and CPU seconds for a thousand of them."""
-
-    rate: float
-    cpu_per_1000: float
+def told(text: str) -> None:
+    """One line of progress, with the time of day."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
-def pinned(core: int, argv: list[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A process on one core."""
-    with log.open("ab") as out:
-        return subprocess.Popen(
-            argv,
-            env={**os.environ, **env},
-            stdout=out,
-            stderr=out,
-            preexec_fn=lambda: (os.sched_setaffinity(0, {core}), local.die_with_parent())[0],
-        )
+def throughput(folder: Path, work: Workload, repetitions: int, is_quick: bool) -> dict[str, list[Measured]]:
+    """Every contender in turn, so many times."""
+    every = contenders(folder, work, is_quick)
+    found: dict[str, list[Measured]] = {name: [] for name in every}
+    for repetition in range(repetitions):
+        for name, measure in every.items():
+            run = measure()
+            found[name].append(run)
+            told(f"{repetition + 1}. {name:<13}{run.rate:9,.0f}/s {run.cpu_per_1000:8.4f} CPU s/1,000")
+    return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and its threads so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list[Measured]]:
+    """The scorer with its decisions compressed on the wire."""
+    made = floor.decisions(folder, work, BATCH)
+    found: dict[str, list[Measured]] = {f"scorer, {codec}": [] for codec in CODECS}
+    for _ in range(repetitions):
+        for codec in CODECS:
+            run = deciding(SCORER, folder, work, made, env={"SCORER_COMPRESSION": codec})
+            found[f"scorer, {codec}"].append(run)
+            told(f"scorer, {codec}: {run.rate:,.0f}/s")
+    return found
 
 
-async def decided(settings: ScorerSettings) -> list[int]:
-    """Times of all decisions, milliseconds since 1970, in order."""
-    stamps: list[int] = []
-    async with reader(settings) as consumer:
-        await consumer.topics()
-        parts = [TopicPartition("decisions", p) for p in range(PARTITIONS)]
-        async for _, records in read_to_end(consumer, dict.fromkeys(parts)):
-            stamps += [record.timestamp for record in records]
-    return sorted(stamps)
+def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+    """The scorer and the hand-written loop at each load."""
+    found: dict[str, Latency] = {}
+    for percent in LOADS:
+        for name, argv in (("scorer", SCORER), ("handwritten", HANDWRITTEN)):
+            found[f"{name}_{percent}"] = took = under_load(argv, folder, work, saturation * percent / 100, LOAD_SECONDS)
+            told(f"{name} at {percent} %: {took}")
+    return found
 
 
-async def ends(settings: ScorerSettings) -> int:
-    """A lower bound of how many decisions there are, without reading them."""
-    async with reader(settings) as consumer:
-        await consumer.topics()
-        return sum((await consumer.end_offsets([TopicPartition("decisions", p) for p in range(PARTITIONS)])).values())
+def beside(folder: Path, work: Workload, saturation: float) -> dict[int, Latency]:
+    """Live at half of saturation with 0, 1 and 3 shadows beside it."""
+    found = {}
+    for shadows in (0, 1, len(SLOTS)):
+        found[shadows] = took = under_load(SCORER, folder, work, saturation / 2, BESIDE_SECONDS, shadows)
+        told(f"live at 50 % beside {shadows} shadows: {took}")
+    return found
 
 
-async def prepare(settings: ScorerSettings, work: Workload) -> None:
-    """Topics, the live slot, and the whole workload on `transactions`."""
-    await ensure_topics(settings)
-    await fill(settings, "live", work.digest, None, None, "bench", "bench")
-    chunks = [(work.keys[at : at + CHUNK], work.values[at : at + CHUNK]) for at in range(0, len(work.keys), CHUNK)]
-    await send_all(settings, chunks, None, lambda n: None)
+def velocity(folder: Path, work: Workload) -> dict[str, Any]:
+    """A worker with no cards, and with more and more."""
+    _, empty = memory.held(folder, work, 0)
+    found = {}
+    for n in (10_000, 100_000, 1_000_000):
+        one, _ = memory.held(folder, work, n, empty)
+        found[str(n)] = asdict(one)
+        told(f"{one}")
+    return found
 
 
-def against_broker(name: str, argv: list[str], folder: Path, work: Workload) -> Measured:
-    """One contender on a fresh broker; the rate is that of all decisions after the first batch."""
-    with local.broker() as broker:
-        assert broker.pid is not None
-        for thread in Path(f"/proc/{broker.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {BROKER_CORE})
-        env = {
-            "SCORER_KAFKA": broker.address,
-            "SCORER_STORE": str(folder / "bundles"),
-            "SCORER_CACHE": str(folder / "cache"),
-            "SCORER_VIEW": str(folder / "view.json"),
-            "SCORER_REQUIRE_IDEMPOTENCE": "false",
-            "SCORER_PARTITIONS": str(PARTITIONS),
-            "SCORER_BATCH_RECORDS": str(BATCH),
-            "SCORER_SESSION_SECONDS": "2",
-            "SCORER_HEARTBEAT_SECONDS": "0.5",
-            "SCORER_CLOCK": "event",
-            "BENCH_KAFKA": broker.address,
-            "BENCH_FOLDER": str(folder),
-            "BENCH_DIGEST": work.digest,
-            "PYTHONPATH": str(ROOT / "tests"),
-        }
-        os.environ.update({name: value for name, value in env.items() if name.startswith("SCORER_")})
-        settings = ScorerSettings()
-        asyncio.run(prepare(settings, work))
-        worker = pinned(WORKER_CORE, argv, env, folder / f"{name}.log")
-        try:
-            n, deadline = len(work.values), time.monotonic() + 300
-            before = cpu_seconds(worker.pid)
-            stamps: list[int] = []
-            while len(stamps) < n:
-                if asyncio.run(ends(settings)) >= n - PARTITIONS * BATCH:
-                    stamps = asyncio.run(decided(settings))
-                if worker.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{name}: no end; see {folder / f'{name}.log'}")
-                time.sleep(0.1)
-            cpu = cpu_seconds(worker.pid) - before
-        finally:
-            worker.kill()
-            worker.wait()
-    assert len(stamps) == n, f"{name}: {len(stamps)} decisions for {n} transactions"
-    rest = [stamp for stamp in stamps if stamp > stamps[0]]
-    return Measured(len(rest) / (stamps[-1] - stamps[0]) * 1000, cpu / n * 1000)
+def medians(runs: Mapping[str, list[Measured]], of: Callable[[Measured], float]) -> dict[str, float]:
+    """The median run of each contender."""
+    return {name: statistics.median(map(of, several)) for name, several in runs.items()}
 
 
-def on_the_floor(folder: Path, work: Workload) -> Measured:
-    """The floor, in a process like the others: on one core."""
-    os.sched_setaffinity(0, {WORKER_CORE})
-    try:
-        wall, cpu = floor.run(folder, work, BATCH)
-    finally:
-        os.sched_setaffinity(0, {WORKER_CORE, BROKER_CORE})
-    return Measured(len(work.values) / wall, cpu / len(work.values) * 1000)
+def ratios(rates: Mapping[str, float]) -> dict[str, float]:
+    """The scorer's and the shadow's rates over those of their peers."""
+    found = {
+        f"scorer/{name}": rates["scorer"] / rates[name] for name in ("floor", "handwritten", "faust", "quix", "bytewax")
+    }
+    return found | {"shadow/floor": rates["shadow"] / rates["shadow_floor"]}
+
+
+def machine(n: int, repetitions: int) -> dict[str, Any]:
+    """What it was measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "transactions": n,
+        "repetitions": repetitions,
+        "workload": f"{TREES} trees of {LEAVES} leaves, {len(VIEW.names)} features, {BYTES}-byte JSON, "
+        f"{CARDS:,} cards, {PARTITIONS} partitions",
+    }
 
 
 def main() -> None:
-    """Measure, print a table, write build/bench.json."""
+    """Measure, print a table, write build/bench.json and, of a whole run, build/bench.svg."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--transactions", type=int, default=50_000)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="the ratios only")
+    parser.add_argument("--transactions", type=int)
+    parser.add_argument("--repetitions", type=int)
+    parser.add_argument("--publish", action="store_true", help="write table and plot into README.md and docs/")
     asked = parser.parse_args()
-    python, scorer = sys.executable, str(Path(sys.executable).parent / "scorer")
+    if not asked.quick and (missing := kafka.missing()):
+        sys.exit(f"error: latency is measured on Apache Kafka: {missing}; or run `make bench-quick`")
+    if os.cpu_count() == 1:
+        sys.exit("error: the broker needs a core of its own; two are needed")
+    n = asked.transactions or (50_000 if asked.quick else 200_000)
+    repetitions = asked.repetitions or (3 if asked.quick else 5)
+    os.sched_setaffinity(0, {BROKER_CORE})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        work = make(folder, asked.transactions)
-        contenders = {
-            "floor": lambda: on_the_floor(folder, work),
-            "handwritten": lambda: against_broker("handwritten", [python, "-m", "bench.handwritten"], folder, work),
-            "scorer": lambda: against_broker("scorer", [scorer, "run", "--http-port", "0"], folder, work),
+        work = make(folder, n)
+        runs = throughput(folder, work, repetitions, asked.quick)
+        result: dict[str, Any] = {"ratios": ratios(medians(runs, lambda run: run.rate))}
+        more: dict[str, list[Measured]] = {}
+        if not asked.quick:
+            more = compressed(folder, work, min(3, repetitions))
+            saturation = statistics.median(run.rate for run in runs["scorer"])
+            took, live = latencies(folder, work, saturation), beside(folder, work, saturation)
+            cards = velocity(folder, work)
+            redis = redis_memory.measure(COMPARISONS)
+            most = cards["1000000"]
+            result["ratios"] |= {
+                "p99/handwritten": took["scorer_50"].p99 / took["handwritten_50"].p99,
+                "live_with_3_shadows/none": live[3].rate / live[0].rate,
+                "live_with_3_shadows/none_p99": live[3].p99 / live[0].p99,
+                "redis_10m/5m": redis[COMPARISONS[2]] / redis[COMPARISONS[1]],
+            }
+            result["latency_ms"] = {
+                f"{who}_{what}_{load}": getattr(one, what)
+                for key, one in took.items()
+                for who, load in [key.rsplit("_", 1)]
+                for what in ("p50", "p99", "p999")
+            } | {f"live_p99_{shadows}_shadows": one.p99 for shadows, one in live.items()}
+            result["memory"] = {
+                "velocity_bytes_per_card": most["bytes_per_card"],
+                "velocity": cards,
+                "redis_bytes": {str(comparisons): used for comparisons, used in redis.items()},
+            }
+        every = {**runs, **more}
+        result["rates"] = medians(every, lambda run: run.rate) | {
+            "start_s": statistics.median(run.start_s for run in runs["scorer"])
         }
-        found: dict[str, list[Measured]] = {name: [] for name in contenders}
-        for repetition in range(asked.repetitions):
-            for contender, measure in contenders.items():
-                found[contender].append(measure())
-                latest = found[contender][-1]
-                told = f"{latest.rate:10,.0f}/s {latest.cpu_per_1000:8.4f} CPU s/1,000, start included"
-                print(f"{repetition + 1}. {contender:<12} {told}", flush=True)
-    rates = {name: statistics.median(m.rate for m in runs) for name, runs in found.items()}
-    report = {
-        "ratios": {f"scorer/{name}": round(rates["scorer"] / rates[name], 3) for name in ("floor", "handwritten")},
-        "rates": {name: round(rate) for name, rate in rates.items()},
-        "spread": {name: [round(min(m.rate for m in r)), round(max(m.rate for m in r))] for name, r in found.items()},
-        "cpu_s_per_1000": {n: round(statistics.median(m.cpu_per_1000 for m in r), 5) for n, r in found.items()},
-        "machine": {"python": platform.python_version(), "cores": os.cpu_count(), "transactions": asked.transactions},
-    }
-    (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build" / "bench.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
-    for name, ratio in report["ratios"].items():
-        print(f"{name:<20} {ratio}")
+        if not asked.quick:
+            result["rates"] |= {
+                "recovery_cards_per_s": most["recovery_cards_per_s"],
+                "changelog_cards_per_s": most["changelog_cards_per_s"],
+            } | {f"live_{shadows}_shadows": one.rate for shadows, one in live.items()}
+        result["spread"] = {name: [min(r.rate for r in rs), max(r.rate for r in rs)] for name, rs in every.items()}
+        result["cpu_s_per_1000"] = medians(every, lambda run: run.cpu_per_1000)
+        result["machine"] = machine(n, repetitions)
+    report.write(report.rounded(result), is_published=asked.publish)
 
 
 if __name__ == "__main__":

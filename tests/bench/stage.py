@@ -42,8 +42,6 @@ JAVA = (
     "-XX:TieredStopAtLevel=1",
     "-Xshare:auto",
     "-XX:-UsePerfData",
-    "-Xlog:gc:file=/tmp/gc.log:uptime",
-    "-Xlog:safepoint:file=/tmp/sp.log:uptime",
 )
 BIN = Path(sys.executable).parent
 SCORER = [str(BIN / "scorer"), "run", "--http-port", "0"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scorer.events import Reading, decode
 from scorer.features import history
-from scorer.pipeline import LONGEST_VALUE, Incoming, LiveModel, Published, Rules, Settled, settle
+from scorer.pipeline import LONGEST_VALUE, Incoming, LiveModel, Part, Published, Rules, Settled, settle, settle_all
 from scorer.velocity import CardStates
 from scorer.view import Attribute, FeatureView
 
@@ -199,3 +199,23 @@ def test_training_history_equals_the_stream(order: list[int]) -> None:
     matrix = history(VIEW, shuffled)
     streamed = [orjson.loads(v or b"")["features"] for part in cut(list(values), [5]) for _, v in part.decisions]
     np.testing.assert_array_equal(matrix, np.array([streamed[i] for i in order], dtype=float))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(mixed, st.integers(-1, 30), st.integers(-1, 30)), min_size=1, max_size=4))
+def test_partitions_settled_together_are_settled_as_each_alone(
+    several: list[tuple[list[str], int, int]],
+) -> None:
+    batches = [replace(incoming(make(kinds)), partition=p) for p, (kinds, _, _) in enumerate(several)]
+    marks = [Published(decided, rejected) for _, decided, rejected in several]
+    alone = [CardStates() for _ in several]
+    together = [CardStates() for _ in several]
+    expected = [settle(b, s, m, MODEL, RULES, NOW) for b, s, m in zip(batches, alone, marks, strict=True)]
+    found = settle_all([Part(*part) for part in zip(batches, together, marks, strict=True)], MODEL, RULES, NOW)
+    for one, other in zip(found, expected, strict=True):
+        for name in Settled.__dataclass_fields__:
+            np.testing.assert_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    cards = [f"c{i}" for i in range(3)]
+    for one, other in zip(together, alone, strict=True):
+        known = [card for card in cards if card in other._places]
+        assert one.packed(known) == other.packed(known)

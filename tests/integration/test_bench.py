@@ -1,0 +1,76 @@
+"""The bench says what it measured: every contender decides the same, and the tables are those of the run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bench import report
+from harness.places import ROOT
+
+
+@pytest.mark.needs("bench")
+@pytest.mark.timeout(400)
+def test_the_quick_bench_measures_every_contender() -> None:
+    result = ROOT / "build" / "bench.json"
+    result.unlink(missing_ok=True)
+    argv = ["make", "bench-quick", "ARGS=--transactions 10000 --repetitions 1"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=380, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()[-3000:]
+    found = orjson.loads(result.read_bytes())
+    assert set(found["ratios"]) == {key for part, key in report.TARGETS if part == "ratios" and key in QUICK}
+    assert found["ratios"]["scorer/faust"] > 2, "far from its target: the batch path is broken"
+    assert all(rate > 0 for rate in found["rates"].values())
+
+
+QUICK = ("scorer/floor", "scorer/handwritten", "scorer/faust", "scorer/quix", "scorer/bytewax", "shadow/floor")
+
+
+def a_result() -> dict[str, Any]:
+    names = [*report.NAMES]
+    latencies = {f"{w}_{p}_{n}": 5.0 for w in ("scorer", "handwritten") for p in LATENCIES for n in (10, 50, 80)}
+    return {
+        "ratios": {key: 1.0 for part, key in report.TARGETS if part == "ratios"},
+        "rates": dict.fromkeys(names, 1234.0) | {"start_s": 2.5, "recovery_cards_per_s": 99_999.0},
+        "spread": {name: [1000.0, 2000.0] for name in names},
+        "cpu_s_per_1000": dict.fromkeys(names, 0.03),
+        "latency_ms": latencies | {"scorer_p99_50": 26.0},
+        "memory": {"velocity_bytes_per_card": 615.0},
+    }
+
+
+LATENCIES = ("p50", "p99", "p999")
+
+
+def test_what_misses_its_target_is_said() -> None:
+    lines = list(report.compared(a_result()))
+    missed = {line.split()[1] for line in lines if line.startswith("MISSED")}
+    assert len(lines) == len(report.TARGETS)
+    assert missed == {
+        "latency_ms.scorer_p99_50",
+        "rates.recovery_cards_per_s",
+        "ratios.scorer/faust",
+        "ratios.scorer/quix",
+        "ratios.scorer/bytewax",
+    }
+
+
+def test_tables_stand_between_their_marks_in_the_readme(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{report.MARK.format('begin')}\nold\n{report.MARK.format('end')}\nafter\n")
+    text = "\n".join([*report.table(a_result()), *report.whole(a_result())])
+    report.publish(text, page)
+    assert "| **this scorer** | 1,234 | 1,000 to 2,000 | 0.0300 |  |" in page.read_text()
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("after\n")
+    assert "old" not in page.read_text()
+
+
+@pytest.mark.needs("bench")
+def test_the_plot_is_drawn_by_the_bench(tmp_path: Path) -> None:
+    report.draw(a_result(), tmp_path / "bench.svg")
+    assert (tmp_path / "bench.svg").read_text().count("<path") > 20

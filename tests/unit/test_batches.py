@@ -1,0 +1,55 @@
+"""What comes while a fetch waits is added to it, unless that would hide a hole or make it too large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP
+
+from scorer.batches import Fetch
+
+A, B = TP("transactions", 0), TP("transactions", 1)
+
+
+@dataclass(frozen=True)
+class ARecord:
+    offset: int
+
+
+def records(first: int, n: int) -> list[Any]:
+    return [ARecord(offset) for offset in range(first, first + n)]
+
+
+def a_fetch() -> Fetch:
+    fetch = Fetch(
+        topic=A.topic,
+        partition=A.partition,
+        offset=10,
+        timestamp=0.0,
+        timestamp_type=0,
+        headers=None,
+        key=None,
+        value=b"",
+        checksum=None,
+        tp=A,
+    )
+    fetch.batches = {}
+    fetch.add(A, records(10, 5), 8)
+    return fetch
+
+
+def test_a_batch_grows_by_what_follows_and_still_knows_what_was_expected_first() -> None:
+    fetch = a_fetch()
+    assert fetch.has_room_for({A: (records(15, 5), 15), B: (records(0, 1), 0)}, most=11)
+    fetch.add(A, records(15, 5), 15)
+    fetch.add(B, records(0, 1), 0)
+    assert [r.offset for r in fetch.batches[A].records] == list(range(10, 20))
+    assert (fetch.batches[A].offset, fetch.batches[A].expected, fetch.batches[A].next) == (10, 8, 20)
+    assert len(fetch) == 11
+
+
+def test_a_fetch_stays_as_it_is_before_a_hole_and_when_it_is_full() -> None:
+    fetch = a_fetch()
+    assert not fetch.has_room_for({A: (records(16, 1), 15)}, most=100), "a hole must come first in a batch, to be seen"
+    assert not fetch.has_room_for({A: (records(15, 5), 15)}, most=9)
