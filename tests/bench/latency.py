@@ -58,7 +58,7 @@ def under_load(
         asyncio.run(on.write("transactions", few))
         appended(on, "decisions", PARTITIONS)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while any(sum(on.fences(slot)) < PARTITIONS for slot in SLOTS[:shadows]):
+        while any(sum(fence or 0 for fence in on.fences(slot)) < PARTITIONS for slot in SLOTS[:shadows]):
             assert time.monotonic() < deadline, f"a shadow does not begin:\n{on.log()}"
             time.sleep(0.1)
         load = [sys.executable, "-m", "bench.load", str(rate), str(WARM_SECONDS + seconds)]

@@ -92,12 +92,12 @@ class Stage:
             process.kill()
             process.wait()
 
-    def fences(self, slot: str) -> list[int]:
-        """How far a slot's shadow has applied each partition of `decisions`."""
+    def fences(self, slot: str) -> list[int | None]:
+        """How far a slot's shadow has applied each partition of `decisions`, None before it has opened it."""
         assert self.redis is not None
         with redis.Redis.from_url(self.redis) as client:
             found = [client.hget(Keys("shadow", slot, p).fence, "next") for p in range(PARTITIONS)]
-        return [int(offset or 0) for offset in found]  # type: ignore[arg-type]
+        return [None if offset is None else int(offset) for offset in found]  # type: ignore[arg-type]
 
     def log(self) -> str:
         """The end of what the workers said."""

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,56 +51,47 @@ def deciding(
     tail: int = 0,
     env: Mapping[str, str] | None = None,
 ) -> Measured:
-    """A worker that decides all transactions but a `tail`, from its first decision on; a fresh broker.
+    """A worker that decides all transactions but a `tail`; a fresh broker.
 
-    Its decisions must be those of the floor, byte for byte.
+    Timed from the first decision seen until two batches before the end, so that as many are on their way at either
+    moment. All decisions must be those of the floor, byte for byte.
     """
     values: list[bytes] = []
-    with stage(folder, work) as on:
-        watcher = Watcher(on.settings.bootstrap)
+    n = len(work) - tail
+    upto = n - min(2 * BATCH, n // 5)
+    with stage(folder, work) as on, closing(Watcher(on.settings.bootstrap)) as watcher:
         started = time.perf_counter()
+        marks: list[tuple[float, float, int]] = []  # moment, CPU seconds, seen
         with on.worker(argv, env=env) as worker:
-            seen = at_first = 0
-            first = last = cpu = 0.0
-            while seen < len(work) - tail:
+            while len(values) < n:
                 values += [message.value() for message in watcher.look(0.01)]
-                found = len(values) - seen
-                if worker.poll() is not None or time.perf_counter() - started > LIMIT_SECONDS:
+                now = time.perf_counter()
+                if worker.poll() is not None or now - started > LIMIT_SECONDS:
                     raise SystemExit(f"{' '.join(argv[-3:])}: no end; {on.log()}")
-                if found:
-                    last = time.perf_counter()
-                    if not seen:
-                        first, at_first, cpu = last, found, cpu_seconds(worker.pid)
-                    seen += found
-            cpu = cpu_seconds(worker.pid) - cpu
-        watcher.close()
+                if (len(values) > 0 and not marks) or (len(values) >= upto and len(marks) == 1):
+                    marks.append((now, cpu_seconds(worker.pid), len(values)))
     is_wrong = len(set(values)) != len(values) or not {value for part in made for _, value in part}.issuperset(values)
     assert not is_wrong, f"{' '.join(argv[-3:])}: its decisions are not those of the floor"
-    n = seen - at_first
-    return Measured(n / (last - first), cpu / n * 1000, first - started)
+    (first, cpu, at_first), (last, cpu_then, then) = marks
+    assert then > at_first, "too few transactions to time"
+    return Measured((then - at_first) / (last - first), (cpu_then - cpu) / (then - at_first) * 1000, first - started)
 
 
 def shadowing(folder: Path, work: Workload, made: list[list[Record]]) -> Measured:
-    """A shadow that compares all decisions, between its first and its last writing to Redis."""
+    """A shadow that compares all decisions, from when its partitions are open until all is in Redis."""
     with stage(folder, work, with_redis=True, is_filled=False) as on:
         asyncio.run(on.write("decisions", made))
         started = time.perf_counter()
+        first = cpu = 0.0
         with on.worker([*SHADOW, "candidate"]) as worker:
-            seen = at_first = 0
-            first = last = cpu = 0.0
-            while seen < len(work):
-                time.sleep(0.01)
-                now = sum(on.fences("candidate"))
+            while sum(fence or 0 for fence in on.fences("candidate")) < len(work):
                 if worker.poll() is not None or time.perf_counter() - started > LIMIT_SECONDS:
                     raise SystemExit(f"shadow: no end; {on.log()}")
-                if now > seen:
-                    last = time.perf_counter()
-                    if not seen:
-                        first, at_first, cpu = last, now, cpu_seconds(worker.pid)
-                    seen = now
-            cpu = cpu_seconds(worker.pid) - cpu
-    n = seen - at_first
-    return Measured(n / (last - first), cpu / n * 1000, first - started)
+                if not first and None not in on.fences("candidate"):
+                    first, cpu = time.perf_counter(), cpu_seconds(worker.pid)
+                time.sleep(0.01)
+            took, cpu = time.perf_counter() - first, cpu_seconds(worker.pid) - cpu
+    return Measured(len(work) / took, cpu / len(work) * 1000, first - started)
 
 
 def contenders(folder: Path, work: Workload, is_quick: bool) -> dict[str, Callable[[], Measured]]:
