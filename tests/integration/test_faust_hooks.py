@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from harness.kafka import Kafka
 from scorer.batches import Batch, BatchApp, Owned
 from scorer.settings import ScorerSettings
 from shadow import local
@@ -78,8 +80,8 @@ _RUNNING: list[Recorder] = []
 
 
 @pytest.fixture
-def settings() -> Iterator[ScorerSettings]:
-    with local.broker() as broker:
+def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+    with broker_in(tmp_path) as broker:
         yield ScorerSettings(
             kafka=broker.address,  # type: ignore[arg-type]
             session_seconds=2.0,
@@ -230,7 +232,7 @@ async def test_a_revocation_waits_for_the_batch_under_way_and_commits_it(setting
             first.waits_for_me = False
             first.finish_all()
             await until("revoked", lambda: bool(first.revoked))
-            await until("second owns", lambda: bool(second.assigned))
+            await until("both own one", lambda: len(first.assigned) > 1 and bool(second.assigned))
             starts = {o.partition: o.committed for owned in (first, second) for o in owned.assigned[-1]}
             assert starts == taken, "what was finished is committed before the partitions move"
             await until("all", lambda: len([*first.offsets, *second.offsets]) >= 100)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 
+from harness.kafka import Kafka
 from scorer.errors import BrokerError
 from scorer.pipeline import Published
 from scorer.producer import BatchProducer, Record
@@ -18,8 +20,8 @@ from shadow import local
 
 
 @pytest.fixture
-def settings() -> Iterator[ScorerSettings]:
-    with local.broker() as broker:
+def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+    with broker_in(tmp_path) as broker:
         yield ScorerSettings(kafka=broker.address, partitions=2, batch_records=10)  # type: ignore[arg-type]
 
 
