@@ -335,6 +335,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
             topic_allow_declare=False,
             topic_disable_leader=True,
             broker_client_id=settings.worker_id,
+            consumer_group_instance_id=settings.instance_id,
             broker_session_timeout=settings.session_seconds,
             broker_heartbeat_interval=settings.heartbeat_seconds,
             broker_request_timeout=settings.request_seconds,
