@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from aiokafka import TopicPartition
 from faust.types import TP
-from redis.exceptions import RedisError
 
 from scorer.batches import Batch, BatchApp, Owned
 from scorer.deployments import Deployments
@@ -42,7 +41,7 @@ from shadow.decisions import read
 from shadow.explain import Explainer
 from shadow.samples import Stratum
 from shadow.settings import ShadowSettings
-from shadow.store import Applied, Fence, TallyStore, Wiped, connect
+from shadow.store import AWAY, Applied, Fence, TallyStore, Wiped, connect
 from shadow.tally import ALL, OUTCOMES
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ class Shadow:
         while True:
             try:
                 return await call()
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 metrics.REDIS_ERRORS.labels(self.slot).inc()
                 log.warning("redis is away, waiting: %s", error)
                 if self.app.should_stop:
@@ -216,7 +215,7 @@ class Shadow:
                         else Applied({})
                     )
                     break
-                except (RedisError, OSError) as error:
+                except AWAY as error:
                     metrics.REDIS_ERRORS.labels(self.slot).inc()
                     log.warning("redis is away, waiting: %s", error)
                     if self.app.rebalancing or self._is_draining:
@@ -296,7 +295,7 @@ class Shadow:
                     is_idle = not part.waiting and part is self._partitions.get(partition)
                     if is_idle and not await self._store.stands(partition, part.fence):
                         await self._go_back(partition, "lost")
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 metrics.REDIS_ERRORS.labels(self.slot).inc()
                 log.warning("redis is away: %s", error)
             except Exception as error:
@@ -327,6 +326,6 @@ class Shadow:
                 await self._explainer.explain_some(
                     self._store, list(self._partitions), int(self.settings.explain_per_second)
                 )
-            except (RedisError, OSError, UserError) as error:
+            except (*AWAY, UserError) as error:
                 log.warning("samples are not explained for a moment: %s", error)
             await asyncio.sleep(1.0)
