@@ -91,7 +91,11 @@ class Shadow:
     async def start(self) -> None:
         os.nice(self.settings.niceness)
         await self._follower.start()
-        self._tasks = [asyncio.create_task(self._tick(), name="tick"), asyncio.create_task(self._explain(), name="why")]
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._explain(), name="why"),
+            asyncio.create_task(self.health.beat(), name="beat"),
+        ]
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -304,7 +308,6 @@ class Shadow:
     async def _tick(self) -> None:
         checked = time.monotonic()
         while True:
-            self.health.beat()
             now = time.monotonic()
             for partition, part in list(self._partitions.items()):
                 if part.waiting and now - part.since >= self.settings.flush_seconds:
