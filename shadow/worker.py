@@ -55,12 +55,13 @@ CHECK_SECONDS = 5.0
 
 @dataclass
 class _Partition:
-    """What a worker keeps of a partition it owns. position: the next decision that is to come."""
+    """What a worker keeps of a partition it owns. position: the next decision that is to come, in this turn."""
 
     fence: Fence
     position: int
     memory: Memory
     taus: dict[Stratum, float]
+    turn: int
     pending: Advance = field(default_factory=Advance)
     reached: int = 0  # the offset up to which `pending` goes
     waiting: list[Batch] = field(default_factory=list)
@@ -148,7 +149,8 @@ class Shadow:
             metrics.GAPS.labels(self.slot).inc(oldest - fence.next)
             fence = await self._store.open_partition(partition, oldest)
         start = max(oldest, fence.next - LOOK_BACK)
-        return _Partition(fence, start, Memory(), await self._store.taus(partition), reached=fence.next)
+        turn = self.app.consumer.turns[TP(self.settings.topics.decisions, partition)]
+        return _Partition(fence, start, Memory(), await self._store.taus(partition), turn, reached=fence.next)
 
     async def accept(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
@@ -156,8 +158,13 @@ class Shadow:
 
     async def _take(self, batch: Batch) -> None:
         part = self._partitions.get(batch.partition)
-        if part is None or self._is_draining or batch.expected != part.position:
+        if part is None or self._is_draining or batch.turn != part.turn:
             self.app.consumer.drop(batch)
+            return
+        if batch.expected != part.position:  # one before it was given up on its way; a fence must not pass over it
+            self.app.consumer.drop(batch)
+            log.warning("partition %d: %d came instead of %d", batch.partition, batch.expected, part.position)
+            part.turn = self.app.consumer.rewind(TP(batch.topic, batch.partition), part.position)
             return
         if batch.offset > batch.expected and not await self._is_whole(part, batch):
             return
@@ -261,13 +268,13 @@ class Shadow:
         old = self._partitions.get(partition)
         if old is None:
             return
-        for batch in old.waiting:
-            self.app.consumer.drop(batch)
         fresh = await self._patiently(partial(self._open, partition, oldest))
+        for batch in old.waiting:  # those that came meanwhile, too: a revocation waits for each
+            self.app.consumer.drop(batch)
         if self._partitions.get(partition) is not old:
             return
         self._partitions[partition] = fresh
-        self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
+        fresh.turn = self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
 
     def _count(self, what: Advance, batches: Sequence[Batch]) -> None:
         slot = self.slot

@@ -41,6 +41,8 @@ class Recorder:
         self.from_oldest = False  # read every partition from its first record, whatever is committed
         self.loading = asyncio.Event()  # assignments wait for this
         self.loading.set()
+        self.passing = asyncio.Event()  # batches wait for this before they are taken
+        self.passing.set()
         self.app = BatchApp(settings, GROUP, TOPIC, self)
 
     async def start(self) -> None: ...
@@ -57,6 +59,7 @@ class Recorder:
         return {o.partition: o.oldest if again or o.committed is None else o.committed for o in owned}
 
     async def accept(self, batches: Sequence[Batch]) -> None:
+        await self.passing.wait()
         self.batches += batches
         self.open += batches
         if not self.waits_for_me:
@@ -101,6 +104,7 @@ async def running(settings: ScorerSettings) -> AsyncIterator[Recorder]:
     finally:
         for other in _RUNNING:  # one that holds a batch holds up every join
             other.loading.set()
+            other.passing.set()
             other.waits_for_me = False
             other.finish_all()
         await starting
@@ -261,6 +265,25 @@ async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSett
         await until("again", lambda: len(worker.offsets) == 160, 2)
         assert worker.offsets[100:] == [(0, offset) for offset in range(40, 100)]
         assert worker.batches[-1].expected >= 40
+
+
+@on_a_loop
+async def test_a_partition_is_rewound_while_its_batches_wait_for_room(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    async with running(settings) as worker:
+        worker.passing.clear()
+        for _ in range(8):
+            await send(settings, 100)
+        tp = TP(TOPIC, 0)
+        await until("a full buffer", lambda: worker.app.consumer._expected.get(tp, 0) >= 400)
+        await asyncio.sleep(0.5)  # the fetcher waits for room now, with a batch in its hands
+        turn = worker.app.consumer.rewind(tp, 0)
+        worker.passing.set()
+        await until(
+            "again", lambda: len({o for b in worker.batches if b.turn == turn for o in range(b.offset, b.next)}) == 800
+        )
+        again = [batch for batch in worker.batches if batch.turn == turn]
+        assert [batch.expected for batch in again] == [0, *(batch.next for batch in again[:-1])]
 
 
 @on_a_loop
