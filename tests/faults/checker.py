@@ -67,7 +67,7 @@ def check(arena: Arena) -> Verdict:
     _check_decisions(arena, seen, verdict)
     for slot in arena.slots:
         _check_slot(arena, seen, slot, verdict)
-    verdict.live_stall_s = round(max(map(_stall, *_timelines(seen)), default=0.0), 3)
+    verdict.live_stall_s = round(max(_stalls(topics), default=0.0), 3)
     return verdict
 
 
@@ -270,18 +270,21 @@ def _compare_samples(client: Any, base: str, where: str, counted: Counted, verdi
         verdict.tell(f"{where}: {wrong} differences between samples and the deterministic selection")
 
 
-def _timelines(seen: Evidence) -> tuple[list[list[int]], list[list[int]]]:
-    """For each partition, when transactions came and when they were settled, milliseconds, ascending."""
-    came, settled = [], []
-    for p, records in seen.topics["transactions"].items():
-        came.append(sorted(record.timestamp for record in records))
-        through = [*seen.topics["decisions"].get(p, []), *seen.topics["transactions.rejected"].get(p, [])]
-        settled.append(sorted(record.timestamp for record in through))
-    return came, settled
+def stalls(arena: Arena) -> list[float]:
+    """Longest stall of each partition, in seconds."""
+    return _stalls(arena.wire.read(*TOPICS[:3]))
+
+
+def _stalls(topics: dict[str, dict[int, list[Any]]]) -> list[float]:
+    found = []
+    for p, records in topics["transactions"].items():
+        through = [*topics["decisions"].get(p, []), *topics["transactions.rejected"].get(p, [])]
+        found.append(_stall([record.timestamp for record in records], [record.timestamp for record in through]))
+    return found
 
 
 def _stall(came: list[int], settled: list[int]) -> float:
-    """Longest time, in seconds, in which something waited and nothing was settled."""
+    """Longest time, in seconds, in which something waited and nothing was settled. Both in milliseconds."""
     longest, since, waiting, done = 0, None, 0, 0
     events = sorted([(t, 0) for t in came] + [(t, 1) for t in settled])
     for at, kind in events:
