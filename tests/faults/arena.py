@@ -260,6 +260,14 @@ class Arena:
                 return
         raise Waited(f"only {struck} of {times} faults struck while a backlog remained")
 
+    def strike_at_once(self, harm: Callable[[], Any], part: int, backlog: Callable[[], int] | None = None) -> None:
+        """Do harm to somebody who has not begun on a part of the stream yet, or takes long to be harmed."""
+        self.send(part)
+        harm()
+        remains = (backlog or self.behind_live)()
+        assert remains > 0, "no backlog remained when the fault struck"
+        self.faults += 1
+
     def finish(self) -> None:
         """Send the rest, wait until everything is through, and stop every worker in good order."""
         if self.sent < LEAST:

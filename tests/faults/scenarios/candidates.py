@@ -38,12 +38,9 @@ def candidate_raises(arena: Arena) -> None:
     arena.unscored["candidate"] = lambda partition, offset: True
     arena.stack.env["PYTHONPATH"] = str(ROOT / "tests" / "faults" / "injected")
 
-    def put_in() -> None:
-        arena.shadow()
-        arena.ready()
-
     arena.send(2000)
-    arena.strike(put_in, part=4000, backlog=lambda: arena.behind_shadow("candidate"))
+    arena.strike_at_once(arena.shadow, 4000, arena.behind_shadow)
+    arena.ready()
 
 
 @scenario()
@@ -57,7 +54,7 @@ def candidate_nan(arena: Arena) -> None:
     arena.ready()
     arena.send(2000)
     digest = _store(arena, lost, good)
-    arena.strike(lambda: arena.shadow(bundle=digest), part=4000, backlog=lambda: arena.behind_shadow("candidate"))
+    arena.strike_at_once(lambda: arena.shadow(bundle=digest), 4000, arena.behind_shadow)
     arena.ready()
 
 
@@ -85,7 +82,7 @@ def candidate_slow_100x(arena: Arena) -> None:
     arena.scorer()
     arena.ready()
     arena.send(2000)
-    arena.strike(lambda: arena.shadow(bundle=digest), part=8000, backlog=lambda: arena.behind_shadow("candidate"))
+    arena.strike_at_once(lambda: arena.shadow(bundle=digest), 8000, arena.behind_shadow)
     arena.ready()
 
 
@@ -124,7 +121,7 @@ def candidate_corrupt(arena: Arena) -> None:
         shadow.start()
 
     arena.unscored["candidate"] = lambda partition, offset: offset >= fences[partition]
-    arena.strike(damage, part=4000, backlog=lambda: arena.behind_shadow("candidate"))
+    arena.strike(damage, part=4000, backlog=arena.behind_shadow)
     arena.ready()
 
 
@@ -144,5 +141,5 @@ def candidate_other_features(arena: Arena) -> None:
     arena.ready()
     arena.send(2000)
     arena.stack.deploy(digest, "candidate", env=env)
-    arena.strike(lambda: arena.shadow(is_filled=True), part=4000, backlog=lambda: arena.behind_shadow("candidate"))
+    arena.strike_at_once(lambda: arena.shadow(is_filled=True), 4000, arena.behind_shadow)
     arena.ready()

@@ -71,7 +71,7 @@ def promote_load_failure(arena: Arena) -> None:
         told.append(f"{approval.returncode} {out.decode()}")
 
     with arena.pouring(1500):
-        arena.strike(approve)
+        arena.strike_at_once(approve, 2000)
     name = broken.alive.log.stem.split("-")[0]
     if not told[-1].startswith("2 ") or f"scorer-{name}" not in told[-1]:
         arena.problems.append(f"the promotion was not refused for scorer-{name}: {told[-1]}")
@@ -105,7 +105,7 @@ def promote_race(arena: Arena) -> None:
         codes.extend(approval.wait(60) for approval in approvals)
 
     with arena.pouring(1500):
-        arena.strike(race)
+        arena.strike_at_once(race, 2000)
     if sorted(codes) != [0, 2]:
         arena.problems.append(f"of two approvals at once one was to win: exit codes {codes}")
     _expect_live(arena, 2)
@@ -130,7 +130,7 @@ def promote_during_rebalance(arena: Arena) -> None:
         codes.extend(approval.wait(60) for approval in approvals)
 
     with arena.pouring(1500):
-        arena.strike(approve)
+        arena.strike_at_once(approve, 2000)
     if codes != [0]:
         arena.problems.append(f"the promotion ended with {codes}")
     arena.ready()

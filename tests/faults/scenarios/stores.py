@@ -6,6 +6,7 @@ import time
 
 from faults.arena import Arena, Member
 from faults.scenario import scenario
+from harness.stack import get
 from harness.stores import RedisServer
 
 
@@ -32,11 +33,13 @@ def redis_restart(arena: Arena) -> None:
 @scenario()
 def redis_frozen_60s(arena: Arena) -> None:
     """Redis does not answer for a minute, and keeps its connections."""
-    _stage(arena)
+    shadow = _stage(arena)
 
     def freeze() -> None:
         arena.store.freeze()
         time.sleep(60)  # the fault itself
+        if get(f"http://127.0.0.1:{shadow.alive.port}/livez") is None:
+            arena.problems.append("/livez calls a shadow dead that waits for Redis")
         arena.store.thaw()
 
     arena.strike(freeze, backlog=arena.behind_shadow, part=3000)

@@ -33,9 +33,9 @@ def disk_full(arena: Arena) -> None:
         resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         arena.stack.deploy(arena.models.control, "live", env={"SCORER_CACHE": str(arena.folder / "elsewhere")})
 
-    arena.strike(scorer_full, part=2000)
-    arena.send(2000)
-    arena.until("the new model decides although its copy could not be kept", lambda: arena.last_epoch() == 2, 20)
+    with arena.pouring(1500):
+        arena.strike_at_once(scorer_full, 2000)
+        arena.until("the new model decides although its copy could not be kept", lambda: arena.last_epoch() == 2, 20)
     resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     shutil.rmtree(arena.folder / "elsewhere", ignore_errors=True)
 
