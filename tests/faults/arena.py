@@ -261,11 +261,10 @@ class Arena:
         raise Waited(f"only {struck} of {times} faults struck while a backlog remained")
 
     def strike_at_once(self, harm: Callable[[], Any], part: int, backlog: Callable[[], int] | None = None) -> None:
-        """Do harm to somebody who has not begun on a part of the stream yet, or takes long to be harmed."""
+        """Do harm that takes its time, from the moment on at which a part of the stream waits."""
         self.send(part)
+        assert (backlog or self.behind_live)() > 0, "no backlog was left when the fault began"
         harm()
-        remains = (backlog or self.behind_live)()
-        assert remains > 0, "no backlog remained when the fault struck"
         self.faults += 1
 
     def finish(self) -> None:

@@ -178,6 +178,7 @@ class Stack:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=local.die_with_parent,  # a test run that is killed leaves nothing behind
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)

@@ -70,7 +70,7 @@ def promote_load_failure(arena: Arena) -> None:
         out, _ = approval.communicate(timeout=60)
         told.append(f"{approval.returncode} {out.decode()}")
 
-    with arena.pouring(1500):
+    with arena.pouring(400):
         arena.strike_at_once(approve, 2000)
     name = broken.alive.log.stem.split("-")[0]
     if not told[-1].startswith("2 ") or f"scorer-{name}" not in told[-1]:
@@ -104,7 +104,7 @@ def promote_race(arena: Arena) -> None:
         approvals = _approvals(arena, ["candidate", "challenger"])
         codes.extend(approval.wait(60) for approval in approvals)
 
-    with arena.pouring(1500):
+    with arena.pouring(400):
         arena.strike_at_once(race, 2000)
     if sorted(codes) != [0, 2]:
         arena.problems.append(f"of two approvals at once one was to win: exit codes {codes}")
@@ -129,7 +129,7 @@ def promote_during_rebalance(arena: Arena) -> None:
         kill_and_start(second)
         codes.extend(approval.wait(60) for approval in approvals)
 
-    with arena.pouring(1500):
+    with arena.pouring(400):
         arena.strike_at_once(approve, 2000)
     if codes != [0]:
         arena.problems.append(f"the promotion ended with {codes}")

@@ -58,7 +58,8 @@ def redis_oom(arena: Arena) -> None:
             arena.until("refused writes", lambda: shadow.alive.metric("shadow_redis_errors_total") > before + 2)
             client.config_set("maxmemory", "0")
 
-    arena.strike(fill, backlog=arena.behind_shadow, times=2, part=2000)
+    with arena.pouring(400):
+        arena.strike(fill, backlog=arena.behind_shadow, times=2, part=2000)
 
 
 @scenario(appendonly=False)

@@ -27,13 +27,14 @@ def disk_full(arena: Arena) -> None:
         finally:
             resource.prlimit(store.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    arena.strike(redis_full, backlog=arena.behind_shadow, part=2000)
+    with arena.pouring(400):
+        arena.strike(redis_full, backlog=arena.behind_shadow, part=2000)
 
     def scorer_full() -> None:
         resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         arena.stack.deploy(arena.models.control, "live", env={"SCORER_CACHE": str(arena.folder / "elsewhere")})
 
-    with arena.pouring(1500):
+    with arena.pouring(400):
         arena.strike_at_once(scorer_full, 2000)
         arena.until("the new model decides although its copy could not be kept", lambda: arena.last_epoch() == 2, 20)
     resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
