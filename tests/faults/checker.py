@@ -158,23 +158,28 @@ class _Replays:
 
     def of(self, epoch: int) -> Replayed:
         if epoch not in self._made:
-            store = Path(self.arena.models.env["SCORER_STORE"])
+            store = _folder_of(self.arena, self.epochs[epoch].digest)
             is_event = self.arena.clock == "event"
             env = self.arena.models.env
             self._made[epoch] = replay(self.partition, self.records, self.epochs[epoch], store, env, is_event)
         return self._made[epoch]
 
 
+def _folder_of(arena: Arena, digest: str) -> Path:
+    """The store that has a bundle unspoiled: the one of all scenarios, else the arena's own."""
+    shared = Path(arena.models.env["SCORER_STORE"])
+    return shared if (shared / digest).is_dir() else Path(arena.stack.env["SCORER_STORE"])
+
+
 def _check_slot(arena: Arena, seen: Evidence, slot: str, verdict: Verdict) -> None:
     """Tallies, counters, samples and gaps of a slot, partition by partition, against a recount."""
-    store = Path(arena.models.env["SCORER_STORE"])
     release = Path(arena.models.env["SHADOW_RELEASE"])
     fillings, gaps = seen.history.fillings.get(slot, {}), arena.gaps.get(slot, {})
     cannot = arena.unscored.get(slot, lambda partition, offset: False)
 
     @cache
     def score_with(filling: Filling) -> Score:
-        return candidate_scores(store, filling, seen.history.views)
+        return candidate_scores(_folder_of(arena, filling.digest), filling, seen.history.views)
 
     with arena.store.client() as client:
         for p, records in seen.topics["decisions"].items():
