@@ -257,7 +257,7 @@ class Scorer:
         await self._producer.append(self.settings.topics.deployments, key.encode(), value)
 
     async def _tick(self) -> None:
-        while True:
+        while not self._is_draining:
             metrics.CARDS.set(sum(len(part.states) for part in self._partitions.values()))
             metrics.MODEL_AGE.set(self._live.age_seconds)
             if self._live.is_behind:

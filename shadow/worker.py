@@ -314,7 +314,7 @@ class Shadow:
 
     async def _tick(self) -> None:
         checked = time.monotonic()
-        while True:
+        while not self._is_draining:  # a cancellation alone may be lost: `asyncio.wait_for` in Redis's client
             now = time.monotonic()
             for partition, part in list(self._partitions.items()):
                 if part.waiting and now - part.since >= self.settings.flush_seconds:
@@ -331,7 +331,7 @@ class Shadow:
             await asyncio.sleep(self.settings.flush_seconds / 5)
 
     async def _explain(self) -> None:
-        while True:
+        while not self._is_draining:
             try:
                 await self._explainer.explain_some(
                     self._store, list(self._partitions), int(self.settings.explain_per_second)

@@ -104,7 +104,7 @@ def zombie_shadow(arena: Arena) -> None:
 @scenario()
 def sigterm_mid_batch(arena: Arena) -> None:
     """SIGTERM while a batch is under way: what was accepted is finished and committed within the grace period."""
-    scorer, shadow = arena.scorer(), arena.shadow()
+    scorer, shadow = arena.scorer(BATCH_RECORDS="20"), arena.shadow(BATCH_RECORDS="10")
     arena.ready()
     for member, waiting in ((scorer, arena.behind_live), (shadow, arena.behind_shadow)) * 3:
 
