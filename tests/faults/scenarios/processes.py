@@ -79,7 +79,7 @@ def zombie_scorer(arena: Arena) -> None:
     arena.ready()
     for stopped in (first, second, first, second):
         arena.strike(stopped.alive.pause, part=2000)
-        arena.until("the other has taken over", lambda: arena.behind_live() == 0)
+        arena.until("the other has taken over", lambda: arena.behind_live() <= 0)
         arena.send(1500)
         stopped.alive.resume()
         arena.until("both at work", lambda: arena.behind_live() <= 0)
