@@ -5,7 +5,10 @@ from __future__ import annotations
 import resource
 import shutil
 
+import orjson
+
 from faults.arena import Arena
+from faults.recount import milliseconds
 from faults.scenario import scenario
 from harness.places import FAKETIME
 
@@ -56,3 +59,9 @@ def clock_jump(arena: Arena) -> None:
         arena.strike(lambda jump=jump: clock.write_text(jump), part=2000)
         arena.send(2000)
         arena.until("decided", lambda: arena.behind_live() <= 0)
+    ahead = {
+        round((milliseconds(orjson.loads(record.value)["scored_at"]) - record.timestamp) / 3_600_000)
+        for records in arena.wire.read("decisions")["decisions"].values()
+        for record in records
+    }
+    assert {2, -3, 0} <= ahead, f"decisions were stamped so many hours ahead: {ahead}"
