@@ -86,7 +86,7 @@ class Shadow:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="absorb")
         self._partitions: dict[int, _Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_draining = False
+        self._is_draining = self._is_closed = False
         self.app = BatchApp(settings, f"{settings.group_prefix}{slot}", settings.topics.decisions, self)
 
     async def start(self) -> None:
@@ -104,6 +104,7 @@ class Shadow:
         await asyncio.gather(*(self._flush(p, part) for p, part in self._partitions.items()), return_exceptions=True)
 
     async def close(self) -> None:
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -183,7 +184,7 @@ class Shadow:
         part.reached = max(part.reached, batch.next)
         part.since = part.since or time.monotonic()
         part.waiting.append(batch)
-        if sum(map(len, part.waiting)) >= self.settings.flush_records:
+        if self._is_draining or sum(map(len, part.waiting)) >= self.settings.flush_records:
             await self._flush(batch.partition, part)
 
     async def _is_whole(self, part: _Partition, batch: Batch) -> bool:
@@ -314,7 +315,7 @@ class Shadow:
 
     async def _tick(self) -> None:
         checked = time.monotonic()
-        while not self._is_draining:  # a cancellation alone may be lost: `asyncio.wait_for` in Redis's client
+        while not self._is_closed:  # a cancellation alone may be lost: `asyncio.wait_for` in Redis's client
             now = time.monotonic()
             for partition, part in list(self._partitions.items()):
                 if part.waiting and now - part.since >= self.settings.flush_seconds:
@@ -331,7 +332,7 @@ class Shadow:
             await asyncio.sleep(self.settings.flush_seconds / 5)
 
     async def _explain(self) -> None:
-        while not self._is_draining:
+        while not self._is_closed:
             try:
                 await self._explainer.explain_some(
                     self._store, list(self._partitions), int(self.settings.explain_per_second)
