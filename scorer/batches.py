@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,7 +42,8 @@ class Batch:
     """Consecutive records of one partition: what a fetch brought, at least one.
 
     records: aiokafka ConsumerRecords, ascending. next: the offset after the last. expected: the offset that was to come
-    first; `offset`, the first that came, is higher where retention or the log's own bookkeeping took some away.
+    first; `offset`, the first that came, is higher where retention or the log's own bookkeeping took some away. turn:
+    how often the partition had been put back by `rewind` when this was read.
     """
 
     tp: TP
@@ -49,6 +51,7 @@ class Batch:
     next: int
     expected: int
     fetch: Fetch
+    turn: int
 
     def __len__(self) -> int:
         return len(self.records)
@@ -78,12 +81,12 @@ class Fetch(ConsumerMessage):  # type: ignore[misc]
     def __len__(self) -> int:
         return sum(map(len, self.batches.values()))
 
-    def add(self, tp: TP, records: list[Any], expected: int) -> None:
+    def add(self, tp: TP, records: list[Any], expected: int, turn: int) -> None:
         """Put records behind what there is of their partition."""
         before = self.batches.get(tp)
         if before is not None:
             records, expected = before.records + records, before.expected
-        self.batches[tp] = Batch(tp, records, records[-1].offset + 1, expected, self)
+        self.batches[tp] = Batch(tp, records, records[-1].offset + 1, expected, self, turn)
 
     def has_room_for(self, more: dict[TP, tuple[list[Any], int]], most: int) -> bool:
         """Whether further records fit: at most so many in all, each partition's without a hole before them."""
@@ -184,6 +187,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
         self._rewinds: dict[TP, int] = {}  # where partitions are to be put back to before the next fetch
         self._waiting: Fetch | None = None  # delivered last, and not taken by the agent yet
+        self.turns: Counter[TP] = Counter()  # how often each partition was put back
         self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
 
     def _new_consumer_thread(self) -> _Thread:
@@ -220,9 +224,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             tp = next(iter(fresh))
             fetch, is_new = self._fetch(tp, fresh[tp][0][0]), True
         for tp, (records, expected) in fresh.items():
-            fetch.add(tp, records, expected)
+            fetch.add(tp, records, expected, self.turns[tp])
         if is_new:
             self._waiting = fetch
+            # Faust passes over what is below the last offset that it delivered. It notes that when the delivery is
+            # through: after a rewind that came meanwhile, nothing would ever come again.
+            self._read_offset[fetch.tp] = None
             yield fetch.tp, fetch
 
     def take(self, fetch: Fetch) -> list[Batch]:
@@ -268,13 +275,16 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self._unacked_messages.discard(fetch)
             notify(self._waiting_for_ack)
 
-    def rewind(self, tp: TP, offset: int) -> None:
-        """Read a partition again from an offset. Batches that are on their way already still come, and are the
-        handler's to drop: their `expected` is not what it waits for."""
+    def rewind(self, tp: TP, offset: int) -> int:
+        """Read a partition again from an offset; returns its new turn. Batches that are on their way already still
+        come, and are the handler's to drop: they are of an earlier turn."""
+        self.turns[tp] += 1
+        self._waiting = None  # nothing of this turn is added to what was read in the last one
         self.done.pop(tp, None)
         self.starts[tp] = self._expected[tp] = self._rewinds[tp] = offset
         self._read_offset[tp] = None
         self._thread.seek(TopicPartition(*tp), offset)  # only wakes a fetch that waits; what it brings is dropped
+        return self.turns[tp]
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Ranges have no gaps: Faust would take a batch's tail for one, and commit it before it is processed."""
@@ -335,6 +345,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
             topic_allow_declare=False,
             topic_disable_leader=True,
             broker_client_id=settings.worker_id,
+            consumer_group_instance_id=settings.instance_id,
             broker_session_timeout=settings.session_seconds,
             broker_heartbeat_interval=settings.heartbeat_seconds,
             broker_request_timeout=settings.request_seconds,

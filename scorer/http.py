@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -13,17 +14,21 @@ from scorer.errors import SettingsError
 
 #: A worker whose event loop has not turned for so long is no longer alive.
 STUCK_SECONDS = 30.0
+BEAT_SECONDS = 1.0
 
 
 class Health:
-    """What a worker says of itself; `beat` is called from its event loop."""
+    """What a worker says of itself."""
 
     def __init__(self) -> None:
         self._beaten = time.monotonic()
         self.not_ready: str | None = "starting"
 
-    def beat(self) -> None:
-        self._beaten = time.monotonic()
+    async def beat(self) -> None:
+        """A task of its own, for as long as the event loop turns: whoever waits for Kafka or Redis is not stuck."""
+        while True:
+            self._beaten = time.monotonic()
+            await asyncio.sleep(BEAT_SECONDS)
 
     @property
     def stuck_seconds(self) -> float:

@@ -90,6 +90,7 @@ class Follower:
         self._settings = settings
         self._on_change = on_change
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self.deployments = Deployments()
 
     async def start(self) -> None:
@@ -99,6 +100,9 @@ class Follower:
         await caught_up
 
     async def stop(self) -> None:
+        """Go on no more. Up to Python 3.11 `asyncio.wait_for` loses a cancellation that comes with its result, so the
+        loop is told, too."""
+        self._is_stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -106,7 +110,7 @@ class Follower:
 
     async def _follow(self, caught_up: asyncio.Future[None]) -> None:
         topic = self._settings.topics.deployments
-        while True:
+        while not self._is_stopping:
             try:
                 async with reader(self._settings) as consumer:
                     await _require(consumer, topic)
@@ -119,7 +123,7 @@ class Follower:
                     await self._on_change(self.deployments)
                     if not caught_up.done():
                         caught_up.set_result(None)
-                    while True:
+                    while not self._is_stopping:
                         for records in (await consumer.getmany(timeout_ms=1000)).values():
                             self._absorb(records)
                             await self._on_change(self.deployments)

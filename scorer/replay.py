@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from scorer.events import Reading, decode
 from scorer.producer import BatchProducer, Record
 from scorer.settings import ScorerSettings
-from scorer.topics import read_to_end, reader
+from scorer.topics import partitions_of, read_to_end, reader
 
 
 class Sender:
@@ -89,9 +88,8 @@ async def dead_letters(settings: ScorerSettings) -> list[Letter]:
     """Dead letters in order of partition and offset, each source offset once."""
     topic = settings.topics.rejected
     letters: dict[tuple[int, int], Letter] = {}
+    windows = dict.fromkeys(await partitions_of(settings, topic))
     async with reader(settings) as consumer:
-        await consumer.topics()
-        windows = {TopicPartition(topic, p): None for p in consumer.partitions_for_topic(topic) or ()}
         async for (_, partition), records in read_to_end(consumer, windows):
             for record in records:
                 told = {name: value.decode(errors="replace") for name, value in record.headers}

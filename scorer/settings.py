@@ -63,6 +63,11 @@ class CommonSettings(BaseSettings):
     heartbeat_seconds: Seconds = Field(
         3.0, description="how often a worker is heard of; at most a third of the session"
     )
+    instance_id: str | None = Field(
+        None,
+        min_length=1,
+        description="name by which Kafka knows this worker again after a restart (static membership); unique",
+    )
     fetch_wait_ms: int = Field(20, ge=1, le=5000, description="longest wait of a fetch while nothing arrives")
     request_seconds: Seconds = Field(40.0, description="longest wait for an answer from Kafka")
     commit_seconds: Seconds = Field(0.5, description="how often finished offsets are committed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ import fsspec
 
 from scorer.bundle import MANIFEST, MODEL, Bundle
 from scorer.errors import BundleError
+
+log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: Fewest digits that may stand for a digest.
@@ -46,7 +49,7 @@ class BundleStore:
     def fetch(self, digest: str) -> Bundle:
         """A bundle by its whole digest, from this worker's copies if it is there.
 
-        Raises BundleError if it is nowhere, or is not what its digest says.
+        A copy that cannot be kept is only told. Raises BundleError if it is nowhere, or is not what its digest says.
         """
         if (self.cache / digest).is_dir():
             try:
@@ -62,7 +65,10 @@ class BundleStore:
                 told = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
                 raise BundleError(f"bundle {digest[:12]}: {name} {told} in store {self.uri}; put it there") from None
         bundle = Bundle.read(parts[0], parts[1], digest)
-        bundle.write(self.cache)
+        try:
+            bundle.write(self.cache)
+        except OSError as error:  # a full disk is no reason to decide with an older model
+            log.warning("bundle %s: cannot keep a copy in %s: %s", digest[:12], self.cache, error.strerror)
         return bundle
 
     def cached(self) -> list[str]:

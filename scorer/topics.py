@@ -77,6 +77,13 @@ async def partition_counts(client: AIOKafkaAdminClient, topics: Sequence[str]) -
     return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
 
 
+async def partitions_of(settings: CommonSettings, *topics: str) -> list[TopicPartition]:
+    """Every partition of the topics that exist. A consumer without a group knows only what it was assigned."""
+    async with admin(settings) as client:
+        counts = await partition_counts(client, topics)
+    return [TopicPartition(topic, partition) for topic, count in counts.items() for partition in range(count)]
+
+
 async def ensure_topics(settings: ScorerSettings) -> int:
     """Create the topics that are missing, check the others; returns the partitions of `transactions`.
 

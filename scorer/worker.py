@@ -83,7 +83,7 @@ class Scorer:
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._latest: _Work | None = None
         self._writing: set[asyncio.Task[None]] = set()
-        self._ticks: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
         self.app = BatchApp(settings, settings.group, settings.topics.transactions, self)
 
@@ -97,7 +97,10 @@ class Scorer:
         if self.view.id not in self._follower.deployments.views:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
-        self._ticks = asyncio.create_task(self._tick(), name="tick")
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self.health.beat(), name="beat"),
+        ]
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -105,8 +108,8 @@ class Scorer:
         await asyncio.gather(*self._writing, return_exceptions=True)
 
     async def close(self) -> None:
-        if self._ticks is not None:
-            self._ticks.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._follower.stop()
         try:
             await put(self.settings, {f"worker/{self.settings.worker_id}": None})
@@ -254,8 +257,7 @@ class Scorer:
         await self._producer.append(self.settings.topics.deployments, key.encode(), value)
 
     async def _tick(self) -> None:
-        while True:
-            self.health.beat()
+        while not self._is_draining:
             metrics.CARDS.set(sum(len(part.states) for part in self._partitions.values()))
             metrics.MODEL_AGE.set(self._live.age_seconds)
             if self._live.is_behind:

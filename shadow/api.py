@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi import Query as Parameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from scorer.deployments import CONTROL, Deployments, Suggestion
 from scorer.errors import UserError
@@ -29,7 +29,7 @@ from shadow.look import Look, judged_slots, look, present_run, proposal
 from shadow.promotion import suggest
 from shadow.query import Query, select
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore, connect
+from shadow.store import AWAY, TallyStore, connect
 from shadow.tally import OUTCOMES, Run, RunTotals
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Serve:
             try:
                 await self.look_at_all()
                 self.trouble, self.looked = None, time.monotonic()
-            except (RedisError, OSError, UserError) as error:
+            except (*AWAY, UserError) as error:
                 metrics.GATE_ERRORS.inc()
                 self.trouble = str(error)
                 log.warning("the gate cannot look: %s", error)
@@ -196,7 +196,8 @@ def build(serve: Serve) -> FastAPI:
     guard = [Depends(allowed)]
 
     @app.exception_handler(RedisError)
-    async def redis_away(request: Request, error: RedisError) -> Response:
+    @app.exception_handler(RedisClusterException)
+    async def redis_away(request: Request, error: Exception) -> Response:
         return Response(f"redis is away: {error}\n", 503, media_type="text/plain")
 
     @app.get("/metrics")

@@ -15,7 +15,10 @@ class ShadowSettings(CommonSettings):
 
     model_config = SettingsConfigDict(env_prefix="SHADOW_")
 
-    redis: str = Field("redis://127.0.0.1:6379/0", description="address of Redis or Valkey")
+    redis: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="address of Redis or Valkey; redis+cluster://host:port names a node of a Redis Cluster",
+    )
     prefix: str = Field("shadow", pattern=r"^[A-Za-z0-9_.-]+$", description="first part of every key in Redis")
     release: Path = Field(Path("release.yaml"), description="file of segments and release criteria")
     minor_digits: int = Field(2, ge=0, le=4, description="decimal digits of the reporting currency's minor unit")

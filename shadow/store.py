@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 from scorer.errors import UserError
 from shadow import keys
@@ -86,9 +86,18 @@ class Progress:
     gaps: tuple[str, ...]
 
 
+#: What a Redis that is away, refuses, or has lost a part of its cluster raises.
+AWAY = (RedisError, RedisClusterException, OSError)
+#: Addresses of a Redis Cluster begin with this; any of its nodes will do.
+CLUSTER = "redis+cluster://"
+
+
 def connect(address: str) -> Any:
     """A client; raises ValueError for an address that is none."""
-    return Redis.from_url(address, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
+    options: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
+    if address.startswith(CLUSTER):
+        return RedisCluster.from_url(address.replace(CLUSTER, "redis://", 1), **options)
+    return Redis.from_url(address, **options)
 
 
 class TallyStore:
@@ -338,5 +347,5 @@ def telling(address: str) -> Iterator[None]:
     """Turns a Redis that is away into a UserError, for commands."""
     try:
         yield
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise UserError(f"redis {address.rpartition('@')[2]}: {error}; start it or set SHADOW_REDIS") from None

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from aiokafka import TopicPartition
 from faust.types import TP
-from redis.exceptions import RedisError
 
 from scorer.batches import Batch, BatchApp, Owned
 from scorer.deployments import Deployments
@@ -42,7 +41,7 @@ from shadow.decisions import read
 from shadow.explain import Explainer
 from shadow.samples import Stratum
 from shadow.settings import ShadowSettings
-from shadow.store import Applied, Fence, TallyStore, Wiped, connect
+from shadow.store import AWAY, Applied, Fence, TallyStore, Wiped, connect
 from shadow.tally import ALL, OUTCOMES
 
 log = logging.getLogger(__name__)
@@ -58,12 +57,13 @@ CHECK_SECONDS = 5.0
 
 @dataclass
 class _Partition:
-    """What a worker keeps of a partition it owns. position: the next decision that is to come."""
+    """What a worker keeps of a partition it owns. position: the next decision that is to come, in this turn."""
 
     fence: Fence
     position: int
     memory: Memory
     taus: dict[Stratum, float]
+    turn: int
     pending: Advance = field(default_factory=Advance)
     reached: int = 0  # the offset up to which `pending` goes
     waiting: list[Batch] = field(default_factory=list)
@@ -89,13 +89,17 @@ class Shadow:
         self._partitions: dict[int, _Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lag: dict[int, int] = {}
-        self._is_draining = False
+        self._is_draining = self._is_closed = False
         self.app = BatchApp(settings, f"{settings.group_prefix}{slot}", settings.topics.decisions, self)
 
     async def start(self) -> None:
         os.nice(self.settings.niceness)
         await self._follower.start()
-        self._tasks = [asyncio.create_task(self._tick(), name="tick"), asyncio.create_task(self._explain(), name="why")]
+        self._tasks = [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._explain(), name="why"),
+            asyncio.create_task(self.health.beat(), name="beat"),
+        ]
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -103,6 +107,7 @@ class Shadow:
         await asyncio.gather(*(self._flush(p, part) for p, part in self._partitions.items()), return_exceptions=True)
 
     async def close(self) -> None:
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,7 +136,7 @@ class Shadow:
         while True:
             try:
                 return await call()
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 metrics.REDIS_ERRORS.labels(self.slot).inc()
                 log.warning("redis is away, waiting: %s", error)
                 if self.app.should_stop:
@@ -148,7 +153,8 @@ class Shadow:
             metrics.GAPS.labels(self.slot).inc(oldest - fence.next)
             fence = await self._store.open_partition(partition, oldest)
         start = max(oldest, fence.next - LOOK_BACK)
-        return _Partition(fence, start, Memory(), await self._store.taus(partition), reached=fence.next)
+        turn = self.app.consumer.turns[TP(self.settings.topics.decisions, partition)]
+        return _Partition(fence, start, Memory(), await self._store.taus(partition), turn, reached=fence.next)
 
     async def accept(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
@@ -156,8 +162,13 @@ class Shadow:
 
     async def _take(self, batch: Batch) -> None:
         part = self._partitions.get(batch.partition)
-        if part is None or self._is_draining or batch.expected != part.position:
+        if part is None or self._is_draining or batch.turn != part.turn:
             self.app.consumer.drop(batch)
+            return
+        if batch.expected != part.position:  # one before it was given up on its way; a fence must not pass over it
+            self.app.consumer.drop(batch)
+            log.warning("partition %d: %d came instead of %d", batch.partition, batch.expected, part.position)
+            part.turn = self.app.consumer.rewind(TP(batch.topic, batch.partition), part.position)
             return
         if batch.offset > batch.expected and not await self._is_whole(part, batch):
             return
@@ -176,7 +187,7 @@ class Shadow:
         part.reached = max(part.reached, batch.next)
         part.since = part.since or time.monotonic()
         part.waiting.append(batch)
-        if sum(map(len, part.waiting)) >= self.settings.flush_records:
+        if self._is_draining or sum(map(len, part.waiting)) >= self.settings.flush_records:
             await self._flush(batch.partition, part)
 
     async def _is_whole(self, part: _Partition, batch: Batch) -> bool:
@@ -219,7 +230,7 @@ class Shadow:
                         else Applied({})
                     )
                     break
-                except (RedisError, OSError) as error:
+                except AWAY as error:
                     metrics.REDIS_ERRORS.labels(self.slot).inc()
                     log.warning("redis is away, waiting: %s", error)
                     if self.app.rebalancing or self._is_draining:
@@ -261,13 +272,13 @@ class Shadow:
         old = self._partitions.get(partition)
         if old is None:
             return
-        for batch in old.waiting:
-            self.app.consumer.drop(batch)
         fresh = await self._patiently(partial(self._open, partition, oldest))
+        for batch in old.waiting:  # those that came meanwhile, too: a revocation waits for each
+            self.app.consumer.drop(batch)
         if self._partitions.get(partition) is not old:
             return
         self._partitions[partition] = fresh
-        self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
+        fresh.turn = self.app.consumer.rewind(TP(self.settings.topics.decisions, partition), fresh.position)
 
     def _count(self, what: Advance, batches: Sequence[Batch]) -> None:
         slot = self.slot
@@ -300,7 +311,7 @@ class Shadow:
                     is_idle = not part.waiting and part is self._partitions.get(partition)
                     if is_idle and not await self._store.stands(partition, part.fence):
                         await self._go_back(partition, "lost")
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 metrics.REDIS_ERRORS.labels(self.slot).inc()
                 log.warning("redis is away: %s", error)
             except Exception as error:
@@ -308,8 +319,7 @@ class Shadow:
 
     async def _tick(self) -> None:
         checked = time.monotonic()
-        while True:
-            self.health.beat()
+        while not self._is_closed:  # a cancellation alone may be lost: `asyncio.wait_for` in Redis's client
             now = time.monotonic()
             for partition, part in list(self._partitions.items()):
                 if part.waiting and now - part.since >= self.settings.flush_seconds:
@@ -326,13 +336,13 @@ class Shadow:
             await asyncio.sleep(self.settings.flush_seconds / 5)
 
     async def _explain(self) -> None:
-        while True:
+        while not self._is_closed:
             is_behind = any(self._lag.get(p, 0) > self.settings.batch_records for p in self._partitions)
             share = BEHIND_SHARE if is_behind else 1.0
             try:
                 await self._explainer.explain_some(
                     self._store, list(self._partitions), int(self.settings.explain_per_second * share)
                 )
-            except (RedisError, OSError, UserError) as error:
+            except (*AWAY, UserError) as error:
                 log.warning("samples are not explained for a moment: %s", error)
             await asyncio.sleep(1.0)

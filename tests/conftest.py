@@ -7,11 +7,14 @@ import shutil
 
 import pytest
 
-from harness.places import HANDBOOK, ROOT
+from harness import kafka
+from harness.places import FAKETIME, HANDBOOK, ROOT
 
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
+    "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
+    "faketime": (FAKETIME.is_file, "libfaketime is not installed (Debian: libfaketime)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
     "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),
     "data": (HANDBOOK.is_file, f"{HANDBOOK.name} is not in the folder DATA"),
@@ -21,6 +24,7 @@ _DESELECTED = pytest.StashKey[list[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
+    config.addinivalue_line("markers", "variant: the same promise on other servers; `make integration` runs these too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -33,8 +33,8 @@ class Models:
     stream: Path
 
 
-def make(folder: Path) -> Models:
-    """Simulate and train, as a user would."""
+def make(folder: Path, transactions: int = 30_000, stream: int = STREAM) -> Models:
+    """Simulate and train, as a user would. The stream takes what comes after CUT of the transactions."""
     local = ROOT / "deploy" / "local"
     env = {
         "SCORER_VIEW": str(local / "features.yaml"),
@@ -43,17 +43,17 @@ def make(folder: Path) -> Models:
         "SHADOW_STORE": str(folder / "bundles"),
     }
     maker = Stack(folder, {**env, "SCORER_CACHE": str(folder / "cache")})
-    maker.run("scorer", "simulate", "--out", "history.parquet", "--transactions", "30000", "--days", "40")
+    maker.run("scorer", "simulate", "--out", "history.parquet", "--transactions", str(transactions), "--days", "40")
     train = ["scorer", "train", "history.parquet", "--to", CUT, "--param", "num_iterations=25"]
     live = maker.run(*train, "--features", "amount,country,channel,card_count_1d,card_mean_30d")
     control, candidate = maker.run(*train, "--twin", live), maker.run(*train)
     history = folder / "history.parquet"
-    return Models(env, live, control, candidate, history, _stream(history, folder / "stream.jsonl"))
+    return Models(env, live, control, candidate, history, _stream(history, folder / "stream.jsonl", stream))
 
 
-def _stream(history: Path, out: Path) -> Path:
+def _stream(history: Path, out: Path, n: int) -> Path:
     """What a topic brings: transactions, some that are none, and some that their sender repeats."""
-    chunks = read_transactions(history, Mapping.model_validate({}), since=CUT, limit=STREAM)
+    chunks = read_transactions(history, Mapping.model_validate({}), since=CUT, limit=n)
     rows: list[dict[str, Any]] = []
     for i, value in enumerate(value for chunk in chunks for value in chunk.values):
         row = orjson.loads(value)

@@ -9,3 +9,5 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = (ROOT / os.environ.get("DATA", "../shared/data")).resolve()
 #: A public simulated data set of card payments.
 HANDBOOK = DATA / "handbook-2018-04-01_2018-08-14.parquet"
+#: Debian's libfaketime, which shows a process the clock that a file says.
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

@@ -1,4 +1,4 @@
-"""Real processes on an embedded broker and store: what an integration test streams through, kills and counts."""
+"""Real processes on a broker and a store: what an integration test streams through, kills and counts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import TopicPartition
 
+from harness.kafka import Kafka
+from harness.stores import RedisServer
 from scorer.settings import ScorerSettings
-from scorer.topics import read_to_end, reader
+from scorer.topics import partitions_of, read_to_end, reader
 from shadow import local
 from shadow.cli.up import EMBEDDED
 
@@ -67,6 +68,14 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP: it lives, and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """SIGTERM; the exit code. Fails if that takes longer than a clean stop may."""
         self.process.terminate()
@@ -82,13 +91,13 @@ class Worker:
 
 @dataclass
 class Stack:
-    """A broker, a store and the settings that point at them; `start` adds processes."""
+    """A broker, a store and the settings that point at them; `start` adds processes. Embedded ones by default."""
 
     folder: Path
     env: dict[str, str]  # settings beside those that point at the servers
     workers: list[Worker] = field(default_factory=list)
-    broker: local.Server = field(default_factory=local.broker)
-    store: local.Server = field(default_factory=local.store)
+    broker: local.Server | Kafka = field(default_factory=local.broker)
+    store: local.Server | RedisServer = field(default_factory=local.store)
 
     def __enter__(self) -> Stack:
         self.broker.start()
@@ -96,7 +105,7 @@ class Stack:
         both = {**FAST, "KAFKA": self.broker.address, "CACHE": str(self.folder / "cache"), "CLOCK": "event"}
         self.env = {
             **{f"{program}_{name}": value for program in ("SCORER", "SHADOW") for name, value in both.items()},
-            "SCORER_REQUIRE_IDEMPOTENCE": "false",
+            "SCORER_REQUIRE_IDEMPOTENCE": str(isinstance(self.broker, Kafka)).lower(),
             "SCORER_PARTITIONS": str(PARTITIONS),
             "SHADOW_REDIS": f"redis://{self.store.address}/0",
             "SHADOW_GATE_SECONDS": "0.5",
@@ -110,8 +119,35 @@ class Stack:
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGCONT)
                 worker.kill()
-        self.store.stop()
-        self.broker.stop()
+        self.store.__exit__()
+        self.broker.__exit__()
+
+    def begin(self, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a command whose end somebody else waits for; what it says is on its standard output."""
+        return subprocess.Popen(
+            [str(BIN / argv[0]), *argv[1:]],
+            env={**_outer(), **self.env},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def try_run(self, *argv: str, seconds: float) -> str | None:
+        """What a command says when it refuses; None if it still runs after some seconds, and is killed."""
+        command = [str(BIN / argv[0]), *argv[1:]]
+        try:
+            done = subprocess.run(
+                command,
+                env={**_outer(), **self.env},
+                cwd=self.folder,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        assert done.returncode, f"{' '.join(argv)}: ended with 0"
+        return done.stderr.decode()
 
     def run(self, *argv: str, expect: int = 0, env: Mapping[str, str] | None = None) -> str:
         """Run a command to its end; what it printed. Fails if it ends with another code."""
@@ -142,6 +178,7 @@ class Stack:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=local.die_with_parent,  # a test run that is killed leaves nothing behind
             )
         worker = Worker(process, port, log)
         self.workers.append(worker)
@@ -155,9 +192,9 @@ class Stack:
             if worker.process.poll() is None:
                 wait_for(f"{worker.log.name} ready", worker.is_ready)
 
-    def deploy(self, bundle: str, slot: str, *more: str) -> None:
+    def deploy(self, bundle: str, slot: str, *more: str, env: Mapping[str, str] | None = None) -> None:
         """Fill a slot."""
-        self.run("scorer", "deploy", bundle, "--slot", slot, "--by", "test", "--reason", "test", *more)
+        self.run("scorer", "deploy", bundle, "--slot", slot, "--by", "test", "--reason", "test", *more, env=env)
 
     def settings(self) -> ScorerSettings:
         """The scorer's settings here, for reading topics."""
@@ -168,9 +205,8 @@ class Stack:
 
         async def go() -> list[Any]:
             found = []
+            parts = await partitions_of(self.settings(), *topics)
             async with reader(self.settings()) as consumer:
-                await consumer.topics()
-                parts = [TopicPartition(t, p) for t in topics for p in consumer.partitions_for_topic(t) or ()]
                 async for _, records in read_to_end(consumer, dict.fromkeys(parts)):
                     found += records
             return sorted(found, key=lambda record: (record.topic, record.partition, record.offset))

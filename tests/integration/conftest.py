@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness import models as shared
+from harness.kafka import Kafka
 from harness.models import REPEATED, STREAM, Decisions, Models
 from harness.stack import Stack, by_source
+from shadow import local
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +20,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return shared.make(tmp_path_factory.mktemp("models"))
 
 
+on_kafka = pytest.param("kafka", marks=[pytest.mark.needs("kafka"), pytest.mark.variant])
+
+
+@pytest.fixture(params=["embedded", on_kafka])
+def broker_in(request: pytest.FixtureRequest) -> Callable[[Path], local.Server | Kafka]:
+    """Makes a broker below a folder: the embedded one, and Apache Kafka."""
+    return Kafka if request.param == "kafka" else lambda _: local.broker()
+
+
 @pytest.fixture
-def stacks(models: Models, tmp_path: Path) -> Iterator[Callable[[], Stack]]:
+def stacks(
+    models: Models, tmp_path: Path, broker_in: Callable[[Path], local.Server | Kafka]
+) -> Iterator[Callable[[], Stack]]:
     """Makes stacks, each with live deployed; all are taken down at the end."""
     with ExitStack() as open_ones:
 
         def make() -> Stack:
             folder = tmp_path / f"stack-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            stack = open_ones.enter_context(Stack(folder, dict(models.env)))
+            stack = open_ones.enter_context(Stack(folder, dict(models.env), broker=broker_in(folder / "broker")))
             stack.deploy(models.live, "live")
             return stack
 

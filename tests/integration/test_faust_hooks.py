@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from harness.kafka import Kafka
 from scorer.batches import Batch, BatchApp, Owned
 from scorer.settings import ScorerSettings
 from shadow import local
@@ -39,6 +41,8 @@ class Recorder:
         self.from_oldest = False  # read every partition from its first record, whatever is committed
         self.loading = asyncio.Event()  # assignments wait for this
         self.loading.set()
+        self.passing = asyncio.Event()  # batches wait for this before they are taken
+        self.passing.set()
         self.app = BatchApp(settings, GROUP, TOPIC, self)
 
     async def start(self) -> None: ...
@@ -55,6 +59,7 @@ class Recorder:
         return {o.partition: o.oldest if again or o.committed is None else o.committed for o in owned}
 
     async def accept(self, batches: Sequence[Batch]) -> None:
+        await self.passing.wait()
         self.batches += batches
         self.open += batches
         if not self.waits_for_me:
@@ -78,8 +83,8 @@ _RUNNING: list[Recorder] = []
 
 
 @pytest.fixture
-def settings() -> Iterator[ScorerSettings]:
-    with local.broker() as broker:
+def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+    with broker_in(tmp_path) as broker:
         yield ScorerSettings(
             kafka=broker.address,  # type: ignore[arg-type]
             session_seconds=2.0,
@@ -99,6 +104,7 @@ async def running(settings: ScorerSettings) -> AsyncIterator[Recorder]:
     finally:
         for other in _RUNNING:  # one that holds a batch holds up every join
             other.loading.set()
+            other.passing.set()
             other.waits_for_me = False
             other.finish_all()
         await starting
@@ -230,7 +236,7 @@ async def test_a_revocation_waits_for_the_batch_under_way_and_commits_it(setting
             first.waits_for_me = False
             first.finish_all()
             await until("revoked", lambda: bool(first.revoked))
-            await until("second owns", lambda: bool(second.assigned))
+            await until("both own one", lambda: len(first.assigned) > 1 and bool(second.assigned))
             starts = {o.partition: o.committed for owned in (first, second) for o in owned.assigned[-1]}
             assert starts == taken, "what was finished is committed before the partitions move"
             await until("all", lambda: len([*first.offsets, *second.offsets]) >= 100)
@@ -259,6 +265,25 @@ async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSett
         await until("again", lambda: len(worker.offsets) == 160, 2)
         assert worker.offsets[100:] == [(0, offset) for offset in range(40, 100)]
         assert worker.batches[-1].expected >= 40
+
+
+@on_a_loop
+async def test_a_partition_is_rewound_while_its_batches_wait_for_room(settings: ScorerSettings) -> None:
+    await make_topic(settings)
+    async with running(settings) as worker:
+        worker.passing.clear()
+        for _ in range(8):
+            await send(settings, 100)
+        tp = TP(TOPIC, 0)
+        await until("a full buffer", lambda: worker.app.consumer._expected.get(tp, 0) >= 400)
+        await asyncio.sleep(0.5)  # the fetcher waits for room now, with a batch in its hands
+        turn = worker.app.consumer.rewind(tp, 0)
+        worker.passing.set()
+        await until(
+            "again", lambda: len({o for b in worker.batches if b.turn == turn for o in range(b.offset, b.next)}) == 800
+        )
+        again = [batch for batch in worker.batches if batch.turn == turn]
+        assert [batch.expected for batch in again] == [0, *(batch.next for batch in again[:-1])]
 
 
 @on_a_loop

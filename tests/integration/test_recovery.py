@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 
+from harness.kafka import Kafka
+from scorer.deployments import Deployments, WorkerReport, encode
 from scorer.errors import BrokerError
+from scorer.ledger import Follower, put
 from scorer.pipeline import Published
 from scorer.producer import BatchProducer, Record
 from scorer.recovery import TAIL_BATCHES, Recovered, recover
@@ -18,8 +23,8 @@ from shadow import local
 
 
 @pytest.fixture
-def settings() -> Iterator[ScorerSettings]:
-    with local.broker() as broker:
+def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+    with broker_in(tmp_path) as broker:
         yield ScorerSettings(kafka=broker.address, partitions=2, batch_records=10)  # type: ignore[arg-type]
 
 
@@ -84,6 +89,29 @@ def test_one_large_batch_at_the_end_is_read_whole(settings: ScorerSettings) -> N
 def test_marks_of_replays_do_not_hide_the_dead_letters_before_them(settings: ScorerSettings) -> None:
     found = after(settings, refused(3, 17), marks(2 * TAIL_BATCHES * settings.batch_records))
     assert found.published == Published(-1, 17)
+
+
+def test_following_the_ledger_ends_although_a_cancellation_is_lost(settings: ScorerSettings) -> None:
+    """As it is in `asyncio.wait_for` of Python 3.11 when the result comes at the same moment."""
+
+    async def go() -> None:
+        await ensure_topics(settings)
+        is_at_work = asyncio.Event()
+
+        async def lose(deployments: Deployments) -> None:
+            if deployments.workers:
+                is_at_work.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+
+        follower = Follower(settings, lose)
+        await follower.start()
+        report = WorkerReport(digest="d", status="loaded", epoch=1, at="now")
+        await put(settings, {"worker/one": encode(report)})
+        await asyncio.wait_for(is_at_work.wait(), 20)
+        await asyncio.wait_for(follower.stop(), 10)
+
+    asyncio.run(go())
 
 
 def test_card_states_of_another_version_are_refused_with_the_mend(settings: ScorerSettings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.stores import RedisServer, debian_redis, valkey
 from scorer.errors import UserError
 from shadow import local
 from shadow.advance import Advance, Pair, Sample, add
@@ -24,21 +24,24 @@ RUN = Run(1, 1)
 SEGMENTS = ("all", "country=DE", "country=other")
 
 
-def debian_redis() -> local.Server:
-    def argv(port: int) -> list[str]:
-        return [str(shutil.which("redis-server")), "--port", str(port), "--save", "", "--appendonly", "no"]
+on_redis, variant = pytest.mark.needs("redis"), pytest.mark.variant
+SERVERS = [
+    "valkey",
+    pytest.param("redis", marks=on_redis),
+    pytest.param("valkey with a file", marks=variant),
+    pytest.param("redis with a file", marks=[on_redis, variant]),
+]
 
-    return local.Server("redis", argv, local._redis_answers)
 
-
-@pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.needs("redis"))])
-def server(request: pytest.FixtureRequest) -> Iterator[local.Server]:
-    with local.store() if request.param == "valkey" else debian_redis() as running:
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    binary = valkey() if request.param.startswith("valkey") else str(debian_redis())
+    with RedisServer(tmp_path_factory.mktemp("store"), binary, appendonly="file" in request.param) as running:
         yield running
 
 
 @pytest.fixture
-async def store(server: local.Server, anyio_backend: str) -> AsyncIterator[TallyStore]:
+async def store(server: RedisServer, anyio_backend: str) -> AsyncIterator[TallyStore]:
     client = connect(f"redis://{server.address}/0")
     await client.flushall()
     yield TallyStore(client, "candidate", SEGMENTS)
@@ -204,7 +207,7 @@ def wanted(samples: list[Sample]) -> tuple[set[int], dict[Stratum, float]]:
 
 @given(data=st.data())
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_kept_samples_are_the_bottom_k_however_the_stream_is_cut(server: local.Server, data: st.DataObject) -> None:
+def test_kept_samples_are_the_bottom_k_however_the_stream_is_cut(server: RedisServer, data: st.DataObject) -> None:
     samples = [
         a_sample(source, data.draw(st.sampled_from([0, 2, 3])), data.draw(st.sampled_from([(0, 1), (0, 2)])))
         for source in range(data.draw(st.sampled_from([3, 40, 260])))
@@ -213,7 +216,7 @@ def test_kept_samples_are_the_bottom_k_however_the_stream_is_cut(server: local.S
     asyncio.run(_cut(server, samples, cuts))
 
 
-async def _cut(server: local.Server, samples: list[Sample], cuts: list[int]) -> None:
+async def _cut(server: RedisServer, samples: list[Sample], cuts: list[int]) -> None:
     client = connect(f"redis://{server.address}/0")
     await client.flushall()
     store = TallyStore(client, "candidate", SEGMENTS)

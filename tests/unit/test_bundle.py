@@ -141,6 +141,14 @@ def test_a_damaged_copy_is_fetched_again(store: BundleStore) -> None:
     assert (store.cache / BUNDLE.digest / MODEL).read_bytes() == BUNDLE.model
 
 
+def test_a_bundle_is_fetched_where_no_copy_can_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "full").write_text("a file where the folder of copies is to be")
+    store = BundleStore(str(tmp_path / "store"), tmp_path / "full")
+    store.put(BUNDLE)
+    assert store.fetch(BUNDLE.digest) == BUNDLE
+    assert "cannot keep a copy" in caplog.text
+
+
 def test_a_few_digits_are_enough_if_they_are_one_bundles(store: BundleStore) -> None:
     store.put(BUNDLE)
     assert store.resolve(BUNDLE.digest[:8]) == BUNDLE.digest

@@ -1,0 +1,173 @@
+"""What Redis must hold of one partition of a slot, counted anew from the wire, one decision at a time.
+
+None of the product's counting is used: the rules are written down here once more, plainly, so that the two can differ.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import orjson
+import yaml
+
+from faults.ledger import Filling
+
+HOUR_MS = 3_600_000
+#: 32 bins of even steps in log-odds from -8 to 8.
+EDGES = [1 / (1 + math.exp(-(-8 + 16 * i / 30))) for i in range(31)]
+KEEP = {0: 5, 1: 5, 2: 50, 3: 50}
+
+Score = Callable[[list[dict[str, Any]]], list[float]]
+
+
+@dataclass
+class Counted:
+    """Of one partition. tallies: by key after the base, then field. strata: (run, day, outcome, segment) to the kept
+    (hash, source offset); taus: to the smallest hash refused. counters: by run. scores: of compared decisions."""
+
+    tallies: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    strata: dict[tuple[str, int, int, str], list[tuple[float, int]]] = field(default_factory=dict)
+    taus: dict[tuple[str, int, int, str], float] = field(default_factory=dict)
+    counters: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    scores: dict[int, float] = field(default_factory=dict)
+    skipped: int = 0
+
+
+def candidate_scores(store: Path, filling: Filling, views: dict[str, dict[str, Any]]) -> Score:
+    """How a bundle scores decisions from their snapshots on the wire; NaN where it cannot."""
+    folder = store / filling.digest
+    try:
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        model = lightgbm.Booster(model_str=(folder / "model.txt").read_text())
+    except (OSError, lightgbm.basic.LightGBMError, ValueError):
+        return lambda rows: [math.nan] * len(rows)
+
+    def score(rows: list[dict[str, Any]]) -> list[float]:
+        names = views[rows[0]["view"]]["names"]
+        if any(name not in names for name in manifest["features"]):
+            return [math.nan] * len(rows)
+        at = [names.index(name) for name in manifest["features"]]
+        matrix = np.array([[row["features"][i] for i in at] for row in rows], dtype=np.float64)
+        return [float(found) for found in model.predict(matrix, num_threads=1)]
+
+    return score
+
+
+def segments_of(row: dict[str, Any], release: dict[str, Any]) -> list[str]:
+    """`all`, and one segment of each declared division."""
+    found = ["all"]
+    for name, part in release["segments"].items():
+        if "values" in part:
+            cell = row["transaction"].get(part["field"])
+            found.append(f"{name}={cell if cell in part['values'] else 'other'}")
+        else:
+            number = row["amount_minor"] / 100 if part["field"] == "amount" else row["transaction"].get(part["field"])
+            edges = part["bands"]
+            at = bisect.bisect_right(edges, number)
+            labels = [f"<{edges[0]:g}", *(f"{a:g}-{b:g}" for a, b in pairwise(edges))]
+            found.append(f"{name}={[*labels, f'>={edges[-1]:g}'][at]}")
+    return found
+
+
+def milliseconds(text: str) -> int:
+    return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def sample_hash(transaction_id: str) -> float:
+    digest = hashlib.blake2b(transaction_id.encode(), digest_size=8, person=b"samples").digest()
+    return (int.from_bytes(digest, "little") >> 11) / 2.0**53
+
+
+def recount(
+    records: Sequence[Any],
+    filling_at: Callable[[int], Filling | None],
+    score_with: Callable[[Filling], Score],
+    is_unscored: Callable[[int], bool],
+    release_file: Path,
+) -> Counted:
+    """Count decisions of a partition, in log order. filling_at: what the slot held when an offset was read.
+    is_unscored: whether the fault kept the candidate from scoring an offset."""
+    release = yaml.safe_load(release_file.read_text())
+    counted, first, pairs = Counted(), dict[int, tuple[float | None, int]](), set[tuple[str, int, str]]()
+    offers: dict[tuple[str, int, int, str], list[tuple[float, int]]] = defaultdict(list)
+    highest = -1
+    rows = [(record.offset, orjson.loads(record.value)) for record in records]
+    scores = _scores(rows, filling_at, score_with)
+    for offset, row in rows:
+        source, filling = row["source"]["offset"], filling_at(offset)
+        is_extra = source <= highest
+        highest = max(highest, source)
+        before = first.setdefault(source, (row["score"], row["epoch"]))
+        if filling is None:
+            counted.skipped += 1
+            continue
+        run = f"L{row['epoch']}-C{filling.epoch}"
+        if is_extra:
+            counted.counters[run]["duplicates"] += 1
+            counted.counters[run]["conflicts"] += before[1] == row["epoch"] and before[0] != row["score"]
+            continue
+        if row.get("repeat"):
+            counted.counters[run]["repeats"] += 1
+            continue
+        score = counted.scores[source] = math.nan if is_unscored(offset) else scores[offset]
+        occurred, scored = milliseconds(row["transaction"]["occurred_at"]), milliseconds(row["scored_at"])
+        is_near = scored - 48 * HOUR_MS <= occurred <= scored + 5 * 60_000
+        hour = occurred // HOUR_MS if is_near else -1
+        day, of = (hour // 24 if hour >= 0 else -1), segments_of(row, release)
+        keys = [f"t:{run}:{when}:{segment}" for when in (hour, "total") for segment in of]
+        if not 0 <= score <= 1:
+            for key in keys:
+                counted.tallies[key]["e"] += 1
+            continue
+        live, mine = row["decision"] == "block", score >= filling.threshold
+        outcome = int(live) if live == mine else 2 if live else 3
+        for key in keys:
+            sums = counted.tallies[key]
+            sums[f"c{outcome}"] += 1
+            sums[f"m{outcome}"] += row["amount_minor"]
+            sums[f"k{bisect.bisect_right(EDGES, score)}"] += 1
+            if row["score"] is not None:
+                sums[f"l{bisect.bisect_right(EDGES, row['score'])}"] += 1
+        pair = (run, day, row["transaction"]["card_id"])
+        if outcome >= 2 and pair not in pairs:
+            pairs.add(pair)
+            for key in keys:
+                counted.tallies[key]["p0" if live else "p1"] += 1
+        for segment in of:
+            offers[run, day, outcome, segment].append((sample_hash(row["transaction"]["transaction_id"]), source))
+    for stratum, offered in offers.items():
+        offered.sort()
+        most = KEEP[stratum[2]]
+        counted.strata[stratum] = offered[:most]
+        if len(offered) > most:
+            counted.taus[stratum] = offered[most][0]
+    return counted
+
+
+def _scores(
+    rows: list[tuple[int, dict[str, Any]]],
+    filling_at: Callable[[int], Filling | None],
+    score_with: Callable[[Filling], Score],
+) -> dict[int, float]:
+    """Scores by offset on `decisions`, one call for each filling and view."""
+    groups: dict[tuple[Filling, str], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    for offset, row in rows:
+        filling = filling_at(offset)
+        if filling is not None:
+            groups[filling, row["view"]].append((offset, row))
+    found = {}
+    for (filling, _), members in groups.items():
+        scored = score_with(filling)([row for _, row in members])
+        found |= dict(zip((offset for offset, _ in members), scored, strict=True))
+    return found

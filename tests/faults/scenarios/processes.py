@@ -1,0 +1,135 @@
+"""Workers are killed, stopped, resumed, added and told to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from faults.arena import Arena, Member
+from faults.scenario import scenario
+
+#: Seconds that a container may take to stop; Kubernetes gives 30.
+GRACE_SECONDS = 15.0
+
+
+def kill_and_start(*members: Member) -> None:
+    for member in members:
+        member.kill()
+    for member in members:
+        member.start()
+
+
+@scenario()
+def kill_scorer(arena: Arena) -> None:
+    """kill -9 of the scorer at 20 random moments."""
+    scorer = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    arena.strike(lambda: kill_and_start(scorer), times=20)
+
+
+@scenario()
+def kill_shadow(arena: Arena) -> None:
+    """kill -9 of the shadow at 20 random moments."""
+    arena.scorer()
+    shadow = arena.shadow()
+    arena.ready()
+    arena.strike(lambda: kill_and_start(shadow), times=20, backlog=arena.behind_shadow)
+
+
+@scenario()
+def kill_both(arena: Arena) -> None:
+    """kill -9 of the scorer and of two shadows at the same moment, 10 times."""
+    scorer, shadow, control = arena.scorer(), arena.shadow(), arena.shadow("control", arena.models.control)
+    arena.ready()
+    arena.strike(lambda: kill_and_start(scorer, shadow, control), times=10)
+
+
+@scenario()
+def scale_1_3_1(arena: Arena) -> None:
+    """Two more scorers and shadows join under load, and leave by SIGTERM and by kill -9; then again as members that
+    the group remembers by name."""
+    _scale(arena, lambda name: {})
+    for member in arena.members:
+        member.stop()
+    _scale(arena, lambda name: {"INSTANCE_ID": name})
+
+
+def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
+    arena.scorer(**naming("scorer-a"))
+    arena.shadow(**naming("shadow-a"))
+    arena.ready()
+    for add, waiting in ((arena.scorer, arena.behind_live), (arena.shadow, arena.behind_shadow)):
+        more: list[Member] = []
+        kind = "scorer" if add == arena.scorer else "shadow"
+
+        def join(add=add, more=more, kind=kind) -> None:  # type: ignore[no-untyped-def]
+            more.extend(add(**naming(f"{kind}-{name}")) for name in "bc")
+
+        arena.strike(join, backlog=waiting)
+        arena.ready()
+        arena.strike(lambda more=more: more[0].stop(), backlog=waiting)
+        arena.strike(lambda more=more: more[1].kill(), backlog=waiting)
+
+
+@scenario(allows_extras=True)
+def zombie_scorer(arena: Arena) -> None:
+    """One of two scorers is stopped past its session while it works, and goes on when the other has its partitions."""
+    first, second = arena.scorer(), arena.scorer()
+    arena.shadow()
+    arena.ready()
+    for stopped in (first, second, first, second):
+        arena.strike(stopped.alive.pause, part=2000)
+        arena.until("the other has taken over", lambda: arena.behind_live() <= 0)
+        arena.send(1500)
+        stopped.alive.resume()
+        arena.until("both at work", lambda: arena.behind_live() <= 0)
+        arena.ready()
+
+
+@scenario()
+def zombie_shadow(arena: Arena) -> None:
+    """One of two shadows is stopped past its session while it works, and goes on when the other has its partitions."""
+    arena.scorer()
+    first, second = arena.shadow(), arena.shadow()
+    arena.ready()
+    for stopped in (first, second, first, second):
+        arena.strike(stopped.alive.pause, backlog=arena.behind_shadow, part=2000)
+        arena.until("the other has taken over", lambda: arena.behind_shadow() == 0)
+        arena.send(1500)
+        stopped.alive.resume()
+        arena.until("both at work", lambda: arena.behind_shadow() == 0)
+        arena.ready()
+
+
+@scenario()
+def sigterm_mid_batch(arena: Arena) -> None:
+    """SIGTERM while a batch is under way: what was accepted is finished and committed within the grace period."""
+    scorer, shadow = arena.scorer(BATCH_RECORDS="20"), arena.shadow(BATCH_RECORDS="10")
+    arena.ready()
+    for member, waiting in ((scorer, arena.behind_live), (shadow, arena.behind_shadow)) * 3:
+
+        def stop(member: Member = member) -> None:
+            member.is_wanted = False
+            member.alive.process.terminate()
+            code = member.alive.process.wait(GRACE_SECONDS)
+            if code:
+                arena.problems.append(f"{member.argv[0]} ended with {code} on SIGTERM")
+            if member is scorer:
+                _expect_committed(arena)
+            member.start()
+
+        arena.strike(stop, backlog=waiting, part=2000)
+        arena.ready()
+
+
+def _expect_committed(arena: Arena) -> None:
+    """The group's commit stands right behind the last transaction that was settled."""
+    settled: dict[int, int] = {}
+    for topic, partitions in arena.wire.read("decisions", "transactions.rejected").items():
+        for p, records in partitions.items():
+            for record in records:
+                settled[p] = max(settled.get(p, -1), arena.source_of(topic, record))
+    committed = {p: at for (_, p), at in arena.wire.committed("scorer").items()}
+    for p, last in settled.items():
+        if committed.get(p) != last + 1:
+            arena.problems.append(f"partition {p}: settled up to {last}, committed is {committed.get(p)}")

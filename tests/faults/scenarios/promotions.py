@@ -1,0 +1,166 @@
+"""Promotions while scorers cannot load, are raced, or come and go; and a scorer that starts without the model store."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from faults.arena import Arena
+from faults.ledger import fold
+from faults.scenario import scenario
+from faults.scenarios.processes import kill_and_start
+
+#: Small batches, so that a promotion has a backlog to fall into.
+SLOW = {"SCORER_BATCH_RECORDS": "20"}
+
+
+def _suggest(arena: Arena, *slots: str) -> None:
+    """Write what `shadow serve` writes when a clean period is full."""
+    history = fold(arena.wire.read("deployments")["deployments"][0])
+    for slot in slots:
+        (filling,) = history.fillings[slot].values()
+        epoch = max(history.fillings["live"])
+        body = {
+            "schema": 1,
+            "kind": "suggestion",
+            "slot": slot,
+            "target": {"digest": filling.digest, "threshold": filling.threshold, "override": None},
+            "expects": {"live": epoch, slot: filling.epoch},
+            "criteria": "test",
+            "evidence": {},
+            "at": "2026-01-01T00:00:00.000+00:00",
+        }
+        key = f"ledger/{len(history.changes) + 1:08d}-{secrets.token_hex(4)}"
+        arena.wire.send("deployments", [(key.encode(), orjson.dumps(body))])
+
+
+def _approvals(arena: Arena, slots: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+    return [
+        arena.stack.begin("shadow", "approve", "--slot", slot, "--by", f"person-{i}", "--reason", "test")
+        for i, slot in enumerate(slots)
+    ]
+
+
+def _expect_live(arena: Arena, epoch: int) -> None:
+    arena.send(2000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    if arena.last_epoch() != epoch:
+        arena.problems.append(f"live decides at epoch {arena.last_epoch()}, not {epoch}")
+
+
+@scenario(env=SLOW)
+def promote_load_failure(arena: Arena) -> None:
+    """One of three scorers cannot load the bundle: the promotion is refused and names it, and goes through later."""
+    empty = arena.folder / "empty"
+    _copy(Path(arena.stack.env["SCORER_STORE"]) / arena.models.live, empty / arena.models.live)
+    for name in "ab":
+        arena.scorer(CACHE=str(arena.folder / f"cache-{name}"))
+    broken = arena.scorer(CACHE=str(arena.folder / "cache-c"), STORE=str(empty))
+    arena.shadow()
+    arena.ready()
+    _suggest(arena, "candidate")
+    told: list[str] = []
+
+    def approve() -> None:
+        (approval,) = _approvals(arena, ["candidate"])
+        out, _ = approval.communicate(timeout=60)
+        told.append(f"{approval.returncode} {out.decode()}")
+
+    with arena.pouring(400):
+        arena.strike_at_once(approve, 2000)
+    name = broken.alive.log.stem.split("-")[0]
+    if not told[-1].startswith("2 ") or f"scorer-{name}" not in told[-1]:
+        arena.problems.append(f"the promotion was not refused for scorer-{name}: {told[-1]}")
+    _expect_live(arena, 1)
+    _copy(Path(arena.stack.env["SCORER_STORE"]) / arena.models.candidate, empty / arena.models.candidate)
+    approve()
+    if not told[-1].startswith("0 "):
+        arena.problems.append(f"the promotion was refused although everything is mended: {told[-1]}")
+    _expect_live(arena, 2)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+
+
+@scenario(env=SLOW)
+def promote_race(arena: Arena) -> None:
+    """Two people approve two candidates at once: one of them wins, the other is told."""
+    arena.scorer()
+    arena.scorer()
+    arena.shadow()
+    arena.shadow("challenger", arena.models.control)
+    arena.ready()
+    _suggest(arena, "candidate", "challenger")
+    codes: list[int] = []
+
+    def race() -> None:
+        approvals = _approvals(arena, ["candidate", "challenger"])
+        codes.extend(approval.wait(60) for approval in approvals)
+
+    with arena.pouring(400):
+        arena.strike_at_once(race, 2000)
+    if sorted(codes) != [0, 2]:
+        arena.problems.append(f"of two approvals at once one was to win: exit codes {codes}")
+    _expect_live(arena, 2)
+    history = fold(arena.wire.read("deployments")["deployments"][0])
+    if sum(change["cause"] == "approve" for change in history.changes) != 1:
+        arena.problems.append("not exactly one approval is on the ledger")
+
+
+@scenario(env=SLOW)
+def promote_during_rebalance(arena: Arena) -> None:
+    """A scorer is killed and started anew while a promotion waits for it."""
+    arena.scorer()
+    second = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    _suggest(arena, "candidate")
+    codes: list[int] = []
+
+    def approve() -> None:
+        approvals = _approvals(arena, ["candidate"])
+        kill_and_start(second)
+        codes.extend(approval.wait(60) for approval in approvals)
+
+    with arena.pouring(400):
+        arena.strike_at_once(approve, 2000)
+    if codes != [0]:
+        arena.problems.append(f"the promotion ended with {codes}")
+    arena.ready()
+    _expect_live(arena, 2)
+
+
+@scenario()
+def model_store_away_at_start(arena: Arena) -> None:
+    """A scorer starts while the store of bundles is away and live asks for one that it has no copy of: it decides with
+    the newest that it has, and takes up the right one when the store is back."""
+    store = arena.own_store()
+    scorer = arena.scorer(CACHE=str(arena.folder / "copies"))
+    arena.shadow(CACHE=str(arena.folder / "shadow-copies"))
+    arena.ready()
+    arena.send(2000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+
+    def away() -> None:
+        scorer.kill()
+        arena.stack.deploy(arena.models.control, "live", env={"SCORER_CACHE": str(arena.folder / "elsewhere")})
+        store.rename(arena.folder / "away")
+        scorer.start()
+
+    arena.strike(away, part=4000)
+    arena.ready()
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    if arena.last_epoch() != 1:
+        arena.problems.append(f"decided at epoch {arena.last_epoch()} without its bundle")
+    if not scorer.alive.metric("scorer_model_behind"):
+        arena.problems.append("no alert: scorer_model_behind is 0")
+    (arena.folder / "away").rename(store)
+    arena.until("the right model is taken up", lambda: not scorer.alive.metric("scorer_model_behind"), 20)
+    _expect_live(arena, 2)

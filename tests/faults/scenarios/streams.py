@@ -1,0 +1,127 @@
+"""What streams bring: old heads deleted, dates of 2099, repeated ids, and more partitions than before."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from faults.arena import Arena
+from faults.scenario import scenario
+from faults.scenarios.processes import kill_and_start
+
+
+@scenario()
+def retention_gap(arena: Arena) -> None:
+    """The head of `decisions` is deleted under a stopped shadow, past its fence."""
+    arena.scorer()
+    shadow = arena.shadow()
+    arena.ready()
+    arena.strike(shadow.kill, backlog=arena.behind_shadow, part=3000)
+    arena.send(6000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    records = arena.wire.read("decisions")["decisions"]
+    fences = arena.fences("candidate")
+    cut = {p: fences[p] + (rows[-1].offset + 1 - fences[p]) * 2 // 3 for p, rows in records.items()}
+    assert all(cut[p] > fences[p] for p in cut), "nothing unread would be deleted"
+    arena.deleted = {p: [row for row in rows if row.offset < cut[p]] for p, rows in records.items()}
+    arena.gaps["candidate"] = {p: (fences[p], cut[p]) for p in cut}
+    arena.wire.delete_before("decisions", cut)
+    shadow.start()
+    arena.ready()
+
+
+@scenario(clock="wall")
+def future_record(arena: Arena) -> None:
+    """Transactions that are dated 2099 come in between, and a kill; they complete no hour, and spoil no card."""
+    scorer = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    arena.restamp()
+    for at in range(500, 15_000, 50):
+        card, value = arena.rows[at]
+        arena.rows[at] = card, orjson.dumps({**orjson.loads(value), "occurred_at": "2099-12-31T23:59:59.000Z"})
+    arena.strike(lambda: kill_and_start(scorer), times=3, part=2000)
+    arena.send(4000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    if not scorer.alive.metric("scorer_untrusted_dates_total"):
+        arena.problems.append("no transaction was counted as dated too far ahead")
+    with arena.store.client() as client:
+        hours = {int(h) for key in client.scan_iter("shadow:*:hours:*", count=1000) for h in client.smembers(key)}
+    limit = datetime.now(UTC) + timedelta(hours=1)
+    if any(hour * 3600 > limit.timestamp() for hour in hours):
+        arena.problems.append("an hour of 2099 counts as covered")
+
+
+@scenario()
+def sender_repeats(arena: Arena) -> None:
+    """Ids are sent twice, close together and far apart, across a kill of the scorer."""
+    scorer = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    rows: list[tuple[bytes, bytes]] = []
+    for at, row in enumerate(arena.rows):
+        rows.append(row)
+        if arena.rng.random() < 0.02:
+            rows.append(row)
+        if at >= 5000 and arena.rng.random() < 0.02:
+            rows.append(arena.rows[at - 5000])
+    arena.rows = rows
+    arena.strike(lambda: kill_and_start(scorer), times=4, part=2000)
+    arena.send(12_000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    _expect_marks(arena)
+
+
+def _expect_marks(arena: Arena) -> None:
+    """A decision is marked `repeat` just where its id is among the last four new ids of its card."""
+    marked = {p: {} for p in range(4)}  # type: dict[int, dict[int, bool]]
+    for p, records in arena.wire.read("decisions")["decisions"].items():
+        for record in records:
+            row = orjson.loads(record.value)
+            marked[p][row["source"]["offset"]] = "repeat" in row
+    for p, records in arena.wire.read("transactions")["transactions"].items():
+        last: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=4))
+        for record in records:
+            row = orjson.loads(record.value)
+            if record.offset not in marked[p]:
+                continue
+            ids = last[row["card_id"]]
+            is_repeat = row["transaction_id"] in ids
+            if not is_repeat:
+                ids.append(row["transaction_id"])
+            if is_repeat != marked[p][record.offset]:
+                arena.problems.append(f"partition {p}: offset {record.offset} is marked wrongly")
+    found = sum(is_repeat for offsets in marked.values() for is_repeat in offsets.values())
+    arena.notes.append(f"{found} decisions marked as repeats")
+
+
+@scenario()
+def partition_count_changed(arena: Arena) -> None:
+    """`transactions` gets more partitions while the workers are down: starting is refused until the mend is done."""
+    scorer, shadow = arena.scorer(), arena.shadow()
+    arena.ready()
+
+    def down() -> None:
+        scorer.kill()
+        shadow.kill()
+
+    arena.strike(down, part=3000)
+    arena.wire.raise_partitions("transactions", 6)
+    for _ in range(5):
+        refused = arena.stack.try_run("scorer", "run", "--http-port", "0", seconds=8)
+        if refused is None:
+            break
+        topic = refused.split("topic ", 1)[1].split(":")[0]
+        assert "raise its partitions to those of transactions" in refused, refused
+        assert "6 expected" in refused, refused
+        arena.wire.raise_partitions(topic, 6)
+        arena.notes.append(f"refused for {topic}")
+    else:
+        raise AssertionError("starting is refused although the mend was done")
+    assert len(arena.notes) == 3, arena.notes
+    scorer.start()
+    shadow.start()
+    arena.ready()
+    arena.send(3000)

@@ -1,0 +1,117 @@
+"""Tallies on a Redis Cluster of three masters, and on a replica that takes over without the last writes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from harness.stores import RedisServer, debian_redis
+from integration.test_store import RUN, SEGMENTS, a_pair, a_sample, an_advance
+from shadow.local import free_port
+from shadow.store import Applied, Fence, Stale, TallyStore, connect
+
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("redis"), pytest.mark.variant]
+SLOTS = 16_384
+
+
+@pytest.fixture(scope="module")
+def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with ExitStack() as running:
+        found = []
+        for i in range(3):
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
+            server = RedisServer(folder / str(i), str(debian_redis()), options=options)
+            found.append(running.enter_context(server))
+        clients = [running.enter_context(server.client()) for server in found]
+        for i, client in enumerate(clients):
+            first, after = i * SLOTS // 3, (i + 1) * SLOTS // 3
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
+        for server in found[1:]:
+            bus = server.options[3]
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
+        deadline = time.monotonic() + 20
+        while not all(b"cluster_state:ok" in _info(client) for client in clients):
+            assert time.monotonic() < deadline, [_info(client) for client in clients]
+            time.sleep(0.05)
+        yield found
+
+
+def _info(client: redis.Redis) -> bytes:
+    told = client.execute_command("CLUSTER INFO")
+    return told if isinstance(told, bytes) else repr(told).replace("'", "").replace(": ", ":").encode()
+
+
+@pytest.fixture
+async def store(masters: list[RedisServer], anyio_backend: str) -> AsyncIterator[TallyStore]:
+    client = connect(f"redis+cluster://{masters[0].address}/0")
+    await client.initialize()
+    yield TallyStore(client, "candidate", SEGMENTS)
+    await client.aclose()
+
+
+async def test_partitions_are_spread_over_the_masters_and_add_up(store: TallyStore, masters: list[RedisServer]) -> None:
+    for partition in range(12):
+        fence = await store.open_partition(partition, 0)
+        what = an_advance(2)
+        what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
+        assert isinstance(await store.advance(partition, fence, 8, what), Applied)
+        assert await store.advance(partition, fence, 8, what) == Stale(8)
+        assert await store.stands(partition, Fence(fence.nonce, 8, 10, False))
+        assert len(await store.unexplained(partition, 10)) == 1
+        assert list(await store.taus(partition)) == []
+    totals = await store.totals(RUN)
+    assert totals.compared == 24
+    assert totals.segments["all"].pairs.tolist() == [12, 0]
+    assert len(await store.samples(RUN)) == 12
+    assert (await store.hourly(RUN, "all"))[100].compared == 24
+    assert [progress.next for progress in await store.progress()] == [8] * 12
+    assert len(await store.runs()) == 1
+    fences = []
+    for server in masters:
+        with server.client() as client:
+            fences.append(len(client.keys("*:fence")))
+    assert sum(fences) == 12
+    assert min(fences) > 0, f"fences by master: {fences}"
+
+
+async def test_a_replica_that_lacks_the_last_writes_is_recounted_from_its_own_fence(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "primary", str(debian_redis())) as primary:
+        replica = RedisServer(tmp_path / "replica", str(debian_redis()))
+        with replica, replica.client() as client:
+            client.replicaof("127.0.0.1", primary.port)
+            store = TallyStore(connect(f"redis://{primary.address}/0"), "candidate", SEGMENTS)
+            fence = await store.open_partition(0, 0)
+            assert isinstance(await store.advance(0, fence, 8, an_advance(3)), Applied)
+            await asyncio.wait_for(_in_step(primary, client), 20)
+            client.replicaof("NO", "ONE")
+            lost = Fence(fence.nonce, 8, 10, False)
+            assert isinstance(await store.advance(0, lost, 11, an_advance(3, source=13)), Applied)
+            primary.kill()
+            client.config_set("port", primary.port)
+            await store.redis.connection_pool.disconnect()  # a worker's failed call does the same, and is repeated
+            after = Fence(fence.nonce, 11, 13, False)
+            assert not await store.stands(0, after)
+            assert await store.advance(0, after, 12, an_advance()) == Stale(8)
+            again = await store.open_partition(0, 0)
+            assert (again.next, again.source) == (8, 10)
+            assert isinstance(await store.advance(0, again, 12, an_advance(4, source=14)), Applied)
+            assert (await store.totals(RUN)).compared == 7
+            await store.redis.aclose()
+
+
+async def _in_step(primary: RedisServer, replica: redis.Redis) -> None:
+    while True:
+        with primary.client() as client:
+            wants = client.info("replication")["master_repl_offset"]
+        has = replica.info("replication")
+        if has.get("master_link_status") == "up" and has["slave_repl_offset"] >= wants > 0:
+            return
+        await asyncio.sleep(0.05)
