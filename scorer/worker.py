@@ -25,10 +25,11 @@ import numpy as np
 import orjson
 
 from scorer import metrics
-from scorer.batches import Batch, BatchApp, Owned
+from scorer.batches import BatchApp, Owned
 from scorer.deployments import SCHEMA, Deployments, encode
 from scorer.errors import UserError
 from scorer.events import Reading
+from scorer.fetch import Batch
 from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader

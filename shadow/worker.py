@@ -26,9 +26,10 @@ import numpy as np
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from scorer.batches import Batch, BatchApp, Owned
+from scorer.batches import BatchApp, Owned
 from scorer.deployments import Deployments
 from scorer.errors import UserError
+from scorer.fetch import Batch
 from scorer.http import Health
 from scorer.ledger import Follower
 from scorer.store import BundleStore

@@ -21,7 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from harness.kafka import Kafka
-from scorer.batches import Batch, BatchApp, Owned
+from scorer.batches import BatchApp, Owned
+from scorer.fetch import Batch
 from scorer.settings import ScorerSettings
 from shadow import local
 

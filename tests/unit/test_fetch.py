@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.types import TP
 
-from scorer.batches import Fetch
+from scorer.fetch import Fetch
 
 A, B = TP("transactions", 0), TP("transactions", 1)
 
@@ -35,15 +35,15 @@ def a_fetch() -> Fetch:
         tp=A,
     )
     fetch.batches = {}
-    fetch.add(A, records(10, 5), 8)
+    fetch.add(A, records(10, 5), 8, 0)
     return fetch
 
 
 def test_a_batch_grows_by_what_follows_and_still_knows_what_was_expected_first() -> None:
     fetch = a_fetch()
     assert fetch.has_room_for({A: (records(15, 5), 15), B: (records(0, 1), 0)}, most=11)
-    fetch.add(A, records(15, 5), 15)
-    fetch.add(B, records(0, 1), 0)
+    fetch.add(A, records(15, 5), 15, 0)
+    fetch.add(B, records(0, 1), 0, 0)
     assert [r.offset for r in fetch.batches[A].records] == list(range(10, 20))
     assert (fetch.batches[A].offset, fetch.batches[A].expected, fetch.batches[A].next) == (10, 8, 20)
     assert len(fetch) == 11
