@@ -25,7 +25,7 @@ from bench.load import FILE
 from bench.stage import BROKER_CORE, SHADOW, SLOTS, Stage, Watcher, stage
 from bench.workload import PARTITIONS, Workload
 
-WARM_SECONDS = 5.0
+WARM_SECONDS = 8.0
 #: How long a worker may take to its first decision, and after the load to its last.
 PATIENCE_SECONDS = 60.0
 
