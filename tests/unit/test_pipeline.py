@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,17 +202,20 @@ def test_training_history_equals_the_stream(order: list[int]) -> None:
     np.testing.assert_array_equal(matrix, np.array([streamed[i] for i in order], dtype=float))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(mixed, st.integers(-1, 30), st.integers(-1, 30)), min_size=1, max_size=4))
-def test_partitions_settled_together_are_settled_as_each_alone(
-    several: list[tuple[list[str], int, int]],
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@settings(max_examples=40, deadline=None)
+@given(several=st.lists(st.tuples(mixed, st.integers(-1, 30), st.integers(-1, 30)), min_size=1, max_size=4))
+def test_partitions_settled_together_and_in_turns_are_settled_as_each_alone(
+    chunk: int, several: list[tuple[list[str], int, int]]
 ) -> None:
     batches = [replace(incoming(make(kinds)), partition=p) for p, (kinds, _, _) in enumerate(several)]
     marks = [Published(decided, rejected) for _, decided, rejected in several]
     alone = [CardStates() for _ in several]
     together = [CardStates() for _ in several]
     expected = [settle(b, s, m, MODEL, RULES, NOW) for b, s, m in zip(batches, alone, marks, strict=True)]
-    found = settle_all([Part(*part) for part in zip(batches, together, marks, strict=True)], MODEL, RULES, NOW)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("scorer.pipeline.CHUNK", chunk)
+        found = settle_all([Part(*part) for part in zip(batches, together, marks, strict=True)], MODEL, RULES, NOW)
     for one, other in zip(found, expected, strict=True):
         for name in Settled.__dataclass_fields__:
             np.testing.assert_equal(getattr(one, name), getattr(other, name), err_msg=name)
