@@ -57,14 +57,15 @@ def write(result: Mapping[str, Any], is_published: bool) -> None:
     """Write build/bench.json, print the table, and draw build/bench.svg if there are latencies."""
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-    text = "\n".join([*table(result), "", *(whole(result) if "latency_ms" in result else [])])
+    text = "\n".join([*table(result), *(["", *whole(result)] if "latency_ms" in result else [])])
     print(text)
     for line in compared(result):
         print(line)
+    if is_published:
+        publish(text, ROOT / "README.md")
     if "latency_ms" in result:
         draw(result, BUILD / "bench.svg")
         if is_published:
-            publish(text, ROOT / "README.md")
             (ROOT / "docs" / "bench.svg").write_bytes((BUILD / "bench.svg").read_bytes())
 
 
