@@ -18,7 +18,7 @@ from harness.places import ROOT
 def test_the_quick_bench_measures_every_contender() -> None:
     result = ROOT / "build" / "bench.json"
     result.unlink(missing_ok=True)
-    argv = ["make", "bench-quick", "ARGS=--transactions 10000 --repetitions 1"]
+    argv = ["make", "bench-quick", "ARGS=--transactions 30000 --repetitions 1"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=380, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()[-3000:]
     found = orjson.loads(result.read_bytes())
