@@ -135,7 +135,7 @@ def settle_all(parts: Sequence[Part], model: LiveModel, rules: Rules, now_ms: in
             settled[at].append(one)
             changed[at] += cards
     return [
-        replace(_merged(several), states=part.states.packed(cards) if cards else [])
+        replace(_merged(several), states=list(part.states.packed(cards)) if cards else [])
         for part, several, cards in zip(parts, settled, changed, strict=True)
     ]
 
