@@ -76,11 +76,7 @@ def _check_decisions(arena: Arena, seen: Evidence, verdict: Verdict) -> None:
     is_event = arena.clock == "event"
     for p, records in seen.topics["transactions"].items():
         replays = _Replays(arena, seen.history, p, records)
-        refused = Counter(
-            int(dict(letter.headers)["offset"])
-            for letter in seen.topics["transactions.rejected"].get(p, [])
-            if letter.value is not None
-        )
+        refused = _refused(arena, seen.topics["transactions.rejected"].get(p, []), p, verdict)
         last, firsts = -1, dict[int, dict[str, Any]]()
         for _, row in seen.decisions.get(p, []):
             at = row["source"]["offset"]
@@ -109,6 +105,28 @@ def _check_decisions(arena: Arena, seen: Evidence, verdict: Verdict) -> None:
                 verdict.miscounted += 1
                 verdict.tell(f"transactions {p}: offset {record.offset} is refused where it ought not to be, or not")
         _check_velocity(seen.topics["velocity"].get(p, []), clean, p, verdict)
+
+
+def _refused(arena: Arena, letters: Sequence[Any], p: int, verdict: Verdict) -> Counter[int]:
+    """Dead letters by source offset. A zombie may have written one again, equal to the first but for when."""
+    firsts, count = dict[int, Any](), Counter[int]()
+    for letter in letters:
+        if letter.value is None:
+            continue  # the mark of a replay
+        at = int(dict(letter.headers)["offset"])
+        if at not in firsts or not arena.allows_extras:
+            firsts[at] = letter
+            count[at] += 1
+            continue
+        verdict.extras += 1
+        if _letter(letter) != _letter(firsts[at]):
+            verdict.conflicts += 1
+            verdict.tell(f"transactions.rejected {p}: source {at} is refused twice, and otherwise")
+    return count
+
+
+def _letter(record: Any) -> tuple[Any, ...]:
+    return record.key, record.value, [(name, told) for name, told in record.headers if name != "rejected_at"]
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any], with_stamp: bool, but: tuple[str, ...] = ()) -> bool:
