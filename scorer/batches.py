@@ -91,6 +91,10 @@ class RecordMonitor(Monitor):  # type: ignore[misc]
                 self.tp_read_offsets[batch.tp] = batch.next - 1
 
 
+def _as_parsed(tp: TopicPartition, record: Any) -> Any:
+    return record
+
+
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -111,6 +115,14 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return good
 
         coordinator._do_heartbeat = noted
+
+    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **options: Any) -> Any:
+        # A record as it was parsed has all that a batch asks for; a ConsumerRecord of it costs 0.7 us more.
+        for result in consumer._fetcher._records.values():
+            unread = getattr(result, "_partition_records", None)  # none in a FetchError
+            if unread is not None:
+                unread._consumer_record = _as_parsed
+        return await super()._fetch_records(consumer, *args, **options)
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where there is none."""
