@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
+from aiokafka import TopicPartition
 
 from scorer import metrics
 from scorer.batches import BatchApp, Owned
@@ -131,8 +132,7 @@ class Scorer:
         for o in fresh:
             start = o.oldest if o.committed is None else o.committed
             if start < o.oldest:
-                log.error("partition %d: retention took offsets %d to %d undecided", o.partition, start, o.oldest)
-                metrics.MISSED.inc(o.oldest - start)
+                _say_missed(o.partition, start, o.oldest)
                 start = o.oldest
             found = recovered[o.partition]
             self._partitions[o.partition] = _Partition(found.states, found.published, start)
@@ -157,6 +157,7 @@ class Scorer:
             if part is None or part.is_spoiled or self._is_draining:
                 self.app.consumer.drop(batch)
             else:
+                await self._count_missed(batch)
                 taken.append((batch, part))
         if not taken:
             self._room.release()
@@ -181,6 +182,15 @@ class Scorer:
         self._latest = work
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+
+    async def _count_missed(self, batch: Batch) -> None:
+        """Offsets may be missing before a batch. Log bookkeeping leaves such holes; where retention did, say so."""
+        if batch.offset == batch.expected:
+            return
+        tp = TopicPartition(batch.topic, batch.partition)
+        oldest = (await self.app.consumer.earliest_offsets(tp))[tp]
+        if oldest > batch.expected:
+            _say_missed(batch.partition, batch.expected, min(oldest, batch.offset))
 
     async def _write(self, work: _Work, before: _Work | None) -> None:
         topics = self.settings.topics
@@ -264,6 +274,12 @@ class Scorer:
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)
+
+
+def _say_missed(partition: int, start: int, end: int) -> None:
+    """Retention passed this scorer: transactions from `start` to before `end` are gone, and were never decided."""
+    log.error("partition %d: retention took offsets %d to %d undecided", partition, start, end)
+    metrics.MISSED.inc(end - start)
 
 
 def _incoming(batch: Batch) -> Incoming:

@@ -94,6 +94,7 @@ class Arena:
     problems: list[str] = field(default_factory=list)  # what a scenario itself found wrong
     faults: int = 0
     sent: int = 0
+    extras: int = 0  # decisions and dead letters beside the first of their transactions, as last counted
     allows_extras: bool = False  # a zombie may append decisions that are there already
     allows_failed_stop: bool = False
 
@@ -101,6 +102,9 @@ class Arena:
     gaps: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     #: Decisions that are on the topic no more, by partition.
     deleted: dict[int, list[Any]] = field(default_factory=dict)
+    #: Transactions that are on the topic no more and were decided, by partition; and ranges that never will be.
+    expired: dict[int, list[Any]] = field(default_factory=dict)
+    undecided: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     #: By slot, whether its candidate cannot score the decision at this partition and offset.
     unscored: dict[str, Callable[[int, int], bool]] = field(default_factory=dict)
 
@@ -228,11 +232,26 @@ class Arena:
 
     def behind_live(self) -> int:
         """Transactions that are sent and not settled."""
-        return self.sent - self.settled()
+        return self.due + self.extras - self.settled()
+
+    @property
+    def due(self) -> int:
+        """Transactions that were sent and can be settled."""
+        return self.sent - sum(after - first for ranges in self.undecided.values() for first, after in ranges)
+
+    def count_extras(self) -> int:
+        """How many decisions and dead letters came since the last count that are not the first of their transaction.
+        Everything that was sent is settled already; waits a moment for the first of them."""
+        deadline = time.monotonic() + 3.0
+        while self.behind_live() >= 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        more = self.settled() - len(self.settled_sources()) - self.extras
+        self.extras += more
+        return more
 
     def behind_shadow(self, slot: str = "candidate") -> int:
         """Transactions that are sent, and not behind the fences of a slot or refused."""
-        return self.sent - self.applied(slot) - (self.wire.ends("transactions.rejected") or 0)
+        return self.due + self.extras - self.applied(slot) - (self.wire.ends("transactions.rejected") or 0)
 
     def strike(
         self,
@@ -273,8 +292,8 @@ class Arena:
         """Send the rest, wait until everything is through, and stop every worker in good order."""
         if self.sent < LEAST:
             self.send(LEAST - self.sent)
-        self.until("every transaction settled", lambda: self.settled() >= self.sent)
-        self.until("every source offset settled", self._is_settled, 30)
+        self.until("every transaction settled", lambda: self.behind_live() <= 0)
+        self.until("every source offset settled", lambda: len(self.settled_sources()) >= self.due, 30)
         for slot in self.slots:
             self.until(f"slot {slot} read to the end", lambda slot=slot: self._is_applied(slot))
         for member in self.members:
@@ -309,14 +328,14 @@ class Arena:
             }
         return {p: int(at or 0) for p, at in found.items()}
 
-    def _is_settled(self) -> bool:
-        settled = {
+    def settled_sources(self) -> set[tuple[int, int]]:
+        """Partition and offset of every transaction that has a decision or a dead letter."""
+        return {
             (p, self.source_of(topic, record))
             for topic, partitions in self.wire.read("decisions", "transactions.rejected").items()
             for p, records in partitions.items()
             for record in [*(self.deleted.get(p, []) if topic == "decisions" else []), *records]
         }
-        return len(settled) >= self.sent
 
     def _is_applied(self, slot: str) -> bool:
         """Whether the fences of a slot stand behind the last decision of every partition."""

@@ -58,9 +58,13 @@ def check(arena: Arena) -> Verdict:
     topics = arena.wire.read(*TOPICS)
     for p, records in arena.deleted.items():
         topics["decisions"][p] = records + topics["decisions"][p]
+    for p, records in arena.expired.items():
+        topics["transactions"][p] = records + topics["transactions"][p]
     decisions = {p: [(r, orjson.loads(r.value)) for r in records] for p, records in topics["decisions"].items()}
     seen = Evidence(topics, fold(topics["deployments"].get(0, [])), decisions)
-    verdict = Verdict(transactions=sum(len(records) for records in topics["transactions"].values()))
+    verdict = Verdict(transactions=arena.sent)
+    if sum(len(records) for records in topics["transactions"].values()) != arena.due:
+        arena.problems.append("transactions are missing on their topic")
     for told in arena.problems:
         verdict.miscounted += 1
         verdict.tell(told)

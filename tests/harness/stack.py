@@ -76,6 +76,10 @@ class Worker:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
+    def is_stopped(self) -> bool:
+        """Whether it stands still: by `pause`, or by itself."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def stop(self) -> int:
         """SIGTERM; the exit code. Fails if that takes longer than a clean stop may."""
         self.process.terminate()

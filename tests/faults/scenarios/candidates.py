@@ -36,7 +36,7 @@ def candidate_raises(arena: Arena) -> None:
     arena.shadow("control", arena.models.control)
     arena.ready()
     arena.unscored["candidate"] = lambda partition, offset: True
-    arena.stack.env["PYTHONPATH"] = str(ROOT / "tests" / "faults" / "injected")
+    arena.stack.env["PYTHONPATH"] = str(ROOT / "tests" / "faults" / "injected" / "raising")
 
     arena.send(2000)
     arena.strike_at_once(arena.shadow, 4000, arena.behind_shadow)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from faults.arena import Arena, Member
 from faults.scenario import scenario
+from harness.places import ROOT
 
 #: Seconds that a container may take to stop; Kubernetes gives 30.
 GRACE_SECONDS = 15.0
@@ -18,9 +19,9 @@ def kill_and_start(*members: Member) -> None:
         member.start()
 
 
-@scenario()
+@scenario(env={"SCORER_COMMIT_SECONDS": "0.02"})
 def kill_scorer(arena: Arena) -> None:
-    """kill -9 of the scorer at 20 random moments."""
+    """kill -9 of the scorer at 20 random moments, while it commits all the time."""
     scorer = arena.scorer()
     arena.shadow()
     arena.ready()
@@ -73,17 +74,51 @@ def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
 
 @scenario(allows_extras=True)
 def zombie_scorer(arena: Arena) -> None:
-    """One of two scorers is stopped past its session while it works, and goes on when the other has its partitions."""
+    """One of two scorers is stopped past its session while it publishes, and goes on when the other has its partitions:
+    what it had under way is decided twice. Later the head of `decisions` is deleted meanwhile, up to where a shadow
+    that is down has read."""
+    arena.stack.env |= {"PYTHONPATH": str(ROOT / "tests" / "faults" / "injected" / "stopping")}
+    arena.stack.env |= {"STOP_IN": str(arena.folder)}
     first, second = arena.scorer(), arena.scorer()
-    arena.shadow()
+    shadow = arena.shadow()
     arena.ready()
-    for stopped in (first, second, first, second):
-        arena.strike(stopped.alive.pause, part=2000)
+    wrote = []
+    for stopped, is_trimmed in ((first, False), (second, False), (first, True), (second, True)):
+        _stop_publishing(arena, stopped)
         arena.until("the other has taken over", lambda: arena.behind_live() <= 0)
-        arena.send(1500)
+        if is_trimmed:
+            _trim(arena, shadow)
+        else:
+            arena.send(1500)
         stopped.alive.resume()
         arena.until("both at work", lambda: arena.behind_live() <= 0)
         arena.ready()
+        wrote.append(arena.count_extras())
+        if is_trimmed:
+            shadow.start()
+            arena.ready()
+    arena.notes.append(f"the zombies wrote {wrote} records once more")
+    if not all(wrote):
+        arena.problems.append("the zombie wrote nothing: the scenario missed its window")
+
+
+def _stop_publishing(arena: Arena, scorer: Member) -> None:
+    """Send a part of the stream; the scorer stops when it is about to write some of its decisions."""
+    (arena.folder / f"stop-{scorer.alive.process.pid}").write_text(str(arena.rng.randrange(8)))
+    arena.send(2000)
+    arena.until("the scorer stands still", scorer.alive.is_stopped)
+    assert arena.behind_live() > 0, "no backlog was left"
+    arena.faults += 1
+
+
+def _trim(arena: Arena, shadow: Member) -> None:
+    """Once a shadow has read everything: kill it, and delete what it has read, as retention does."""
+    arena.until("the shadow has read everything", lambda: arena.behind_shadow() <= 0)
+    shadow.kill()
+    cut = arena.fences("candidate")
+    for p, records in arena.wire.read("decisions")["decisions"].items():
+        arena.deleted.setdefault(p, []).extend(record for record in records if record.offset < cut[p])
+    arena.wire.delete_before("decisions", cut)
 
 
 @scenario()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 
-from faults.arena import Arena
+from faults.arena import Arena, Member
 from faults.scenario import scenario
 from faults.scenarios.processes import kill_and_start
 
@@ -30,6 +32,69 @@ def retention_gap(arena: Arena) -> None:
     arena.wire.delete_before("decisions", cut)
     shadow.start()
     arena.ready()
+
+
+@scenario(env={"SCORER_SESSION_SECONDS": "6", "SCORER_HEARTBEAT_SECONDS": "2"})
+def retention_passes_scorer(arena: Arena) -> None:
+    """The head of `transactions` is deleted beyond where a scorer is that stands still for a moment, and then beyond
+    where one is that is down: what was never decided is said and counted, no more and no less."""
+    scorer = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    arena.send(2000)
+    arena.until("decided", lambda: arena.behind_live() <= 0)
+    for is_down in (False, True):
+        before = _ends(arena)
+        if is_down:
+            scorer.kill()
+        else:
+            scorer.alive.pause()
+        arena.send(6000)
+        rows = arena.wire.read("transactions")["transactions"]
+        cut = {p: before[p] + (records[-1].offset + 1 - before[p]) * 2 // 3 for p, records in rows.items()}
+        arena.wire.delete_before("transactions", cut)
+        arena.faults += 1
+        if is_down:
+            scorer.start()
+        else:
+            scorer.alive.resume()
+        arena.until(
+            "the last is decided", lambda rows=rows: _ends(arena) == {p: r[-1].offset + 1 for p, r in rows.items()}
+        )
+        _expect_said(arena, scorer, rows, cut)
+
+
+def _ends(arena: Arena) -> dict[int, int]:
+    """Source offset after the last decision or dead letter of each partition."""
+    found: dict[int, int] = {}
+    for topic, partitions in arena.wire.read("decisions", "transactions.rejected").items():
+        for p, records in partitions.items():
+            found[p] = max([found.get(p, 0), *(arena.source_of(topic, record) + 1 for record in records)])
+    return found
+
+
+def _expect_said(arena: Arena, scorer: Member, rows: dict[int, list[Any]], cut: dict[int, int]) -> None:
+    """What was deleted and is not decided is one range up to the cut; the scorer has logged and counted just that."""
+    settled, said = arena.settled_sources(), dict[int, tuple[int, int]]()
+    for p, start, end in re.findall(
+        r"partition (\d+): retention took offsets (\d+) to (\d+) und", scorer.alive.log.read_text()
+    ):
+        said[int(p)] = int(start), int(end)
+    gone = 0
+    for p, records in rows.items():
+        deleted = [record for record in records if record.offset < cut[p]]
+        missing = [record.offset for record in deleted if (p, record.offset) not in settled]
+        wanted = (missing[0], cut[p]) if missing else None
+        if said.get(p) != wanted or len(missing) != (wanted[1] - wanted[0] if wanted else 0):
+            arena.problems.append(f"partition {p}: said {said.get(p)}, deleted and undecided is {wanted}")
+        if wanted:
+            arena.undecided.setdefault(p, []).append(wanted)
+        arena.expired.setdefault(p, []).extend(record for record in deleted if (p, record.offset) in settled)
+        gone += len(missing)
+    counted = scorer.alive.metric("scorer_missed_transactions_total")
+    arena.notes.append(f"{gone} transactions expired undecided, {counted:.0f} counted")
+    if not gone or counted != gone:
+        arena.problems.append(f"{gone} transactions expired undecided, {counted:.0f} counted")
 
 
 @scenario(clock="wall")
