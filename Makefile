@@ -14,10 +14,10 @@ COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-ver
 	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
 export DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak deploy-render docs bench bench-quick lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.setup ## the main job on embedded servers, in a minute or two (ARGS=--keep leaves it running)
 	$(BIN)/python deploy/local/demo.py $(ARGS)
@@ -53,6 +53,9 @@ bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and 
 
 bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and peers, three minutes
 	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
+
+deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy/monitoring (ARGS="--grafana URL")
+	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)
 
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py

@@ -95,6 +95,7 @@ class Shadow:
 
     async def start(self) -> None:
         os.nice(self.settings.niceness)
+        metrics.begin(self.slot)
         await self._follower.start()
         self._tasks = [
             asyncio.create_task(self._tick(), name="tick"),
