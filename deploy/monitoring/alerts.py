@@ -32,7 +32,7 @@ def _counted(counter: str, by: str) -> str:
 sum by ({by}) (
   increase({counter}[$event]) > 0
   or ({counter} > 0 unless {counter} offset $event)
-) > 0
+)
 """
 
 
