@@ -101,4 +101,4 @@ def test_no_broken_rule_passes_the_tests(kind: str, tmp_path: Path) -> None:
 def users(record: str) -> list[Path]:
     """The tests of the alerts that ask for a record, and of the records."""
     asking = [rule["alert"] for rule in listed(loaded()["alerts"]) if record in rule["expr"]]
-    return [HERE / f"{name}.yaml" for name in [*asking, "records"]]
+    return [HERE / f"{name}.yaml" for name in ["records", *asking]]
