@@ -16,6 +16,10 @@ PARTS = {
     "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
     "faketime": (FAKETIME.is_file, "libfaketime is not installed (Debian: libfaketime)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
+    "alertmanager": (
+        lambda: shutil.which("prometheus-alertmanager"),
+        "Alertmanager is not installed (Debian: prometheus-alertmanager)",
+    ),
     "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),
     "data": (HANDBOOK.is_file, f"{HANDBOOK.name} is not in the folder DATA"),
 }

@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.alerts.stage import Stage
 from harness.stack import wait_for
-from scorer.bundle import Bundle
+from scorer.bundle import Bundle, create
 from scorer.deployments import LIVE, Suggestion, Target
 from scorer.ledger import read
+from scorer.view import FeatureView
 from shadow.local import Server
 from shadow.promotion import now, suggest
 from shadow.settings import ShadowSettings
@@ -74,7 +75,8 @@ def somebody_blocks_everything(stage: Stage) -> Iterator[None]:
 def an_old_bundle_is_deployed(stage: Stage) -> Iterator[None]:
     bundle = Bundle.load(_store(stage) / stage.models.live)
     made = datetime.now(UTC) - timedelta(days=2)
-    old = Bundle(bundle.manifest.model_copy(update={"created_at": made}), bundle.model)
+    view = FeatureView.load(stage.models.env["SCORER_VIEW"])
+    old = create(bundle.model, bundle.features, view, bundle.threshold, created_at=made)
     old.write(_store(stage))
     stage.stack.deploy(old.digest, "live")
     yield

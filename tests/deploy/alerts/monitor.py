@@ -77,11 +77,17 @@ class Monitor:
     def __enter__(self) -> Monitor:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.webhook = Webhook()
+        self.began = time.monotonic()
         self._running = ExitStack()
         self.targets: dict[int, str] = {}
         self.alertmanager = self._start(
             "alertmanager",
-            ["prometheus-alertmanager", "--config.file=alertmanager.yaml", "--storage.path=alerts", "--cluster.listen-address="],
+            [
+                "prometheus-alertmanager",
+                "--config.file=alertmanager.yaml",
+                "--storage.path=alerts",
+                "--cluster.listen-address=",
+            ],
             self._routes(),
         )
         self.prometheus = self._start(
