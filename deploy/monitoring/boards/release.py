@@ -25,6 +25,7 @@ from monitoring.panels import (
     states,
 )
 
+JUDGED = f'{SEGMENT}, slot!="control"'
 ROW = (
     "${samples}/api/disagreements?slot=${__data.fields.Slot:percentencode}"
     "&segment=${__data.fields.Segment:percentencode}&scored_since=${__from}&scored_until=${__to}&sort=gap&limit=50"
@@ -136,7 +137,7 @@ def release(samples: str) -> dict[str, Any]:
                         "run. The control is a seed twin of live: what it shows is noise between equal models.",
                         "percentunit",
                         [
-                            Query(f"namespace_slot_segment:disagreement:ratio{{{SEGMENT}}}", "{{slot}} {{segment}}"),
+                            Query(f"namespace_slot_segment:disagreement:ratio{{{JUDGED}}}", "{{slot}} {{segment}}"),
                             Query(
                                 f'namespace_slot_segment:disagreement:ratio{{{IN}, slot="control", '
                                 'segment=~"$segment"}',
@@ -188,12 +189,12 @@ def release(samples: str) -> dict[str, Any]:
                         "percentunit",
                         [
                             Query(
-                                f"namespace_slot_segment:live_block:ratio{{{SEGMENT}}}",
+                                f"namespace_slot_segment:live_block:ratio{{{JUDGED}}}",
                                 "live beside {{slot}} {{segment}}",
                                 BLUE,
                             ),
                             Query(
-                                f"namespace_slot_segment:candidate_block:ratio{{{SEGMENT}}}",
+                                f"namespace_slot_segment:candidate_block:ratio{{{JUDGED}}}",
                                 "{{slot}} {{segment}}",
                                 ORANGE,
                             ),

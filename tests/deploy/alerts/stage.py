@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 import threading
 import time
 import urllib.request
@@ -46,6 +47,8 @@ WINDOWS = Windows(
 #: A rebalance takes a few seconds: as long as that a decision is not late here.
 LIMITS = Limits(objective="5")
 RATE = 100
+#: Transactions after which other cards come: the stream is sent again and again, and much faster than it happened.
+CARDS_LAST = 3000
 RELEASE = """
 schema: 1
 segments:
@@ -119,7 +122,7 @@ class Stage:
         if kill:
             worker.kill()
         else:
-            assert worker.stop() == 0
+            assert worker.stop() in (0, -signal.SIGTERM)
         self.monitor.unwatch(worker.port)
 
     def _send(self) -> None:
@@ -141,9 +144,10 @@ class Stage:
                     "transaction_id": f"{row['transaction_id']}-{sent}",
                     "occurred_at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 }
+                told["card_id"] = card = f"{row['card_id']}-{sent // CARDS_LAST}"
                 if chance.random() < self.bad_share:
                     told["amount"] = -1
-                rows.append((row["card_id"].encode(), orjson.dumps(told)))
+                rows.append((card.encode(), orjson.dumps(told)))
             try:
                 self.wire.send("transactions", rows)
             except Exception:  # the broker is away for a moment; the next ones go

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from deploy.grafana.shown import Prometheus, Series, load, panels, run
 from monitoring.panels import GREY, PALETTE
 
-INCH_A_COLUMN, INCH_A_ROW = 0.92, 0.42
+INCH_A_COLUMN, INCH_A_ROW = 0.78, 0.38
 MOST_ROWS, MOST_NAMES = 14, 8
 
 
@@ -46,7 +46,7 @@ def draw(prometheus: Prometheus, board: str, start: float, end: float, to: Path,
         axes.set_title(panel["title"], loc="left", fontsize=11, weight="bold")
         _PAINTERS[panel["type"]](axes, panel, run(prometheus, panel, start, end, **chosen))
     to.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(to, dpi=62)
+    figure.savefig(to, dpi=80)
     pyplot.close(figure)
 
 
@@ -164,9 +164,14 @@ def _heat(axes: Axes, panel: dict[str, Any], found: list[Series]) -> None:
     _clock(axes)
 
 
+def _second(pair: tuple[str, int]) -> int:
+    return pair[1]
+
+
 def _table(axes: Axes, panel: dict[str, Any], found: list[Series]) -> None:
     axes.axis("off")
-    columns = next(t["options"]["renameByName"] for t in panel["transformations"] if t["id"] == "organize")
+    options = next(t["options"] for t in panel["transformations"] if t["id"] == "organize")
+    columns = {name: options["renameByName"][name] for name, _ in sorted(options["indexByName"].items(), key=_second)}
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for series in found:
         rows.setdefault(tuple(sorted(series.labels.items())), {})[f"Value #{series.query}"] = series.points[-1][1]
