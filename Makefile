@@ -17,10 +17,11 @@ IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow -
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak deploy-check docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak deploy-render deploy-check docs bench \
+	bench-quick lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.setup ## the main job on embedded servers, in a minute or two (ARGS=--keep leaves it running)
 	$(BIN)/python deploy/local/demo.py $(ARGS)
@@ -56,6 +57,9 @@ bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and 
 
 bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and peers, three minutes
 	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
+
+deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy/monitoring (ARGS="--grafana URL")
+	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)
 
 deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/: manifests, lint, and the image built and run
 	$(BIN)/pytest -m "image or not image" tests/deploy $(ARGS)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
+from faust.types import TP
 
 from scorer import metrics
 from scorer.batches import BatchApp, Owned
@@ -240,9 +241,13 @@ class Scorer:
         metrics.UNTRUSTED.inc(sum(settled.untrusted for settled in made))
         appended_ms = np.concatenate([settled.appended_ms for settled in made])
         metrics.END_TO_END.observe(time.time() - appended_ms[appended_ms > 0] / 1000.0)
-        for batch, _, _ in work.taken:
-            end = self.app.consumer.highwater(batch.tp)
-            metrics.LAG.labels(str(batch.partition)).set(max(0, (end or batch.next) - batch.next))
+        self._show_lag()
+
+    def _show_lag(self) -> None:
+        """Also while nothing is finished: a worker that hangs shows what waits for it."""
+        for partition, part in list(self._partitions.items()):
+            end = self.app.consumer.highwater(TP(self.settings.topics.transactions, partition))
+            metrics.LAG.labels(str(partition)).set(max(0, (end or part.next) - part.next))
 
     async def _on_deployments(self, deployments: Deployments) -> None:
         if await self._live.follow(deployments):
@@ -259,6 +264,7 @@ class Scorer:
         while not self._is_draining:
             metrics.CARDS.set(sum(len(part.states) for part in self._partitions.values()))
             metrics.MODEL_AGE.set(self._live.age_seconds)
+            self._show_lag()
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)

@@ -96,6 +96,7 @@ class Shadow:
     async def start(self) -> None:
         os.nice(self.settings.niceness)
         self._tasks = [asyncio.create_task(self.health.beat(), name="beat")]  # alive, however long Kafka takes
+        metrics.begin(self.slot)
         await self._follower.start()
         self._tasks += [
             asyncio.create_task(self._tick(), name="tick"),

@@ -18,6 +18,10 @@ PARTS = {
     "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
     "faketime": (FAKETIME.is_file, "libfaketime is not installed (Debian: libfaketime)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
+    "alertmanager": (
+        lambda: shutil.which("prometheus-alertmanager"),
+        "Alertmanager is not installed (Debian: prometheus-alertmanager)",
+    ),
     "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),
     "kustomize": (builder, "neither kustomize nor kubectl is installed (Go: sigs.k8s.io/kustomize/kustomize/v5)"),
     "deploy": ((ROOT / ".venv" / ".deploy").is_file, "the checks of deploy/ are not installed (make .venv/.deploy)"),
