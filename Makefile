@@ -10,14 +10,18 @@ REQUIRE ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # an absolute address in the lock files would tie them to one index
-COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
-export DATA REQUIRE
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra files --extra local --extra build
+IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra build
+# a folder of custom resource definitions; the checks that need them are deselected where it is missing
+CRDS ?= ../shared/crds
+export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak deploy-render deploy-check docs bench \
+	bench-quick lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.setup ## the main job on embedded servers, in a minute or two (ARGS=--keep leaves it running)
 	$(BIN)/python deploy/local/demo.py $(ARGS)
@@ -54,12 +58,20 @@ bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and 
 bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and peers, three minutes
 	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
 
+deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy/monitoring (ARGS="--grafana URL")
+	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)
+
+deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/: manifests, lint, and the image built and run
+	$(BIN)/pytest -m "image or not image" tests/deploy $(ARGS)
+
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py
 
 lock: .venv/.dev ## resolve the lock files anew from pyproject.toml
 	$(PIP) install uv
 	$(COMPILE) --upgrade --output-file requirements.lock
+	$(IMAGE) --constraint requirements.lock --output-file requirements-image.lock
+	$(BIN)/uv --quiet pip compile --group pyproject.toml:deploy $(LOCKED) --upgrade --output-file requirements-deploy.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --upgrade --extra bench --extra peers --output-file requirements-peers.lock
@@ -84,6 +96,12 @@ clean: ## remove .venv and everything built
 .venv/.peers: requirements-peers.lock .venv/.bench
 	@$(PYTHON) -m venv .venv/peers
 	.venv/peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps -r requirements-peers.lock
+	@touch $@
+
+# and one more: checkov pins what we pin, too
+.venv/.deploy: requirements-deploy.lock | .venv/.made
+	@$(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps -r requirements-deploy.lock
 	@touch $@
 
 .venv/.made:

@@ -137,6 +137,8 @@ class LiveLoader:
         self._made = bundle.manifest.created_at if bundle is not None else None
         self._prepared.clear()
         metrics.EPOCH.set(slot.epoch)
+        threshold = self.model.threshold if slot.override is None else None
+        metrics.THRESHOLD.set(float("nan") if threshold is None else threshold)
         for override in ("allow_all", "block_all"):
             metrics.OVERRIDE.labels(override).set(slot.override == override)
         if old is not None and old.digest and old.digest != self.model.digest:

@@ -101,6 +101,9 @@ END_TO_END = ArrayHistogram(
 LAG = Gauge("scorer_lag_records", "Records between the last decision and the end.", ["partition"], registry=REGISTRY)
 CARDS = Gauge("scorer_cards", "Cards in memory.", registry=REGISTRY)
 MODEL_AGE = Gauge("scorer_model_age_seconds", "Age of the live bundle since it was made.", registry=REGISTRY)
+THRESHOLD = Gauge(
+    "scorer_live_threshold", "Score from which this worker blocks; NaN while the kill switch is on.", registry=REGISTRY
+)
 EPOCH = Gauge("scorer_live_epoch", "Epoch of the live slot that this worker decides with.", registry=REGISTRY)
 MODEL_BEHIND = Gauge(
     "scorer_model_behind",

@@ -23,6 +23,8 @@ COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 REJECTED = {"max.message.bytes": "2097152"}
 #: Longest wait of one fetch while reading a log to its end, in milliseconds.
 WAIT_MS = 250
+#: Fetches until every partition has told its end.
+SPAN_TRIES = 20
 
 
 def unreachable(settings: CommonSettings, error: BaseException) -> BrokerError:
@@ -114,6 +116,9 @@ async def ensure_topics(settings: ScorerSettings) -> int:
             names.velocity: COMPACTED,
             names.rejected: REJECTED,
         }
+        for role, chosen in settings.topic_configs.items():
+            topic = getattr(names, role)
+            configs[topic] = {**configs.get(topic, {}), **chosen}
         new = [
             NewTopic(name, wanted[name], settings.replication, topic_configs=configs.get(name, {})) for name in missing
         ]
@@ -165,6 +170,20 @@ async def read_to_end(
                 reading.discard(tp)
                 consumer.pause(tp)
     consumer.resume(*consumer.assignment())
+
+
+async def spans(consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition]) -> dict[int, tuple[int, int]]:
+    """Of each partition of one topic, the oldest offset that is left and the one after the newest."""
+    oldest = await consumer.beginning_offsets(parts)
+    bound = await consumer.end_offsets(parts)  # lower bounds, as in `read_to_end`
+    consumer.assign(parts)
+    for tp in parts:
+        consumer.seek(tp, max(oldest[tp], bound[tp]))
+    for _ in range(SPAN_TRIES):
+        if all(consumer.highwater(tp) is not None for tp in parts):
+            break
+        await consumer.getmany(timeout_ms=WAIT_MS)
+    return {tp.partition: (oldest[tp], max(bound[tp], consumer.highwater(tp) or 0)) for tp in parts}
 
 
 async def group_members(settings: CommonSettings, group: str) -> list[str]:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 from aiokafka import TopicPartition
+from faust.types import TP
 
 from scorer import metrics
 from scorer.batches import BatchApp, Owned
@@ -90,6 +91,7 @@ class Scorer:
         self.app = BatchApp(settings, settings.group, settings.topics.transactions, self)
 
     async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self.health.beat(), name="beat")]  # alive, however long Kafka takes
         await self._producer.start(self.settings.require_idempotence)
         if not self._producer.is_idempotent:
             log.warning("the broker has no idempotent producers; a retried send may write a record twice")
@@ -99,10 +101,7 @@ class Scorer:
         if self.view.id not in self._follower.deployments.views:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
-        self._tasks = [
-            asyncio.create_task(self._tick(), name="tick"),
-            asyncio.create_task(self.health.beat(), name="beat"),
-        ]
+        self._tasks.append(asyncio.create_task(self._tick(), name="tick"))
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -252,9 +251,13 @@ class Scorer:
         metrics.UNTRUSTED.inc(sum(settled.untrusted for settled in made))
         appended_ms = np.concatenate([settled.appended_ms for settled in made])
         metrics.END_TO_END.observe(time.time() - appended_ms[appended_ms > 0] / 1000.0)
-        for batch, _, _ in work.taken:
-            end = self.app.consumer.highwater(batch.tp)
-            metrics.LAG.labels(str(batch.partition)).set(max(0, (end or batch.next) - batch.next))
+        self._show_lag()
+
+    def _show_lag(self) -> None:
+        """Also while nothing is finished: a worker that hangs shows what waits for it."""
+        for partition, part in list(self._partitions.items()):
+            end = self.app.consumer.highwater(TP(self.settings.topics.transactions, partition))
+            metrics.LAG.labels(str(partition)).set(max(0, (end or part.next) - part.next))
 
     async def _on_deployments(self, deployments: Deployments) -> None:
         if await self._live.follow(deployments):
@@ -271,6 +274,7 @@ class Scorer:
         while not self._is_draining:
             metrics.CARDS.set(sum(len(part.states) for part in self._partitions.values()))
             metrics.MODEL_AGE.set(self._live.age_seconds)
+            self._show_lag()
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)

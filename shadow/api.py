@@ -12,24 +12,27 @@ from secrets import compare_digest
 from typing import Annotated, Any
 
 import numpy as np
+from aiokafka.errors import KafkaError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi import Query as Parameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from redis.exceptions import RedisClusterException, RedisError
 
-from scorer.deployments import CONTROL, Deployments, Suggestion
+from scorer.deployments import CONTROL, LIVE, Deployments, Suggestion
 from scorer.errors import UserError
 from scorer.ledger import Follower
 from scorer.store import BundleStore
+from scorer.topics import partitions_of, reader, spans
 from shadow import metrics
+from shadow.backlog import backlog
 from shadow.criteria import Release
 from shadow.gate import Decision, Verdict
 from shadow.look import Look, judged_slots, look, present_run, proposal
 from shadow.promotion import suggest
 from shadow.query import Query, select
 from shadow.settings import ShadowSettings
-from shadow.store import AWAY, TallyStore, connect
+from shadow.store import AWAY, TallyStore, connect, memory
 from shadow.tally import OUTCOMES, Run, RunTotals
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,8 @@ class Serve:
         self.trouble: str | None = "starting"
         self._bundles = BundleStore(settings.store, settings.cache)
         self._follower = Follower(settings, self._noted)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watched: set[str] = set()
 
     @property
     def deployments(self) -> Deployments:
@@ -61,18 +65,26 @@ class Serve:
     async def start(self) -> None:
         """Follow the ledger and begin to look."""
         await self._follower.start()
-        self._task = asyncio.create_task(self._look_often(), name="gate")
+        self._tasks = [
+            asyncio.create_task(self._look_often(), name="gate"),
+            asyncio.create_task(self._watch_often(), name="watch"),
+        ]
 
     async def stop(self) -> None:
         """Stop looking and disconnect."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._follower.stop()
         await self.redis.aclose()
 
     async def _noted(self, deployments: Deployments) -> None:
         metrics.SUGGESTIONS.set(len(deployments.open_suggestions()))
+        for name, slot in deployments.slots.items():
+            if slot.is_empty:
+                metrics.SLOT_EPOCH.remove_by_labels({"slot": name})
+            else:
+                metrics.SLOT_EPOCH.labels(name).set(slot.epoch)
 
     def store(self, slot: str) -> TallyStore:
         """The store of a slot."""
@@ -96,6 +108,9 @@ class Serve:
         for gone in set(self.looks) - set(slots):
             del self.looks[gone]
             _forget(gone)
+        control = present_run(deployments, self.settings.control)
+        if not slots or control is None:
+            metrics.OUTCOMES.remove_by_labels({"slot": self.settings.control})
         for slot in slots:
             with metrics.GATE_SECONDS.time():
                 seen = await look(self.redis, deployments, slot, self.release, self.settings)
@@ -104,12 +119,46 @@ class Serve:
                 log.info("slot %s: %s", slot, seen.judgement.reason)
             self.looks[slot] = seen
             _show(seen)
+            if seen.control is not None:
+                _show_outcomes(self.settings.control, seen.control)
             suggestion = proposal(
                 deployments, seen, self.release, await asyncio.to_thread(self._known, deployments, slot)
             )
             if suggestion is not None:
                 line = await suggest(self.settings, suggestion)
                 log.info("slot %s: suggested (ledger %s)", slot, line.seq)
+
+    async def _watch_often(self) -> None:
+        while True:
+            try:
+                await self.watch()
+            except (*AWAY, KafkaError, UserError) as error:
+                metrics.WATCH_ERRORS.inc()
+                for gauge in (metrics.UNREAD, metrics.RETENTION_USED, metrics.REDIS_USED, metrics.REDIS_LIMIT):
+                    gauge.clear()  # what is not known any more is not shown
+                log.warning("cannot see how far the slots are: %s", error)
+            await asyncio.sleep(self.settings.gate_seconds)
+
+    async def watch(self) -> None:
+        """Put into the metrics how far every slot is behind the topic, and how full Redis is."""
+        for node, (used, limit) in (await memory(self.redis)).items():
+            metrics.REDIS_USED.labels(node).set(used)
+            metrics.REDIS_LIMIT.labels(node).set(limit)
+        parts = await partitions_of(self.settings, self.settings.topics.decisions)
+        if not parts:
+            return
+        async with reader(self.settings) as consumer:
+            ends = await spans(consumer, parts)
+        filled = {name for name, slot in self.deployments.slots.items() if slot.digest and name != LIVE}
+        for gone in self._watched - filled:
+            metrics.UNREAD.remove_by_labels({"slot": gone})
+            metrics.RETENTION_USED.remove_by_labels({"slot": gone})
+        self._watched = filled
+        for slot in filled:
+            fences = {part.partition: part.next for part in await self.store(slot).progress()}
+            seen = backlog(ends, fences)
+            metrics.UNREAD.labels(slot).set(seen.unread)
+            metrics.RETENTION_USED.labels(slot).set(seen.retention_used)
 
     def _known(self, deployments: Deployments, slot: str) -> dict[str, Any]:
         digest = deployments.slot(slot).digest
@@ -128,8 +177,7 @@ class Serve:
 
 def _show(seen: Look) -> None:
     slot, totals = seen.slot, seen.candidate
-    for outcome, count in zip(OUTCOMES, _counts(totals), strict=True):
-        metrics.OUTCOMES.labels(slot, outcome).set(count)
+    _show_outcomes(slot, totals)
     decided = totals.compared + totals.errors + totals.gap
     metrics.COVERAGE.labels(slot).set(totals.compared / decided if decided else 0.0)
     judgement = seen.judgement
@@ -139,6 +187,7 @@ def _show(seen: Look) -> None:
         labels = (slot, finding.criterion, finding.segment)
         metrics.CRITERION.labels(*labels).set(_LEVEL[finding.verdict])
         metrics.OBSERVED.labels(*labels).set(np.nan if finding.observed is None else finding.observed)
+        metrics.LIMIT.labels(*labels).set(finding.limit)
 
 
 def _forget(slot: str) -> None:
@@ -149,13 +198,15 @@ def _forget(slot: str) -> None:
         metrics.DECISION,
         metrics.CRITERION,
         metrics.OBSERVED,
+        metrics.LIMIT,
     ):
         gauge.remove_by_labels({"slot": slot})
 
 
-def _counts(totals: RunTotals) -> list[int]:
-    part = totals.segments.get("all")
-    return [0, 0, 0, 0] if part is None else [int(count) for count in part.counts]
+def _show_outcomes(slot: str, totals: RunTotals) -> None:
+    for segment, part in totals.segments.items():
+        for outcome, count in zip(OUTCOMES, part.counts.tolist(), strict=True):
+            metrics.OUTCOMES.labels(slot, segment, outcome).set(count)
 
 
 def totals_json(totals: RunTotals) -> dict[str, Any]:

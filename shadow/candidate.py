@@ -76,7 +76,11 @@ class SlotFollower:
             except UserError as error:
                 log.error("slot %s: cannot load bundle %s: %s", self.slot, state.digest[:12], error)
             metrics.MODEL_BROKEN.labels(self.slot).set(bundle is None)
+            metrics.THRESHOLD.labels(self.slot).set(float("nan") if threshold is None else threshold)
             candidate = Candidate(state.digest, state.epoch, threshold or 0.0, bundle, dict(deployments.views))
+        else:
+            for gauge in (metrics.THRESHOLD, metrics.MODEL_BROKEN, metrics.MODEL_AGE):
+                gauge.remove_by_labels({"slot": self.slot})
         if state.epoch != self._epoch:
             held = f"bundle {candidate.digest[:12]}" if candidate else "empty"
             log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)

@@ -62,13 +62,25 @@ DELAY = ArrayHistogram(
     "slot",
 )
 LAG = Gauge("shadow_lag_records", "Decisions still to be read.", ["slot", "partition"], registry=REGISTRY)
+THRESHOLD = Gauge("shadow_threshold", "Score from which the candidate blocks.", ["slot"], registry=REGISTRY)
 MODEL_AGE = Gauge("shadow_model_age_seconds", "Age of the candidate bundle.", ["slot"], registry=REGISTRY)
 MODEL_BROKEN = Gauge("shadow_model_broken", "1 while the slot's bundle cannot be loaded.", ["slot"], registry=REGISTRY)
 
+
+def begin(slot: str) -> None:
+    """Show every counter of a slot at 0: what is never seen at 0 cannot be seen to rise."""
+    for counter in (DECISIONS, ERRORS, SKIPPED, DUPLICATES, CONFLICTS, UNREADABLE, GAPS, REDIS_ERRORS):
+        counter.labels(slot)
+    for outcome in ("both_allow", "both_block", "live_only", "candidate_only"):
+        COMPARED.labels(slot, outcome)
+    for reason in ("stale", "wiped", "lost"):
+        REFUSED.labels(slot, reason)
+
+
 OUTCOMES = Gauge(
     "shadow_run_outcomes",
-    "Transactions of the current run by outcome, over all segments.",
-    ["slot", "outcome"],
+    "Transactions of the current run by outcome, in each segment (`all` is everything); also of the A/A control.",
+    ["slot", "segment", "outcome"],
     registry=SERVE_REGISTRY,
 )
 COVERAGE = Gauge(
@@ -89,6 +101,12 @@ CRITERION = Gauge(
 OBSERVED = Gauge(
     "shadow_gate_observed", "Observed value of a criterion.", ["slot", "criterion", "segment"], registry=SERVE_REGISTRY
 )
+LIMIT = Gauge(
+    "shadow_gate_limit",
+    "Limit of a criterion, as the release criteria say.",
+    ["slot", "criterion", "segment"],
+    registry=SERVE_REGISTRY,
+)
 DECISION = Gauge("shadow_gate_decision", "1 promote, 0 hold, -1 reject.", ["slot"], registry=SERVE_REGISTRY)
 SUGGESTIONS = Gauge("shadow_suggestions_waiting", "Suggestions that nobody has answered.", registry=SERVE_REGISTRY)
 GATE_SECONDS = Histogram(
@@ -96,4 +114,30 @@ GATE_SECONDS = Histogram(
 )
 GATE_ERRORS = Counter(
     "shadow_gate_errors_total", "Looks of the gate that failed: Kafka or Redis away.", registry=SERVE_REGISTRY
+)
+SLOT_EPOCH = Gauge(
+    "shadow_slot_epoch",
+    "Epoch of each slot that is not empty, as the ledger has it.",
+    ["slot"],
+    registry=SERVE_REGISTRY,
+)
+UNREAD = Gauge(
+    "shadow_unread_records",
+    "Decisions on the topic that a slot has not in Redis, seen from its fences: known even if no shadow runs.",
+    ["slot"],
+    registry=SERVE_REGISTRY,
+)
+RETENTION_USED = Gauge(
+    "shadow_retention_used_ratio",
+    "Of the decisions that retention has left, how many a slot has not in Redis; of the worst partition. At 1 the next "
+    "to expire is one that was not compared.",
+    ["slot"],
+    registry=SERVE_REGISTRY,
+)
+REDIS_USED = Gauge("shadow_redis_used_bytes", "Memory that a node of Redis uses.", ["node"], registry=SERVE_REGISTRY)
+REDIS_LIMIT = Gauge("shadow_redis_limit_bytes", "Its `maxmemory`; 0 is no limit.", ["node"], registry=SERVE_REGISTRY)
+WATCH_ERRORS = Counter(
+    "shadow_watch_errors_total",
+    "Failed looks at how far slots have read and at the memory of Redis: Kafka or Redis away.",
+    registry=SERVE_REGISTRY,
 )

@@ -26,6 +26,10 @@ class Query(BaseModel):
     max_gap: float | None = None
     since: str | None = None
     until: str | None = None
+    scored_since: str | None = None
+    scored_until: str | None = None
+    at: str | None = Field(None, description="scored near this instant, as a point of a graph has it")
+    within_seconds: float = Field(300, gt=0, description="how near")
     card: str | None = None
     transaction: str | None = None
     sort: Literal["time", "amount", "gap"] = "time"
@@ -33,11 +37,11 @@ class Query(BaseModel):
     limit: int = Field(20, ge=1, le=10_000)
     after: int = Field(0, ge=0, description="samples to pass over, for the next page")
 
-    @field_validator("since", "until")
+    @field_validator("since", "until", "scored_since", "scored_until", "at")
     @classmethod
     def _an_instant(cls, value: str | None) -> str | None:
         if value is not None:
-            instant_ms(value)
+            _instant_ms(value)
         return value
 
 
@@ -46,6 +50,11 @@ def select(samples: Iterable[dict[str, Any]], query: Query, minor_per_unit: floa
     found = [sample for sample in samples if _matches(sample, query, minor_per_unit)]
     found.sort(key=lambda sample: (_sort_key(sample, query), sample["transaction_id"]), reverse=not query.ascending)
     return found[query.after : query.after + query.limit], len(found)
+
+
+def _instant_ms(text: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 text, or of a number that says just that, as links of Grafana do."""
+    return int(text) if text.isdecimal() else instant_ms(text)
 
 
 def _sort_key(sample: dict[str, Any], query: Query) -> float:
@@ -64,14 +73,18 @@ def _matches(sample: dict[str, Any], query: Query, minor_per_unit: float) -> boo
     elif not (is_disagreement or query.agreements):
         return False
     amount, gap, at = sample["amount_minor"] / minor_per_unit, sample["gap"], instant_ms(sample["occurred_at"])
+    scored = instant_ms(sample["scored_at"])
     return (
         (query.segment is None or query.segment in sample["segments"])
         and (query.min_amount is None or amount >= query.min_amount)
         and (query.max_amount is None or amount <= query.max_amount)
         and (query.min_gap is None or (gap is not None and gap >= query.min_gap))
         and (query.max_gap is None or (gap is not None and gap <= query.max_gap))
-        and (query.since is None or at >= instant_ms(query.since))
-        and (query.until is None or at < instant_ms(query.until))
+        and (query.since is None or at >= _instant_ms(query.since))
+        and (query.until is None or at < _instant_ms(query.until))
+        and (query.scored_since is None or scored >= _instant_ms(query.scored_since))
+        and (query.scored_until is None or scored < _instant_ms(query.scored_until))
+        and (query.at is None or abs(scored - _instant_ms(query.at)) <= query.within_seconds * 1000)
         and (query.card is None or sample["card_id"] == query.card)
         and (query.transaction is None or sample["transaction_id"] == query.transaction)
     )

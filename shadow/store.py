@@ -342,6 +342,16 @@ def _totals(sums: Any) -> SegmentTotals:
     return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], live, candidate, int(sums[COLUMNS - 1]))
 
 
+async def memory(redis: Any) -> dict[str, tuple[int, int]]:
+    """Bytes used and the limit (0 is none) of every node that takes writes, by host and port."""
+    if isinstance(redis, RedisCluster):
+        found = await redis.info("memory", target_nodes=RedisCluster.PRIMARIES)
+    else:
+        options = redis.connection_pool.connection_kwargs
+        found = {f"{options.get('host', 'localhost')}:{options.get('port', 6379)}": await redis.info("memory")}
+    return {node: (int(told["used_memory"]), int(told.get("maxmemory", 0))) for node, told in found.items()}
+
+
 @contextmanager
 def telling(address: str) -> Iterator[None]:
     """Turns a Redis that is away into a UserError, for commands."""

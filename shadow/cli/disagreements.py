@@ -38,6 +38,8 @@ from shadow.tally import Run
 @click.option("--max-gap", type=float)
 @click.option("--since", help="Occurred at or after (RFC 3339).")
 @click.option("--until", help="Occurred before.")
+@click.option("--scored-since", help="Scored at or after.")
+@click.option("--scored-until", help="Scored before.")
 @click.option("--card", help="Only this card.")
 @click.option("--transaction", help="Only this transaction.")
 @click.option("--sort", type=click.Choice(["time", "amount", "gap"]), default="time", show_default=True)

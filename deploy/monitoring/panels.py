@@ -1,0 +1,331 @@
+"""Panels and variables that the dashboards are made of.
+
+Colours are those of Okabe and Ito (2008), "Color universal design", which people of every colour vision tell apart;
+verdicts are also told by a word, and heat maps by brightness (Cividis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import statetimeline as state_timeline
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import heatmap as heatmaps
+
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, GREY)
+#: Columns of a dashboard.
+WIDTH = 24
+
+SOURCE = model.DataSourceRef(type_val="prometheus", uid="${source}")
+IN = 'namespace=~"$namespace"'
+SLOT = f'{IN}, slot=~"$slot"'
+SEGMENT = f'{SLOT}, segment=~"$segment"'
+
+#: What a gate says of a slot, and a criterion of a segment: value, word, colour.
+DECISIONS = ((1, "promote", BLUE), (0, "hold", GREY), (-1, "reject", VERMILION))
+VERDICTS = ((1, "pass", BLUE), (0, "thin", GREY), (-1, "fail", VERMILION))
+Words = Sequence[tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query and how its series are called; colour: of all of its series, else by the palette."""
+
+    expr: str
+    legend: str
+    colour: str | None = None
+
+
+def links(base: str, *labels: str) -> list[dashboard.DashboardLink]:
+    """The samples of the slot and segment of a series, around the time of a point. base: where `serve` answers."""
+    chosen = "".join(f"{name}=${{__field.labels.{name}:percentencode}}&" for name in labels)
+    where = f"{base}/api/disagreements?{chosen}sort=gap&limit=50"
+    return [
+        dashboard.DashboardLink("Samples around this point").url(f"{where}&at=${{__value.time}}").target_blank(True),
+        dashboard.DashboardLink("Samples of the time shown")
+        .url(f"{where}&scored_since=${{__from}}&scored_until=${{__to}}")
+        .target_blank(True),
+    ]
+
+
+def _targets(queries: Sequence[Query], instant: bool = False, shape: str | None = None) -> list[Builder[Dataquery]]:
+    made: list[Builder[Dataquery]] = []
+    for letter, query in zip("ABCDEFGH", queries, strict=False):
+        target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(letter)
+        target = target.datasource(SOURCE)
+        if instant:
+            target = target.instant()
+        if shape is not None:
+            target = target.format(shape)  # type: ignore[arg-type]
+        made.append(target)
+    return made
+
+
+def _mapping(words: Words) -> list[Any]:
+    return [
+        model.ValueMap(
+            options={
+                str(value): model.ValueMappingResult(text=text, color=colour, index=at)
+                for at, (value, text, colour) in enumerate(words)
+            }
+        )
+    ]
+
+
+def _fixed(colour: str) -> dashboard.FieldColor:
+    return dashboard.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(colour)
+
+
+def _limits(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
+    made = [model.Threshold(value=value, color=colour) for value, colour in steps]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def lines(
+    title: str,
+    description: str,
+    unit: str,
+    queries: Sequence[Query],
+    samples: Sequence[dashboard.DashboardLink] = (),
+    limit: float | None = None,
+    stacked: bool = False,
+) -> timeseries.Panel:
+    """Series over time. limit: a line above which it is too much."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .targets(_targets(queries))
+        .line_width(2)
+        .fill_opacity(30 if stacked else 0)
+        .show_points(options.VisibilityMode.AUTO)
+        .span_nulls(False)
+        .data_links(list(samples))
+        .tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI))
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(options.LegendDisplayMode.TABLE)
+            .placement(options.LegendPlacement.BOTTOM)
+            .show_legend(True)
+            .calcs(["lastNotNull", "max"])
+        )
+    )
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
+    if limit is not None:
+        panel = panel.thresholds(_limits((None, "transparent"), (limit, VERMILION))).thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED)
+        )
+    for letter, query in zip("ABCDEFGH", queries, strict=False):
+        if query.colour is not None:
+            colour = {"mode": "fixed", "fixedColor": query.colour}
+            panel = panel.override_by_query(letter, [model.DynamicConfigValue(id_val="color", value=colour)])
+    return panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+
+
+def number(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    words: Words = (),
+    steps: Sequence[tuple[float | None, str]] = ((None, BLUE),),
+) -> stat.Panel:
+    """The present value of each series, large. words: what a value is called. steps: colours from a value on."""
+    return (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .targets(_targets([query]))
+        .mappings(_mapping(words) if words else [])
+        .thresholds(_limits(*steps))
+        .color_mode(options.BigValueColorMode.BACKGROUND_SOLID if words else options.BigValueColorMode.VALUE)
+        .text_mode(options.BigValueTextMode.VALUE_AND_NAME)
+        .graph_mode(options.BigValueGraphMode.NONE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
+
+
+def states(
+    title: str, description: str, query: Query, words: Words, samples: Sequence[dashboard.DashboardLink] = ()
+) -> state_timeline.Panel:
+    """What each series was called over time."""
+    return (
+        state_timeline.Panel()
+        .title(title)
+        .description(description)
+        .unit("none")
+        .datasource(SOURCE)
+        .targets(_targets([query]))
+        .mappings(_mapping(words))
+        .thresholds(_limits((None, VERMILION), (0, GREY), (1, BLUE)))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+        .show_value(options.VisibilityMode.NEVER)
+        .merge_values(True)
+        .row_height(0.85)
+        .data_links(list(samples))
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(options.LegendDisplayMode.LIST)
+            .placement(options.LegendPlacement.BOTTOM)
+            .show_legend(True)
+        )
+    )
+
+
+def heat(title: str, description: str, unit: str, query: Query) -> heatmap.Panel:
+    """A histogram over time."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(description)
+        .unit(unit)
+        .datasource(SOURCE)
+        .targets(_targets([query], shape="heatmap"))
+        .calculate(False)
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(heatmaps.HeatmapColorMode.SCHEME)
+            .scheme("Cividis")
+            .scale(heatmaps.HeatmapColorScale.EXPONENTIAL)
+            .exponent(0.4)
+            .steps(64)
+        )
+        .y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(options.AxisPlacement.LEFT))
+        .show_legend()
+        .show_color_scale(True)
+    )
+
+
+def rows(
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    columns: dict[str, str],
+    words: tuple[str, Words] | None = None,
+    samples: str | None = None,
+) -> table.Panel:
+    """A table: one column for each query, joined by their labels. columns: headings, by label or `Value #A`.
+
+    words: the column that is told by words. samples: the address of a link on each row.
+    """
+    hidden = {"Time": True, "Time 1": True, "Time 2": True, "Time 3": True}
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .unit("short")
+        .datasource(SOURCE)
+        .targets(_targets(queries, instant=True, shape="table"))
+        .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            model.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": hidden,
+                    "renameByName": columns,
+                    "indexByName": {name: at for at, name in enumerate(columns)},
+                },
+            )
+        )
+    )
+    if words is not None:
+        column, called = words
+        mappings = [
+            {
+                "type": "value",
+                "options": {str(v): {"text": text, "color": c, "index": at} for at, (v, text, c) in enumerate(called)},
+            }
+        ]
+        panel = panel.override_by_name(
+            column,
+            [
+                model.DynamicConfigValue(id_val="mappings", value=mappings),
+                model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+            ],
+        )
+    if samples is not None:
+        panel = panel.data_links([dashboard.DashboardLink("Samples of this row").url(samples).target_blank(True)])
+    return panel
+
+
+def board(
+    name: str, title: str, description: str, samples: str, variables: Sequence[str], panels: Sequence[Any]
+) -> dict[str, Any]:
+    """A dashboard as JSON. variables: which of slot and segment it has. panels: rows of (height, panels side by side),
+    and texts between them, which are headings."""
+    made = (
+        dashboard.Dashboard(title)
+        .uid(f"shadow-scorer-{name}")
+        .description(description)
+        .tags(["shadow-scorer"])
+        .editable()
+        .refresh("30s")
+        .time("now-6h", "now")
+        .timezone("browser")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .with_variable(dashboard.DatasourceVariable("source").label("Prometheus").type("prometheus"))
+        .with_variable(_asked("namespace", "label_values(scorer_live_epoch, namespace)"))
+        .link(
+            dashboard.DashboardLink("Other dashboards")
+            .type(model.DashboardLinkType.DASHBOARDS)
+            .tags(["shadow-scorer"])
+            .include_vars(True)
+            .keep_time(True)
+            .as_dropdown(True)
+        )
+    )
+    if "slot" in variables:
+        made = made.with_variable(
+            _asked("slot", 'label_values(shadow_slot_epoch{namespace=~"$namespace", slot!="live"}, slot)')
+        )
+    if "segment" in variables:
+        made = made.with_variable(
+            _asked("segment", 'label_values(shadow_run_outcomes{namespace=~"$namespace"}, segment)', "all")
+        )
+    made = made.with_variable(
+        dashboard.TextBoxVariable("samples").label("Address of shadow serve").default_value(samples)
+    )
+    y = 0
+    for at, part in enumerate(panels):
+        if isinstance(part, str):
+            made = made.with_row(dashboard.Row(part).grid_pos(model.GridPos(h=1, w=WIDTH, x=0, y=y)))
+            y += 1
+            continue
+        height, beside = part
+        width = WIDTH // len(beside)
+        for i, panel in enumerate(beside):
+            made = made.with_panel(
+                panel.id(100 * at + i + 1).grid_pos(model.GridPos(h=height, w=width, x=i * width, y=y))
+            )
+        y += height
+    return made.build()  # type: ignore[return-value]
+
+
+def _asked(name: str, query: str, current: str | None = None) -> dashboard.QueryVariable:
+    text = "All" if current is None else current
+    value = "$__all" if current is None else current
+    return (
+        dashboard.QueryVariable(name)
+        .label(name.capitalize())
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(model.VariableOption(text=text, value=value, selected=True))
+    )

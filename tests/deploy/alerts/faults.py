@@ -1,0 +1,246 @@
+"""One fault for each alert: struck up to the `yield`, mended after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import redis
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from deploy.alerts.stage import Stage
+from harness.stack import wait_for
+from scorer.bundle import Bundle, create
+from scorer.deployments import LIVE, Suggestion, Target
+from scorer.ledger import read
+from scorer.view import FeatureView
+from shadow.local import Server
+from shadow.promotion import now, suggest
+from shadow.settings import ShadowSettings
+
+Fault = Callable[[Stage], Iterator[None]]
+#: By alert: those of the live path, with no candidate; then those of a candidate. The order counts.
+LIVE_FAULTS: dict[str, Fault] = {}
+CANDIDATE_FAULTS: dict[str, Fault] = {}
+
+
+def _of(faults: dict[str, Fault], alert: str) -> Callable[[Fault], Fault]:
+    def keep(fault: Fault) -> Fault:
+        faults[alert] = fault
+        return fault
+
+    return keep
+
+
+def _store(stage: Stage) -> Path:
+    return Path(stage.models.env["SCORER_STORE"])
+
+
+@_of(LIVE_FAULTS, "LiveStoppedDeciding")
+def nothing_comes(stage: Stage) -> Iterator[None]:
+    stage.is_sending = False
+    yield
+    stage.is_sending = True
+
+
+@_of(LIVE_FAULTS, "NotSeenByPrometheus")
+def serve_is_gone(stage: Stage) -> Iterator[None]:
+    stage.end("serve")
+    yield
+    stage.serve()
+
+
+@_of(LIVE_FAULTS, "LiveRejectsAboveNormal")
+def a_third_is_no_transaction(stage: Stage) -> Iterator[None]:
+    stage.bad_share = 0.3
+    yield
+    stage.bad_share = 0.0
+
+
+@_of(LIVE_FAULTS, "KillSwitchOn")
+def somebody_blocks_everything(stage: Stage) -> Iterator[None]:
+    stage.stack.run("scorer", "deploy", "--block-all", "--by", "test", "--reason", "test")
+    yield
+    stage.stack.run("scorer", "deploy", "--resume", "--by", "test", "--reason", "test")
+
+
+@_of(LIVE_FAULTS, "LiveModelOld")
+def an_old_bundle_is_deployed(stage: Stage) -> Iterator[None]:
+    bundle = Bundle.load(_store(stage) / stage.models.live)
+    made = datetime.now(UTC) - timedelta(days=2)
+    view = FeatureView.load(stage.models.env["SCORER_VIEW"])
+    old = create(bundle.model, bundle.features, view, bundle.threshold, created_at=made)
+    old.write(_store(stage))
+    stage.stack.deploy(old.digest, "live")
+    yield
+    stage.stack.deploy(stage.models.live, "live")
+
+
+@_of(LIVE_FAULTS, "LiveWorkersDisagree")
+def one_scorer_cannot_load_the_new_bundle(stage: Stage) -> Iterator[None]:
+    own = stage.folder / "own-bundles"
+    shutil.copytree(_store(stage), own)
+    shutil.rmtree(own / stage.models.candidate)
+    stage.scorer("other scorer", SCORER_STORE=str(own), SCORER_CACHE=str(stage.folder / "own-cache"))
+    stage.stack.deploy(stage.models.candidate, "live")
+    yield
+    shutil.copytree(_store(stage) / stage.models.candidate, own / stage.models.candidate)
+    behind = stage.workers["other scorer"]
+    wait_for("the bundle is taken up", lambda: behind.metric("scorer_model_behind") == 0)
+    stage.stack.deploy(stage.models.live, "live")
+    stage.end("other scorer")
+
+
+@_of(LIVE_FAULTS, "LiveLatencyBudgetBurn")
+def the_scorer_is_away_for_seconds(stage: Stage) -> Iterator[None]:
+    stage.end("scorer", kill=True)
+    time.sleep(6)
+    stage.scorer()
+    yield
+
+
+@_of(LIVE_FAULTS, "TransactionsMissed")
+def transactions_expire_undecided(stage: Stage) -> Iterator[None]:
+    stage.end("scorer", kill=True)
+    with stage.silence():
+        ends = asyncio.run(_ends(stage, "transactions"))
+        stage.wire.delete_before("transactions", ends)
+        stage.scorer()
+    yield
+
+
+@_of(CANDIDATE_FAULTS, "CandidateGetsNothing")
+def the_shadow_is_gone(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    yield
+    stage.shadow("candidate")
+
+
+@_of(CANDIDATE_FAULTS, "CandidateErrors")
+def the_bundle_is_gone_when_the_shadow_starts(stage: Stage) -> Iterator[None]:
+    empty = stage.folder / "no-bundles"
+    empty.mkdir()
+    stage.end("candidate")
+    stage.shadow("candidate", SHADOW_STORE=str(empty), SHADOW_CACHE=str(stage.folder / "no-cache"))
+    yield
+    stage.end("candidate")
+    stage.shadow("candidate")
+
+
+@_of(CANDIDATE_FAULTS, "ShadowFallsBehind")
+def the_candidate_is_slow(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    stage.shadow("candidate", PYTHONPATH=str(Path(__file__).parent / "slow"), SHADOW_BATCH_RECORDS="10")
+    yield
+    stage.end("candidate", kill=True)
+    stage.shadow("candidate")
+
+
+@_of(CANDIDATE_FAULTS, "ShadowNearRetention")
+def retention_comes_up_to_the_fence(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    fences = {part["partition"]: part["next"] for part in stage.api("/api/progress?slot=candidate")}
+    stage.wire.delete_before("decisions", fences)
+    yield
+    stage.shadow("candidate")
+
+
+@_of(CANDIDATE_FAULTS, "GateVerdictChanged")
+def the_criteria_are_made_strict(stage: Stage) -> Iterator[None]:
+    stage.end("serve")
+    stage.serve(SHADOW_RELEASE=str(stage.folder / "strict.yaml"))
+    yield
+    stage.end("serve")
+    stage.serve()
+
+
+@_of(CANDIDATE_FAULTS, "ShadowRedisMemory")
+def redis_is_nearly_full(stage: Stage) -> Iterator[None]:
+    with redis.Redis(port=stage.stack.store.port) as client:
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.85))
+        yield
+        client.config_set("maxmemory", 0)
+
+
+@_of(CANDIDATE_FAULTS, "ShadowStoreTrouble")
+def redis_stands_still(stage: Stage) -> Iterator[None]:
+    store = stage.stack.store
+    assert isinstance(store, Server)
+    assert store.pid is not None
+    os.kill(store.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(store.pid, signal.SIGCONT)
+
+
+@_of(CANDIDATE_FAULTS, "SuggestionWaiting")
+def a_suggestion_is_written(stage: Stage) -> Iterator[None]:
+    settings = ShadowSettings(kafka=(stage.kafka.address,))
+
+    async def write() -> None:
+        deployments = await read(settings)
+        state = deployments.slot("candidate")
+        suggestion = Suggestion(
+            slot="candidate",
+            target=Target(digest=state.digest, threshold=state.threshold),
+            expects={LIVE: deployments.slot(LIVE).epoch, "candidate": state.epoch},
+            criteria="of a test",
+            evidence={},
+            at=now(),
+        )
+        await suggest(settings, suggestion)
+
+    asyncio.run(write())
+    yield
+    stage.stack.run("shadow", "reject", "--slot", "candidate", "--by", "test", "--reason", "test")
+
+
+@_of(CANDIDATE_FAULTS, "CleanPeriodReset")
+def the_candidate_is_deployed_anew(stage: Stage) -> Iterator[None]:
+    stage.hours = 1
+    time.sleep(2)
+    stage.stack.deploy(stage.models.candidate, "candidate")
+    yield
+
+
+@_of(CANDIDATE_FAULTS, "DecisionConflict")
+def somebody_else_decides_too(stage: Stage) -> Iterator[None]:
+    """A second decision for a transaction, of the same epoch, with another score."""
+
+    async def append() -> None:
+        part = TopicPartition("decisions", 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=stage.kafka.address)
+        producer = AIOKafkaProducer(bootstrap_servers=stage.kafka.address)
+        await consumer.start()
+        await producer.start()
+        try:
+            consumer.assign([part])
+            consumer.seek(part, (await consumer.end_offsets([part]))[part] - 1)
+            record = await consumer.getone()
+            row = orjson.loads(record.value)
+            second = {**row, "score": (row["score"] + 0.5) % 1}
+            await producer.send_and_wait("decisions", orjson.dumps(second), key=record.key, partition=0)
+        finally:
+            await consumer.stop()
+            await producer.stop()
+
+    asyncio.run(append())
+    yield
+
+
+async def _ends(stage: Stage, topic: str) -> dict[int, int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=stage.kafka.address)
+    await consumer.start()
+    try:
+        parts = [TopicPartition(topic, p) for p in range(4)]
+        return {tp.partition: end for tp, end in (await consumer.end_offsets(parts)).items()}
+    finally:
+        await consumer.stop()

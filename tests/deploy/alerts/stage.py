@@ -1,0 +1,180 @@
+"""The product under load on loopback, watched by a real Prometheus: what faults strike, panels show, links lead to."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from deploy.alerts.monitor import Monitor
+from faults.wire import Wire
+from harness.kafka import Kafka
+from harness.models import Models
+from harness.stack import Stack, Worker, wait_for
+from monitoring.settings import DAY, Limits, Windows
+
+#: Seconds instead of minutes; the expressions are those of production.
+WINDOWS = Windows(
+    short=8,
+    fast_short=8,
+    fast_long=20,
+    slow_short=15,
+    slow_long=40,
+    usual=120,
+    memory=120,
+    event=20,
+    news=12,
+    soon=5,
+    swap=5,
+    steady=12,
+    patient=8,
+    unanswered=5,
+    rotation=1 * DAY,
+    interval=1,
+    behind=5,
+)
+#: A rebalance takes a few seconds: as long as that a decision is not late here.
+LIMITS = Limits(objective="5")
+RATE = 100
+#: Transactions after which other cards come: the stream is sent again and again, and much faster than it happened.
+CARDS_LAST = 3000
+RELEASE = """
+schema: 1
+segments:
+  country: {{field: country, values: [DE, ES, FR, GB]}}
+  channel: {{field: channel, values: [pos, contactless, online]}}
+minimum_covered_hours: 40
+overall: {{minimum_transactions: {least}, maximum_candidate_error_rate: {errors}}}
+per_segment: {{minimum_transactions: {least}, maximum_candidate_error_rate: {errors}}}
+"""
+
+
+@dataclass
+class Stage:
+    """Kafka, Redis, a sender and workers; `start` adds them to what Prometheus scrapes."""
+
+    folder: Path
+    models: Models
+    rate: int = RATE
+    bad_share: float = 0.0  # of transactions that are none
+    hours: int = 10  # over so many the transactions are dated, up to now
+    is_sending: bool = True
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def __enter__(self) -> Stage:
+        self._open = ExitStack()
+        for name, least, errors in (("release", 10**9, 1), ("strict", 1, 0)):
+            (self.folder / f"{name}.yaml").write_text(RELEASE.format(least=least, errors=errors))
+        env = {**self.models.env, "SHADOW_RELEASE": str(self.folder / "release.yaml")}
+        self.kafka = Kafka(self.folder / "kafka")
+        self.stack = Stack(self.folder, env, broker=self.kafka)
+        self._open.enter_context(self.stack)
+        self.stack.env |= {"SCORER_CLOCK": "wall", "SHADOW_CLOCK": "wall", "SHADOW_GATE_SECONDS": "1"}
+        self.wire = Wire(self.kafka.address)
+        self._open.callback(self.wire.close)
+        self.monitor = self._open.enter_context(Monitor(self.folder / "monitor", WINDOWS, LIMITS))
+        self.stack.deploy(self.models.live, "live")
+        self.stack.deploy(self.models.control, "control")
+        self._rows = itertools.cycle(orjson.loads(line) for line in self.models.stream.read_bytes().splitlines())
+        self._ended = threading.Event()
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        self._sender.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._sender.join(10)
+        self._open.close()
+
+    def start(self, name: str, *argv: str, ready: bool = True, **env: str) -> Worker:
+        """Start a worker under a name, and have it scraped."""
+        worker = self.stack.start(*argv, env=env, ready=False)
+        self.workers[name] = worker
+        job = "serve" if "serve" in argv else argv[0]
+        self.monitor.watch(job, worker.port)
+        if ready:
+            wait_for(f"{name} ready", worker.is_ready)
+        return worker
+
+    def scorer(self, name: str = "scorer", ready: bool = True, **env: str) -> Worker:
+        return self.start(name, "scorer", "run", ready=ready, **env)
+
+    def shadow(self, slot: str, **env: str) -> Worker:
+        return self.start(slot, "shadow", "run", "--slot", slot, **env)
+
+    def serve(self, **env: str) -> Worker:
+        return self.start("serve", "shadow", "serve", **env)
+
+    def end(self, name: str, kill: bool = False) -> None:
+        """End a worker; it is still scraped, as one that died is."""
+        worker = self.workers.pop(name)
+        if kill:
+            worker.kill()
+        else:
+            assert worker.stop() in (0, -signal.SIGTERM)
+        self.monitor.unwatch(worker.port)
+
+    def _send(self) -> None:
+        chance = random.Random(7)
+        sent = 0
+        next_at = time.monotonic()
+        while not self._ended.wait(max(0.0, next_at - time.monotonic())):
+            next_at = max(next_at + 0.2, time.monotonic() - 1.0)
+            if not self.is_sending:
+                continue
+            rows = []
+            for row in itertools.islice(self._rows, max(1, self.rate // 5)):
+                if row["amount"] < 0:
+                    continue
+                sent += 1
+                at = datetime.now(UTC) - timedelta(hours=chance.randrange(self.hours) if self.hours > 1 else 0)
+                told = {
+                    **row,
+                    "transaction_id": f"{row['transaction_id']}-{sent}",
+                    "occurred_at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                }
+                told["card_id"] = card = f"{row['card_id']}-{sent // CARDS_LAST}"
+                if chance.random() < self.bad_share:
+                    told["amount"] = -1
+                rows.append((card.encode(), orjson.dumps(told)))
+            try:
+                self.wire.send("transactions", rows)
+            except Exception:  # the broker is away for a moment; the next ones go
+                continue
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Nothing is sent while this is open."""
+        self.is_sending = False
+        time.sleep(0.5)
+        try:
+            yield
+        finally:
+            self.is_sending = True
+
+    def quiet(self, seconds: float = 90.0) -> None:
+        """Wait until no alert is pending or firing."""
+        deadline = time.monotonic() + seconds
+        calm = 0
+        while calm < 3:
+            active = self.monitor.active()
+            calm = 0 if active else calm + 1
+            assert time.monotonic() < deadline, f"still active: {active}"
+            time.sleep(1.0)
+
+    def api(self, path: str) -> Any:
+        """What serve answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.workers['serve'].port}{path}", timeout=20) as answer:
+            assert answer.status == 200
+            return orjson.loads(answer.read())
