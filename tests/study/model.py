@@ -5,7 +5,7 @@ Waves of fraud make blocks come and go by day and region (log-normal, sigma 0.25
 and a day: 1 + Poisson(0.5) transactions that share their fate.
 
 *Models.* Some of live's blocks, and as many transactions that live just allows, are borderline: another model decides
-each by a coin, so that a seed twin disagrees on 14 to 30 % of live's blocks, and two twins on much the same ones. A
+each by a coin, so that a seed twin disagrees on 14 to 19 % of live's blocks, and two twins on much the same ones. A
 candidate with other knowledge further loses some blocks of live and adds some of its own.
 
 *Truth.* Every discordant transaction is fraud or not. Reviews find out, 40 a day, right 95 % of the time. Chargebacks
@@ -91,7 +91,7 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
     """A release of a kind."""
     n = len(REGIONS)
     block_rate = float(np.exp(rng.uniform(np.log(0.003), np.log(0.01))))
-    borderline = float(rng.uniform(0.14, 0.30))
+    borderline = float(rng.uniform(0.14, 0.19))
     lost, added = np.zeros(n), np.zeros(n)
     lost_fraud, added_fraud = np.full(n, 0.3), np.full(n, 0.6)
     harmed: tuple[str, ...] = ()
@@ -102,18 +102,19 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
         lost_fraud[:], added_fraud[:] = rng.uniform(0.1, 0.25), rng.uniform(0.6, 0.75)
 
     def worse(at: Ints) -> None:
-        lost[at] = added[at] = rng.uniform(0.2, 0.6)
+        lost[at] = rng.uniform(0.25, 0.7)
+        added[at] = lost[at] * rng.uniform(0.5, 1.0)
         lost_fraud[at], added_fraud[at] = rng.uniform(0.6, 0.8), rng.uniform(0.1, 0.25)
 
     supported = np.array([at for at in range(n) if at != UNSUPPORTED])
     one = int(rng.choice(supported))
     if kind == "better":
-        better(rng.uniform(0.1, 0.4))
+        better(rng.uniform(0.06, 0.2))
     elif kind == "worse_overall":
         worse(np.arange(n))
         harmed = ("all", *(f"region={name}" for name in REGIONS))
     elif kind == "worse_in_one_segment":
-        better(rng.uniform(0.1, 0.3))
+        better(rng.uniform(0.06, 0.2))
         worse(np.array([one]))
         harmed = (f"region={REGIONS[one]}",)
     elif kind == "miscalibrated":
@@ -122,7 +123,7 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
         lost_fraud[:], added_fraud[:] = 0.4, 0.2
         harmed = ("all",)
     elif kind == "dead_in_one_segment":
-        better(rng.uniform(0.0, 0.3))
+        better(rng.uniform(0.0, 0.2))
         lost[one], added[one], lost_fraud[one] = 1.0, 0.0, 0.6
         harmed = (f"region={REGIONS[one]}",)
     elif kind == "drifted_input":
