@@ -113,7 +113,9 @@ class LabelTail:
         for at, first in oldest.items():
             to = max(first, reached[at.partition])
             if 0 < reached[at.partition] < first:
-                log.error("labels: partition %d: retention took %d to %d unread", at.partition, reached[at.partition], first)
+                log.error(
+                    "labels: partition %d: retention took %d to %d unread", at.partition, reached[at.partition], first
+                )
                 metrics.LABELS_LOST.inc(first - reached[at.partition])
             consumer.seek(at, to)
             position[at.partition] = to

@@ -4,8 +4,8 @@ A label is a verdict of one person (or feed) of one source. The rules, which mak
 
 * Sources are kept apart. A chargeback speaks only of what live allowed; on a transaction that live blocked it is
   misplaced and counts for nothing. A review may speak of either.
-* Of one person the newest verdict counts, by its own time `at`: repeated labels change nothing, nor does a late one that
-  is older than what stands, a newer one corrects. At equal times fraud wins over legit, and legit over unsure.
+* Of one person the newest verdict counts, by its own time `at`: repeated labels change nothing, nor does a late one
+  that is older than what stands; a newer one corrects. At equal times fraud wins over legit, and legit over unsure.
 * Of several persons the majority counts. A tie is contradictory: it stays open until somebody else decides.
 * A label dated after its arrival counts as of its arrival, so a wrong clock cannot have the last word for ever.
 * A label that names card and second says nothing if several cases of a run fit.

@@ -31,7 +31,9 @@ def labels() -> None:
 @click.option("--source", type=click.Choice(["chargeback", "review"]), help="Of rows that do not say.")
 @click.option("--verdict", type=click.Choice(["fraud", "legit", "unsure"]), help="Of rows that do not say.")
 @click.option("--by", help="Person or feed, of rows that do not say.")
-@click.option("--field", "renamed", multiple=True, metavar="OURS=THEIRS", help="How the file calls a field; repeatable.")
+@click.option(
+    "--field", "renamed", multiple=True, metavar="OURS=THEIRS", help="How the file calls a field; repeatable."
+)
 @click.option("--skip-bad", is_flag=True, help="Load the rest of a file that has bad rows.")
 def load(
     file: Path, source: str | None, verdict: str | None, by: str | None, renamed: tuple[str, ...], skip_bad: bool
