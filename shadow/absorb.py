@@ -90,10 +90,11 @@ def absorb(
     segments: Segments,
     taus: Mapping[Stratum, float],
     minor_per_unit: float,
+    cap_minor: int,
 ) -> Advance:
     """Compare a batch of one partition. `memory` is moved on; nothing else is touched.
 
-    candidate: None while the slot is empty; then decisions are only counted as skipped.
+    candidate: None while the slot is empty; then decisions are only counted as skipped. cap_minor: see `tally`.
     """
     out = Advance()
     is_duplicate = memory.duplicates(decisions)
@@ -122,7 +123,7 @@ def absorb(
         counters["conflicts"] = int(mine[conflicts].sum())
     fresh = np.flatnonzero(~is_duplicate & ~decisions.repeats)
     if len(fresh):
-        _compare(decisions.take(fresh), candidate, segments, taus, minor_per_unit, out)
+        _compare(decisions.take(fresh), candidate, segments, taus, minor_per_unit, cap_minor, out)
     return out
 
 
@@ -132,6 +133,7 @@ def _compare(
     segments: Segments,
     taus: Mapping[Stratum, float],
     minor_per_unit: float,
+    cap_minor: int,
     out: Advance,
 ) -> None:
     scores = np.full(len(decisions), np.nan)
@@ -146,7 +148,7 @@ def _compare(
     runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
     n = len(segments.names)
     out.tallies = tally(
-        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n
+        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n, cap_minor
     )
     rows = np.flatnonzero(outcome.usable)
     out.scores = [scores[rows]]

@@ -18,36 +18,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from shadow.tally import SegmentTotals
 
 Array = npt.NDArray[np.float64]
 
 #: Bets that are mixed, in equal parts, as shares of the largest that cannot ruin.
 BETS = np.geomspace(0.01, 0.95, 16)
 #: Bisections of a bound; each halves its error.
-HALVINGS = 40
+HALVINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """An estimate and the bounds that hold at all times with the confidence asked for; arrays of one shape."""
 
-    estimate: Any
-    low: Any
-    high: Any
-
-    def minus(self, other: Interval) -> Interval:
-        """The difference; it holds with the sum of both error rates."""
-        return Interval(self.estimate - other.estimate, self.low - other.high, self.high - other.low)
-
-    def negated(self) -> Interval:
-        """The same seen from the other side."""
-        return Interval(-self.estimate, -self.high, -self.low)
+    estimate: Array
+    low: Array
+    high: Array
 
 
 def log_evidence(
@@ -71,22 +60,19 @@ def log_evidence(
     True
     """
     worst = np.maximum(np.max(np.broadcast_arrays(*[-np.asarray(v, dtype=float) for v in values]), axis=0), 1e-9)
-    fortune: Array | None = None
-    for share in BETS:
-        bet = share / worst
-        wins = np.zeros(())
-        for at, (value, total) in enumerate(zip(values, sums, strict=True)):
-            c = bet * value
-            if squares is None:
-                wins = wins + total * np.log1p(c)
-            else:
-                even, curved = np.log1p(c), np.minimum(c, 0.0)
-                chord = np.where(c >= 0, even, c) * total
-                gain = np.maximum(chord, c * total - c * c / 2 * squares[at])
-                wins = wins + np.where(c >= 0, gain, chord + (np.log1p(curved) - curved) * squares[at])
-        fortune = wins if fortune is None else np.logaddexp(fortune, wins)
-    assert fortune is not None  # noqa: S101
-    return fortune - math.log(len(BETS))
+    axes = max(worst.ndim, *(np.ndim(total) for total in sums))
+    bets = BETS.reshape(-1, *[1] * axes) / worst
+    wins: Array = np.zeros((1,) * (axes + 1))
+    for at, (value, total) in enumerate(zip(values, sums, strict=True)):
+        c = bets * value
+        even = np.log1p(c)
+        if squares is None:
+            wins = wins + total * even
+        else:
+            gain = np.maximum(even * total, c * total - c * c / 2 * squares[at])
+            wins = wins + np.where(c >= 0, gain, c * total + (even - c) * squares[at])
+    most = wins.max(axis=0)
+    return np.asarray(most + np.log(np.exp(wins - most).mean(axis=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +87,8 @@ class Ratio:
     estimation".)
     """
 
-    above: tuple[float, ...]
-    below: tuple[float, ...]
+    above: tuple[Array | float, ...]
+    below: tuple[Array | float, ...]
     sums: tuple[Array, ...]
     squares: tuple[Array, ...] | None = None
 
@@ -200,67 +186,3 @@ def squared_width(n: Array | float, alpha: float, tuned_for: float) -> Array:
     rho2 = (spend + math.log(spend + 1)) / tuned_for
     grown = np.asarray(n, dtype=float) * rho2 + 1
     return np.asarray(2 * grown / (grown - 1) * np.log(np.sqrt(grown) / alpha))
-
-
-def design_effect(part: SegmentTotals) -> float:
-    """By how much clustered cards inflate a variance: discordant transactions for each discordant card and day, >= 1.
-
-    Transactions of a card on a day are not independent; one pair per card and day is what they are worth. Source: Kish
-    (1965), "Survey sampling", the design effect of equal clusters that agree wholly.
-    """
-    pairs = int(part.pairs.sum())
-    return max(1.0, int(part.counts[2:].sum()) / pairs) if pairs else 1.0
-
-
-def block_shift(part: SegmentTotals, alpha: float, tuned_for: int) -> Interval | None:
-    """Change of the block rate, candidate minus live, as a share of live's blocks; None where live blocked too little.
-
-    -0.3 means that the candidate blocks 30 % less.
-    """
-    return _share_of_blocks(part, -1, alpha, tuned_for)
-
-
-def disagreement(part: SegmentTotals, alpha: float, tuned_for: int) -> Interval | None:
-    """Disagreements as a share of live's blocks, above 1 where they outnumber them; None as in `block_shift`."""
-    return _share_of_blocks(part, 1, alpha, tuned_for)
-
-
-def excess_disagreement(
-    candidate: SegmentTotals, control: SegmentTotals, alpha: float, tuned_for: int
-) -> Interval | None:
-    """Disagreement beyond that of the A/A control, each as a share of live's blocks; None as in `block_shift`.
-
-    Each of the two spends half of `alpha`.
-    """
-    ours = disagreement(candidate, alpha / 2, tuned_for)
-    floor = disagreement(control, alpha / 2, tuned_for)
-    return None if ours is None or floor is None else ours.minus(floor)
-
-
-def live_blocks(part: SegmentTotals) -> int:
-    """Transactions that live blocked."""
-    return int(part.counts[1] + part.counts[2])
-
-
-def _share_of_blocks(part: SegmentTotals, live_only: int, alpha: float, tuned_for: int) -> Interval | None:
-    """The mean of x over the mean of y, where y is 1 for a block of live and x is 1 for a block of the candidate alone,
-    `live_only` for one of live alone, else 0.
-
-    A ratio r is in the interval if the values x - r*y, whose mean is 0 if r is true, do not add up to more than their
-    band allows: (X - r*Y)^2 <= k * sum of (x - r*y)^2, a quadratic in r. None where no r is excluded, which is at about
-    20 live blocks and fewer. One more disagreement than was seen is granted, so that none at all is no certainty.
-    Source: Fieller (1954), "Some problems in interval estimation", with the band of `squared_width`.
-    """
-    n, blocks = part.compared, live_blocks(part)
-    if not n:
-        return None
-    lost, added = int(part.counts[2]), int(part.counts[3])
-    total = live_only * lost + added
-    k = design_effect(part) * squared_width(n, alpha, tuned_for)
-    if blocks <= k:
-        return None
-    a = blocks * blocks - k * blocks
-    b = total * blocks - k * live_only * lost
-    c = total * total - k * (lost + added + 1)
-    half = math.sqrt(max(0.0, float(b * b - a * c)))
-    return Interval(total / blocks, (b - half) / a, (b + half) / a)

@@ -9,7 +9,7 @@
 | `<p>:{slot:p}:runs` | set | runs seen |
 | `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts |
 | `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
-| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, minor units m, pairs p, bins l and k, errors e |
+| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, bins l k, errors e |
 | `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
 | `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
 | `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |

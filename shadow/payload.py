@@ -18,6 +18,8 @@ HOUR_SECONDS = 60 * 86_400
 FIELDS = (
     *(f"c{i}" for i in range(4)),
     *(f"m{i}" for i in range(4)),
+    *(f"a{i}" for i in range(1, 4)),
+    *(f"q{i}" for i in range(2, 4)),
     *(f"l{i}" for i in range(BINS)),
     *(f"k{i}" for i in range(BINS)),
     "e",

@@ -26,7 +26,21 @@ from shadow.cases import Case
 from shadow.keys import TOTAL, Keys
 from shadow.payload import FIELDS, Payload, day_name
 from shadow.samples import WHOLE_RUN, Stratum
-from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals
+from shadow.tally import (
+    ALL,
+    CANDIDATE_SCORES,
+    CAPPED,
+    COLUMNS,
+    COUNTS,
+    ERRORS,
+    LATE,
+    LIVE_SCORES,
+    MINOR,
+    SQUARES,
+    Run,
+    RunTotals,
+    SegmentTotals,
+)
 
 COUNTERS = ("duplicates", "repeats", "conflicts")
 
@@ -248,7 +262,7 @@ class TallyStore:
             run=run,
             segments={segment: _totals(counts) for segment, counts in sums.items()},
             hours=len(hours - {b"%d" % LATE}),
-            errors=int(sums[ALL][COLUMNS - 1]),
+            errors=int(sums[ALL][ERRORS]),
             duplicates=counters["duplicates"],
             repeats=counters["repeats"],
             conflicts=counters["conflicts"],
@@ -367,8 +381,16 @@ _COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))
 
 
 def _totals(sums: Any) -> SegmentTotals:
-    live, candidate = sums[8 : 8 + BINS], sums[8 + BINS : 8 + 2 * BINS]
-    return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], live, candidate, int(sums[COLUMNS - 1]))
+    return SegmentTotals(
+        counts=sums[COUNTS],
+        minor=sums[MINOR],
+        capped=sums[CAPPED],
+        squares=sums[SQUARES],
+        pairs=sums[COLUMNS:],
+        live_scores=sums[LIVE_SCORES],
+        candidate_scores=sums[CANDIDATE_SCORES],
+        errors=int(sums[ERRORS]),
+    )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from shadow.cases import CANDIDATE_ONLY, Case
 from shadow.decisions import Decisions, read
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import BINS, LATE, OUTCOMES, Run
+from shadow.tally import CANDIDATE_SCORES, LATE, LIVE_SCORES, OUTCOMES, Run
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
@@ -70,7 +70,7 @@ def wire(rows: list[dict[str, Any]], start: int = 0) -> Decisions:
 
 
 def take(rows: list[dict[str, Any]], memory: Memory | None = None, candidate: Doubling | None = None) -> Advance:
-    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0)
+    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0, 5000)
 
 
 anything = st.fixed_dictionaries(
@@ -126,8 +126,8 @@ def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]])
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
     for sums in take(rows).tallies.values():
         compared = sums[:, :4].sum(axis=1)
-        assert (sums[:, 8 : 8 + BINS].sum(axis=1) == compared).all()
-        assert (sums[:, 8 + BINS : 8 + 2 * BINS].sum(axis=1) == compared).all()
+        assert (sums[:, LIVE_SCORES].sum(axis=1) == compared).all()
+        assert (sums[:, CANDIDATE_SCORES].sum(axis=1) == compared).all()
 
 
 @given(st.lists(anything, max_size=25), st.sets(st.integers(1, 24)))
@@ -138,7 +138,7 @@ def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any
     edges = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
     for start, end in pairwise(edges):
         decisions = wire(rows[start:end], start)
-        add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0))
+        add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0, 5000))
     assert unpacked(parts) == unpacked(whole)
     assert parts.pairs == whole.pairs
     assert parts.source == whole.source
@@ -181,7 +181,7 @@ def test_a_repeat_is_counted_and_not_compared() -> None:
 
 
 def test_an_empty_slot_skips() -> None:
-    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0)
+    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0, 5000)
     assert (found.skipped, found.tallies, found.source) == (2, {}, 2)
 
 
