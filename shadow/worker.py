@@ -84,7 +84,12 @@ class Shadow:
         self._model = SlotFollower(slot, bundles)
         self._follower = Follower(settings, self._on_deployments)
         self._store = TallyStore(
-            connect(settings.redis), slot, self._segments.names, settings.prefix, settings.sample_days
+            connect(settings.redis),
+            slot,
+            self._segments.names,
+            settings.prefix,
+            settings.sample_days,
+            settings.label_days,
         )
         self._explainer = Explainer(bundles)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="absorb")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
+from shadow.cases import CANDIDATE_ONLY, Case
 from shadow.decisions import Decisions, read
-from shadow.samples import Stratum, offer, sample_hashes
+from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
 from shadow.tally import CANDIDATE_SCORES, LATE, LIVE_SCORES, OUTCOMES, Run
 
@@ -195,13 +196,29 @@ def test_discordant_pairs_say_card_day_and_direction() -> None:
 
 
 def test_a_sample_says_who_said_what() -> None:
-    (sample,) = take([a_decision(7, features=[0.9])]).samples
+    sample, _ = take([a_decision(7, features=[0.9])]).samples
     body = orjson.loads(sample.body)
     assert (body["outcome"], body["gap"], body["run"]) == ("candidate_only", 0.65, "L1-C1")
     assert body["live"] == {"score": 0.25, "threshold": 0.5, "decision": "allow", "bundle": "b" * 64, "epoch": 1}
     assert body["candidate"]["decision"] == "block"
     assert body["segments"] == ["all", "country=DE"]
     assert sample.source == 7
+
+
+def test_a_disagreement_is_a_case_for_labels_too_and_an_agreement_is_none() -> None:
+    sample, case = take([a_decision(7, features=[0.9])]).samples
+    assert {stratum[1] for stratum in case.strata} == {WHOLE_RUN}
+    assert {(run, code, segment) for run, _, code, segment in case.strata} == {
+        (run, code, segment) for run, _, code, segment in sample.strata
+    }
+    found = Case.decode(case.body, 0, 1.0)
+    body = orjson.loads(sample.body)
+    assert (found.transaction, found.minor, found.hash) == (body["transaction_id"], body["amount_minor"], body["hash"])
+    assert (found.outcome, found.segments, found.offset) == (CANDIDATE_ONLY, ("all", "country=DE"), sample.source)
+    assert found.day == sample.strata[0][1], "its sample is not found"
+    assert body["card_id"] not in case.body.decode(), "a card in the clear"
+    (agreement,) = take([a_decision(7, features=[0.1])]).samples
+    assert orjson.loads(agreement.body)["outcome"] == "both_allow"
 
 
 def test_values_that_are_no_decisions_are_told() -> None:
