@@ -18,6 +18,7 @@ with the support that `shadow plan` asks for, but for `unsupported_harm`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,8 @@ KINDS = ("same", "better", *HARMFUL, "drifted_input", "unsupported_harm")
 @dataclass(frozen=True)
 class Truth:
     """What a release is. By region: lost, added: shares of live's blocks that the candidate loses and adds beside the
-    borderline ones. lost_fraud, added_fraud: shares of these that are fraud. harmed: segments that it harms."""
+    borderline ones. lost_fraud, added_fraud: shares of these that are fraud. harmed: segments that it harms. score_shift,
+    score_scale: of the candidate's log-odds, where live's are standard normal. dead: region where they are constant."""
 
     kind: str
     block_rate: float
@@ -65,6 +67,9 @@ class Truth:
     drift_hour: int = HOURS
     drift: float = 1.0
     harmed: tuple[str, ...] = ()
+    score_shift: float = 0.0
+    score_scale: float = 1.0
+    dead: int = -1
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
     lost_fraud, added_fraud = np.full(n, 0.3), np.full(n, 0.6)
     harmed: tuple[str, ...] = ()
     drift_hour, drift = HOURS, 1.0
+    score_shift, score_scale, dead = 0.0, float(rng.normal(1, 0.01)), -1
 
     def better(size: float) -> None:
         lost[:], added[:] = size, size
@@ -108,6 +114,8 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
 
     supported = np.array([at for at in range(n) if at != UNSUPPORTED])
     one = int(rng.choice(supported))
+    if kind in ("better", "worse_overall", "worse_in_one_segment", "dead_in_one_segment"):
+        score_scale = float(rng.uniform(0.85, 1.25))  # another model
     if kind == "better":
         better(rng.uniform(0.06, 0.2))
     elif kind == "worse_overall":
@@ -119,12 +127,14 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
         harmed = (f"region={REGIONS[one]}",)
     elif kind == "miscalibrated":
         size = rng.uniform(0.15, 0.6)
-        (lost if rng.random() < 0.5 else added)[:] = size
+        sign = 1 if rng.random() < 0.5 else -1
+        (added if sign > 0 else lost)[:] = size
+        score_shift = sign * float(np.log1p(size)) / 2.8  # what shifts a normal tail at the threshold by so much
         lost_fraud[:], added_fraud[:] = 0.4, 0.2
-        harmed = ("all",)
+        harmed = ("all", *(f"region={name}" for name in REGIONS))
     elif kind == "dead_in_one_segment":
         better(rng.uniform(0.0, 0.2))
-        lost[one], added[one], lost_fraud[one] = 1.0, 0.0, 0.6
+        lost[one], added[one], lost_fraud[one], dead = 1.0, 0.0, 0.6, one
         harmed = (f"region={REGIONS[one]}",)
     elif kind == "drifted_input":
         drift_hour, drift = int(rng.integers(3 * 24, 21 * 24)), float(rng.uniform(1.5, 2.5))
@@ -132,9 +142,23 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
         at = np.array([UNSUPPORTED])
         worse(at)
         if rng.random() < 0.5:
-            lost[at], added[at] = 1.0, 0.0
+            lost[at], added[at], dead = 1.0, 0.0, UNSUPPORTED
         harmed = (f"region={REGIONS[UNSUPPORTED]}",)
-    return Truth(kind, block_rate, borderline, lost, added, lost_fraud, added_fraud, drift_hour, drift, harmed)
+    return Truth(
+        kind,
+        block_rate,
+        borderline,
+        lost,
+        added,
+        lost_fraud,
+        added_fraud,
+        drift_hour,
+        drift,
+        harmed,
+        score_shift,
+        score_scale,
+        dead,
+    )
 
 
 def stream(truth: Truth, rng: np.random.Generator) -> Stream:
@@ -192,3 +216,17 @@ def stream(truth: Truth, rng: np.random.Generator) -> Stream:
         fraud,
         traffic.astype(np.float64),
     )
+
+
+def deciles(truth: Truth, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Transactions by day, region and decile of live's scores, as live and as the candidate scores them, cumulative:
+    (DAYS, regions, 10) each."""
+    daily = TRANSACTIONS_A_DAY * WEEKDAY[np.arange(DAYS) % 7][:, None] * REGION_SHARE
+    normal = NormalDist()
+    edges = [normal.cdf((normal.inv_cdf(q / 10) - truth.score_shift) / truth.score_scale) for q in range(1, 10)]
+    theirs = np.tile(np.diff([0.0, *edges, 1.0]), (len(REGIONS), 1))
+    if truth.dead >= 0:
+        theirs[truth.dead] = np.eye(10)[4]
+    out = [rng.poisson(daily[..., None] * share) for share in (np.full_like(theirs, 0.1), theirs)]
+    live, candidate = (np.cumsum(part, axis=0).astype(np.float64) for part in out)
+    return live, candidate
