@@ -35,6 +35,12 @@ class Limits(BaseModel):
     maximum_excess_disagreement: float = Field(
         0.2, ge=0, description="disagreements beyond the A/A control's, as a share of live's blocks"
     )
+    maximum_lost_fraud: float = Field(0.05, ge=0, description="fraud lost, as a share of live's blocks; needs labels")
+    maximum_lost_fraud_amount: float = Field(0.1, ge=0, description="the same in money, of the money live blocks")
+    maximum_insults: float = Field(
+        0.1, ge=0, description="more honest customers blocked, as a share of live's blocks; needs labels"
+    )
+    maximum_insults_amount: float = Field(0.15, ge=0, description="the same in money, of the money live blocks")
 
 
 class SegmentLimits(Limits):
@@ -46,6 +52,10 @@ class SegmentLimits(Limits):
     maximum_more_blocked_amount: float = Field(0.4, ge=0)
     maximum_fewer_blocked_amount: float = Field(0.4, ge=0)
     maximum_excess_disagreement: float = Field(0.35, ge=0)
+    maximum_lost_fraud: float = Field(0.1, ge=0)
+    maximum_lost_fraud_amount: float = Field(0.2, ge=0)
+    maximum_insults: float = Field(0.2, ge=0)
+    maximum_insults_amount: float = Field(0.3, ge=0)
 
 
 class Release(BaseModel):

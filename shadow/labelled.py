@@ -156,11 +156,9 @@ class LabelClaim:
         return None
 
     def times_needed(self, bar: float) -> Array:
-        out = np.full(self.scale.shape, np.nan)
-        for factor in FACTORS:
-            ahead = np.maximum(self._within(self.worst.times(factor)), self._beyond(self.best.times(factor)))
-            out = np.where(ahead >= bar, factor, out)
-        return out
+        factors = FACTORS.reshape(-1, *[1] * self.scale.ndim)
+        settled = np.maximum(self._within(self.worst.times(factors)), self._beyond(self.best.times(factors))) >= bar
+        return np.where(settled.any(axis=0), FACTORS[settled.argmax(axis=0)], np.nan)
 
 
 def label_claims(pairs: LabelledPairs, sums: Sums, release: Release) -> list[LabelClaim]:

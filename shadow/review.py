@@ -7,7 +7,7 @@ what a case is about. Which segment comes next goes by where the question is mos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +59,13 @@ def turns(
             return out
 
 
-def needs(claims: Sequence[Claim], asked: Sequence[bool], segments: Sequence[str], bar: float) -> list[Need]:
+def needs(claims: Sequence[Claim], asked: Collection[str], segments: Sequence[str], bar: float) -> list[Need]:
     """How settled the segments are in which labels are asked for. claims: of one look, (S,). bar: of log evidence."""
     out = []
     evidence = [np.maximum(claim.log_within(), claim.log_beyond()) for claim in claims]
     times = [claim.times_needed(bar) for claim in claims]
     for at, segment in enumerate(segments):
-        if not asked[at] or not claims:
+        if segment not in asked or not claims:
             continue
         reviewed = int((claims[0].seen if claims[0].seen is not None else np.zeros(len(segments)))[at])
         settled = min(min(1.0, max(0.0, float(log_e[at]) / bar)) for log_e in evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from scorer.deployments import Deployments
 from shadow.cases import Case
 from shadow.criteria import Release
 from shadow.labelfeed import send
-from shadow.labels import REVIEW, Known, Label, State, Verdict, vote
+from shadow.labels import Known, Label, State, Verdict, vote
 from shadow.labelstore import LabelStore
 from shadow.look import Look, look
 from shadow.review import Need, needs, turns
@@ -48,7 +49,7 @@ async def open_queue(
     """The queue of a slot now. Raises UserError if the slot is empty."""
     seen = await look(redis, deployments, slot, release, settings)
     states = [one.review for one in seen.labels.known]
-    wanted = needs(seen.labels.claims, seen.asked(release), release.segments.names, release.bar)
+    wanted = needs(seen.labels.claims, seen.label_segments, release.segments.names, -math.log(release.promote_error))
     waiting = turns(seen.labels.cases, states, wanted, ())
     return Queue(seen, seen.labels.cases, seen.labels.known, tuple(wanted), tuple(waiting))
 
@@ -114,7 +115,7 @@ async def mark(
     now = datetime.now(UTC)
     label = Label(
         transaction_id=transaction,
-        source=REVIEW,
+        source="review",
         verdict=verdict,
         at=now.isoformat(timespec="milliseconds"),
         by=by,
