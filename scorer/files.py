@@ -46,7 +46,7 @@ def read_transactions(
     RFC 3339 times or dates, the second exclusive. skip, limit: of what is left, in order. Raises UserError naming the
     file and the field.
     """
-    table = _table(path)
+    table = read_table(path)
     theirs = {ours: mapping.fields.get(ours, ours) for ours in (*IDS, "occurred_at")}
     for ours, name in theirs.items():
         if name not in table.column_names:
@@ -106,7 +106,8 @@ def _arrow() -> Any:
     return pyarrow
 
 
-def _table(path: Path) -> Any:
+def read_table(path: Path) -> Any:
+    """A file as an Arrow table. Raises UserError naming the file."""
     arrow = _arrow()
     readers = {
         ".parquet": arrow.parquet.read_table,

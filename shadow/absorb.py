@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ import orjson
 
 from scorer.pipeline import Scores
 from shadow.advance import Advance, Pair, Sample, day_of
+from shadow.cases import Case, card_hash
 from shadow.compare import PairedOutcome, compare
 from shadow.decisions import Decisions
-from shadow.samples import Stratum, offer, sample_hashes
+from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
 from shadow.tally import OUTCOMES, Run, event_hours, tally
 
@@ -90,10 +90,11 @@ def absorb(
     segments: Segments,
     taus: Mapping[Stratum, float],
     minor_per_unit: float,
+    cap_minor: int,
 ) -> Advance:
     """Compare a batch of one partition. `memory` is moved on; nothing else is touched.
 
-    candidate: None while the slot is empty; then decisions are only counted as skipped.
+    candidate: None while the slot is empty; then decisions are only counted as skipped. cap_minor: see `tally`.
     """
     out = Advance()
     is_duplicate = memory.duplicates(decisions)
@@ -122,7 +123,7 @@ def absorb(
         counters["conflicts"] = int(mine[conflicts].sum())
     fresh = np.flatnonzero(~is_duplicate & ~decisions.repeats)
     if len(fresh):
-        _compare(decisions.take(fresh), candidate, segments, taus, minor_per_unit, out)
+        _compare(decisions.take(fresh), candidate, segments, taus, minor_per_unit, cap_minor, out)
     return out
 
 
@@ -132,6 +133,7 @@ def _compare(
     segments: Segments,
     taus: Mapping[Stratum, float],
     minor_per_unit: float,
+    cap_minor: int,
     out: Advance,
 ) -> None:
     scores = np.full(len(decisions), np.nan)
@@ -146,14 +148,14 @@ def _compare(
     runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
     n = len(segments.names)
     out.tallies = tally(
-        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n
+        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n, cap_minor
     )
     rows = np.flatnonzero(outcome.usable)
     out.scores = [scores[rows]]
     days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
     discordant = rows[outcome.codes[rows] >= 2]
     for i in discordant.tolist():
-        card = hashlib.blake2b(decisions.rows[i]["transaction"]["card_id"].encode(), digest_size=8).hexdigest()
+        card = card_hash(decisions.rows[i]["transaction"]["card_id"])
         live_only = bool(outcome.codes[i] == 2)
         out.pairs.append(Pair(runs[run_of[i]], int(days[i]), int(hours[i]), card, live_only, tuple(of[i].tolist())))
     names = [str(run) for run in runs]
@@ -207,3 +209,21 @@ def _sample(
             "why": None,
         }
         out.samples.append(Sample(row["source"]["offset"], float(hashes[at]), orjson.dumps(body), strata))
+    differ = np.flatnonzero(codes[rows] >= 2)
+    rows, hashes = rows[differ], hashes[differ]
+    whole = np.full(len(rows), WHOLE_RUN, dtype=np.int64)
+    for at, strata in offer([runs[i] for i in rows], whole, codes[rows], of[rows], hashes, taus).items():
+        i = int(rows[at])
+        row = decisions.rows[i]
+        case = Case(
+            transaction=row["transaction"]["transaction_id"],
+            outcome=int(codes[i]),
+            minor=row["amount_minor"],
+            occurred_ms=int(decisions.occurred_ms[i]),
+            card=card_hash(row["transaction"]["card_id"]),
+            segments=tuple(segments.names[segment] for segment in of[i].tolist()),
+            hash=float(hashes[at]),
+            day=int(days[i]),
+            offset=row["source"]["offset"],
+        )
+        out.samples.append(Sample(case.offset, case.hash, case.encode(), strata))

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from secrets import compare_digest
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,9 +27,12 @@ from shadow import metrics
 from shadow.backlog import backlog
 from shadow.criteria import Release
 from shadow.gate import Decision, Verdict
+from shadow.labelfeed import LabelTail
+from shadow.labelstore import LabelStore
 from shadow.look import Look, judged_slots, look, present_run, proposal
 from shadow.promotion import suggest
 from shadow.query import Query, select
+from shadow.review_api import bearer, router
 from shadow.settings import ShadowSettings
 from shadow.store import AWAY, TallyStore, connect, memory
 from shadow.tally import OUTCOMES, Run, RunTotals
@@ -54,6 +56,7 @@ class Serve:
         self.trouble: str | None = "starting"
         self._bundles = BundleStore(settings.store, settings.cache)
         self._follower = Follower(settings, self._noted)
+        self._labels = LabelTail(settings, LabelStore(self.redis, settings.prefix, settings.label_days))
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: set[str] = set()
 
@@ -65,6 +68,7 @@ class Serve:
     async def start(self) -> None:
         """Follow the ledger and begin to look."""
         await self._follower.start()
+        self._labels.start()
         self._tasks = [
             asyncio.create_task(self._look_often(), name="gate"),
             asyncio.create_task(self._watch_often(), name="watch"),
@@ -75,6 +79,7 @@ class Serve:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._labels.stop()
         await self._follower.stop()
         await self.redis.aclose()
 
@@ -237,10 +242,7 @@ def build(serve: Serve) -> FastAPI:
 
     def allowed(request: Request) -> None:
         token = serve.settings.read_token
-        if token is None:
-            return
-        given = request.headers.get("authorization", "")
-        if not compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode()):
+        if token is not None and not bearer(request, token):
             raise HTTPException(401, "a read token is needed: Authorization: Bearer …")
 
     app = FastAPI(title="Shadow scorer", lifespan=lifespan, openapi_url="/api/openapi.json", docs_url="/api/docs")
@@ -311,4 +313,5 @@ def build(serve: Serve) -> FastAPI:
         following = query.after + len(page)
         return {"run": str(chosen), "total": total, "next": following if following < total else None, "samples": page}
 
+    app.include_router(router(serve, guard))
     return app

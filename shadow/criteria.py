@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,24 +26,36 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum_transactions: int = Field(10_000, ge=1, description="compared transactions, else it is insufficient")
-    minimum_disagreements: int = Field(30, ge=0, description="disagreements, else it is insufficient")
     minimum_coverage: float = Field(0.99, ge=0, le=1, description="compared, of decided")
     maximum_candidate_error_rate: float = Field(0.001, ge=0, le=1, description="not scored, of decided")
-    maximum_more_blocks: float = Field(0.15, ge=0, description="more blocks, as a share of live's blocks")
-    maximum_fewer_blocks: float = Field(0.15, ge=0, description="fewer blocks, as a share of live's blocks")
+    maximum_more_blocks: float = Field(0.1, ge=0, description="more blocks, as a share of live's blocks")
+    maximum_fewer_blocks: float = Field(0.1, ge=0, description="fewer blocks, as a share of live's blocks")
+    maximum_more_blocked_amount: float = Field(0.15, ge=0, description="more money blocked, of what live blocks")
+    maximum_fewer_blocked_amount: float = Field(0.15, ge=0, description="less money blocked, of what live blocks")
     maximum_excess_disagreement: float = Field(
-        0.5, ge=0, description="disagreements beyond the A/A control's, as a share of live's blocks"
+        0.2, ge=0, description="disagreements beyond the A/A control's, as a share of live's blocks"
     )
+    maximum_lost_fraud: float = Field(0.05, ge=0, description="fraud lost, as a share of live's blocks; needs labels")
+    maximum_lost_fraud_amount: float = Field(0.1, ge=0, description="the same in money, of the money live blocks")
+    maximum_insults: float = Field(
+        0.1, ge=0, description="more honest customers blocked, as a share of live's blocks; needs labels"
+    )
+    maximum_insults_amount: float = Field(0.15, ge=0, description="the same in money, of the money live blocks")
 
 
 class SegmentLimits(Limits):
     """The same for a segment: less traffic is asked for, and more may shift."""
 
     minimum_transactions: int = Field(1000, ge=1)
-    minimum_disagreements: int = Field(5, ge=0)
-    maximum_more_blocks: float = Field(0.4, ge=0)
-    maximum_fewer_blocks: float = Field(0.4, ge=0)
-    maximum_excess_disagreement: float = Field(0.8, ge=0)
+    maximum_more_blocks: float = Field(0.25, ge=0)
+    maximum_fewer_blocks: float = Field(0.25, ge=0)
+    maximum_more_blocked_amount: float = Field(0.4, ge=0)
+    maximum_fewer_blocked_amount: float = Field(0.4, ge=0)
+    maximum_excess_disagreement: float = Field(0.35, ge=0)
+    maximum_lost_fraud: float = Field(0.1, ge=0)
+    maximum_lost_fraud_amount: float = Field(0.2, ge=0)
+    maximum_insults: float = Field(0.2, ge=0)
+    maximum_insults_amount: float = Field(0.3, ge=0)
 
 
 class Release(BaseModel):
@@ -52,7 +66,15 @@ class Release(BaseModel):
     schema_number: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
     segments: Segments = Field(default_factory=lambda: Segments({}))
     minimum_covered_hours: int = Field(336, ge=1, description="event hours with comparisons: the clean period")
-    error_rate: float = Field(0.05, gt=0, lt=1, description="chance that any bound of a run is ever wrong")
+    promote_error: float = Field(
+        0.005, gt=0, lt=0.5, description="chance that a criterion whose limit is exceeded ever passes"
+    )
+    reject_error: float = Field(
+        0.02, gt=0, lt=0.5, description="chance that a candidate within every limit is ever rejected"
+    )
+    amount_cap: float = Field(
+        500.0, gt=0, description="in the reporting currency: an amount above it counts as this much in the evidence"
+    )
     overall: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     per_segment: SegmentLimits = Field(default_factory=lambda: SegmentLimits.model_validate({}))
     exceptions: Mapping[str, SegmentLimits] = Field(
@@ -76,11 +98,17 @@ class Release(BaseModel):
         text = orjson.dumps(self.model_dump(mode="json", by_alias=True), option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(text).hexdigest()
 
-    def alpha(self, segment: str) -> float:
-        """Share of the error rate that one interval may spend: half of it for all, half split over the segments, and
-        each share over the three intervals of a segment (a union bound)."""
-        parts = 1 if segment == ALL else max(1, len(self.segments.names) - 1)
-        return self.error_rate / 2 / parts / 3
+    def cap_minor(self, minor_per_unit: float) -> int:
+        """The cap on amounts in minor units of the reporting currency, at least 1."""
+        return max(1, round(self.amount_cap * minor_per_unit))
+
+    def limit(self, field: str) -> npt.NDArray[np.float64]:
+        """One of the limits in each segment: float64 (S,), in the order of `segments.names`."""
+        return np.array([getattr(self.limits(name), field) for name in self.segments.names], dtype=np.float64)
+
+    def excused(self, criterion: str) -> npt.NDArray[np.bool_]:
+        """Where a criterion may stay insufficient: bool (S,)."""
+        return np.array([self.excuses(criterion, name) for name in self.segments.names], dtype=bool)
 
 
 def parse(text: str) -> Release:

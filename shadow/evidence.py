@@ -1,39 +1,180 @@
-"""Intervals that stay valid however often somebody looks.
+"""Evidence that stays valid however often somebody looks: e-processes, and the confidence sequences that invert them.
 
-A fixed-sample interval that is looked at every hour is wrong sooner or later: McNemar's test, looked at daily for four
-weeks, raised false alarms in one release of five. A confidence sequence holds at all times at once.
+McNemar's test, looked at daily for four weeks, raised false alarms in one release of five. An e-process is the fortune
+of somebody who bets against a claim, at fair odds if the claim is true. It exceeds 1 / alpha at any time at all, ever,
+with a chance of at most alpha if the claim is true (Ville 1939), so it may be looked at every minute, and the claim is
+given up once it does.
 
-Everything is a share of live's blocks, so that one limit means the same at any block rate. Such a share is a ratio of
-two sums that both grow; taking live's blocks for a constant was wrong in up to a quarter of simulated runs where a
-twentieth was promised, so the ratio gets an interval of its own.
+Everything here is a ratio of sums, such as "what the candidate blocks more, as a share of what live blocks". A claim on
+such a ratio is a claim on a sum: "more - limit * blocks adds up to nothing or less". Bets are of fixed size and mixed,
+so that the fortune depends on sums only: not on the order, and not on which hours were looked at. With fixed bets the
+claim may be one on the average up to now; single hours or weekdays may deviate from it (see `log_evidence`).
+
+All functions take arrays of any shape and work on each cell: a path of looks costs one call.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shadow.tally import SegmentTotals
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+#: Bets that are mixed, in equal parts, as shares of the largest that cannot ruin.
+BETS = np.geomspace(0.01, 0.95, 16)
+#: Bisections of a bound; each halves its error.
+HALVINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and the bounds that hold at all times with the confidence asked for."""
+    """An estimate and the bounds that hold at all times with the confidence asked for; arrays of one shape."""
 
-    estimate: float
-    low: float
-    high: float
-
-    def minus(self, other: Interval) -> Interval:
-        """The difference; it holds with the sum of both error rates."""
-        return Interval(self.estimate - other.estimate, self.low - other.high, self.high - other.low)
-
-    def negated(self) -> Interval:
-        """The same seen from the other side."""
-        return Interval(-self.estimate, -self.high, -self.low)
+    estimate: Array
+    low: Array
+    high: Array
 
 
-def squared_width(n: int, alpha: float, tuned_for: int) -> float:
+def log_evidence(
+    values: Sequence[Array | float], sums: Sequence[Array], squares: Sequence[Array] | None = None
+) -> Array:
+    """Log of an e-process against the claim that values do not add up to more than nothing.
+
+    There are k kinds of things; one of kind i with weight a, 0 <= a <= 1, counts values[i] * a. sums[i] and squares[i]
+    are sums of the weights of each kind, and of their squares; without squares every weight counts as 0 or 1. All of
+    one shape, or such that they broadcast.
+
+    A bet b on a thing pays 1 + b * value * a. For b * value = c >= 0 its log is at least a * log(1 + c), as a chord
+    lies below a concave curve, and at least c * a - c^2 a^2 / 2; for c < 0 it is at least
+    c * a + (log(1 + c) - c) * a^2, so sums are all that is needed, and where weights are 0 or 1 nothing is lost.
+    The fortune of one fixed bet is at most a martingale if the conditional means add up to 0 or less, for
+    prod(1 + b * m) <= exp(b * sum(m)): the claim may be about the average.
+    Sources: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting"; the bound for
+    c < 0 is lemma 4.1 of Fan, Grama and Liu (2015), "Exponential inequalities for martingales with applications".
+
+    >>> bool(log_evidence([1, -1], [np.array(40.0), np.array(10.0)]) > math.log(200))
+    True
+    """
+    worst = np.maximum(np.max(np.broadcast_arrays(*[-np.asarray(v, dtype=float) for v in values]), axis=0), 1e-9)
+    axes = max(worst.ndim, *(np.ndim(total) for total in sums))
+    bets = BETS.reshape(-1, *[1] * axes) / worst
+    wins: Array = np.zeros((1,) * (axes + 1))
+    for at, (value, total) in enumerate(zip(values, sums, strict=True)):
+        c = bets * value
+        even = np.log1p(c)
+        if squares is None:
+            wins = wins + total * even
+        else:
+            gain = np.maximum(even * total, c * total - c * c / 2 * squares[at])
+            wins = wins + np.where(c >= 0, gain, c * total + (even - c) * squares[at])
+    most = wins.max(axis=0)
+    return np.asarray(most + np.log(np.exp(wins - most).mean(axis=0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The ratio of two sums over the same things, of k kinds.
+
+    above, below: what one thing of each kind with weight 1 adds to the numerator and to the denominator. sums, squares:
+    sums of weights (and squares of weights) of each kind, k arrays of one shape, as in `log_evidence`.
+
+    With a ratio of r, the values above - r * below add up to nothing on average: that is the claim which is bet on, so
+    the denominator may be as random as the numerator. (Fieller 1954 has the idea, "Some problems in interval
+    estimation".)
+    """
+
+    above: tuple[Array | float, ...]
+    below: tuple[Array | float, ...]
+    sums: tuple[Array, ...]
+    squares: tuple[Array, ...] | None = None
+
+    @property
+    def estimate(self) -> Array:
+        """NaN where the denominator is 0."""
+        top = sum(a * s for a, s in zip(self.above, self.sums, strict=True))
+        bottom = np.asarray(sum(b * s for b, s in zip(self.below, self.sums, strict=True)), dtype=float)
+        out: Array = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
+        return out
+
+    def _values(self, share: Array | float, sign: int) -> list[Array | float]:
+        return [sign * (a - share * b) for a, b in zip(self.above, self.below, strict=True)]
+
+    def log_above(self, share: Array | float) -> Array:
+        """Log evidence that the ratio is above a share."""
+        return log_evidence(self._values(share, 1), self.sums, self.squares)
+
+    def log_below(self, share: Array | float) -> Array:
+        """Log evidence that the ratio is below a share."""
+        return log_evidence(self._values(share, -1), self.sums, self.squares)
+
+    def times(self, factor: Array | float) -> Ratio:
+        """The same with all sums multiplied: what it would be with so much more of the same."""
+        squares = None if self.squares is None else tuple(s * factor for s in self.squares)
+        return Ratio(self.above, self.below, tuple(s * factor for s in self.sums), squares)
+
+    def bounds(self, alpha: float, lowest: float, highest: float) -> Interval:
+        """The confidence sequence: all shares between lowest and highest that the evidence leaves.
+
+        Each end is wrong, ever, with a chance of at most alpha. lowest, highest: no ratio can be beyond; where there is
+        no evidence, the ends are these.
+        """
+        bar, estimate = -math.log(alpha), self.estimate
+        middle = np.clip(np.nan_to_num(estimate, nan=(lowest + highest) / 2), lowest, highest)
+        low = _last(self.log_above, np.full(middle.shape, lowest), middle, bar)
+        high = _last(self.log_below, np.full(middle.shape, highest), middle, bar)
+        return Interval(estimate, low, high)
+
+
+def _last(evidence: Callable[[Array], Array], out: Array, within: Array, bar: float) -> Array:
+    """Between a share far out and one that stands, where the evidence against it falls below the bar."""
+    far, near = out, within
+    given_up = evidence(far) >= bar
+    for _ in range(HALVINGS):
+        middle = (far + near) / 2
+        falls = evidence(middle) >= bar
+        far, near = np.where(falls, middle, far), np.where(falls, near, middle)
+    return np.where(given_up, far, out)
+
+
+def log_unbalanced(live_only: int, candidate_only: int) -> float:
+    """Log evidence that one model blocks alone more often than the other, from discordant pairs.
+
+    The Bayes factor of a share of candidate-only pairs drawn from Beta(1/2, 1/2) against one half. It is McNemar's
+    question with an answer that may be looked at all the time. Source: Robbins (1970), "Statistical methods related to
+    the law of the iterated logarithm"; the mixture is that of Krichevsky and Trofimov (1981).
+
+    >>> round(log_unbalanced(30, 5), 2), round(log_unbalanced(18, 17), 2)
+    (7.89, -2.0)
+    """
+    mixed = _log_beta(candidate_only + 0.5, live_only + 0.5) - _log_beta(0.5, 0.5)
+    return mixed + (live_only + candidate_only) * math.log(2)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def given_up(log_e: Array, weights: Array, alpha: float) -> npt.NDArray[np.bool_]:
+    """Which of K claims are given up, each look on its own: bool (..., K).
+
+    log_e: (..., K). weights: (K,), add up to 1. If all claims are true, the chance that any is given up at the first
+    look that gives up any is at most alpha; if some are false, the expected share of true ones among those given up
+    is. Nothing is assumed about how the claims depend on each other.
+    Source: e-BH of Wang and Ramdas (2022), "False discovery rate control with e-values", with weights.
+    """
+    weighted = log_e + np.log(weights)
+    falling = -np.sort(-weighted, axis=-1)
+    enough = falling >= -np.log(alpha * np.arange(1, falling.shape[-1] + 1))
+    many = np.where(enough, np.arange(1, falling.shape[-1] + 1), 0).max(axis=-1)
+    bar = -np.log(alpha * np.maximum(many, 1))
+    return np.asarray((weighted >= bar[..., None]) & (many > 0)[..., None])
+
+
+def squared_width(n: Array | float, alpha: float, tuned_for: float) -> Array:
     """How far a sum of n independent values of mean 0 may stray, squared, in units of their sum of squares.
 
     The sum leaves the band of its square root at any n at all, ever, with chance `alpha`, for large n. A test that is
@@ -43,69 +184,5 @@ def squared_width(n: int, alpha: float, tuned_for: int) -> float:
     """
     spend = -2 * math.log(alpha)
     rho2 = (spend + math.log(spend + 1)) / tuned_for
-    grown = n * rho2 + 1
-    return 2 * grown / (n * rho2) * math.log(math.sqrt(grown) / alpha)
-
-
-def design_effect(part: SegmentTotals) -> float:
-    """By how much clustered cards inflate a variance: discordant transactions for each discordant card and day, >= 1.
-
-    Transactions of a card on a day are not independent; one pair per card and day is what they are worth. Source: Kish
-    (1965), "Survey sampling", the design effect of equal clusters that agree wholly.
-    """
-    pairs = int(part.pairs.sum())
-    return max(1.0, int(part.counts[2:].sum()) / pairs) if pairs else 1.0
-
-
-def block_shift(part: SegmentTotals, alpha: float, tuned_for: int) -> Interval | None:
-    """Change of the block rate, candidate minus live, as a share of live's blocks; None where live blocked too little.
-
-    -0.3 means that the candidate blocks 30 % less.
-    """
-    return _share_of_blocks(part, -1, alpha, tuned_for)
-
-
-def disagreement(part: SegmentTotals, alpha: float, tuned_for: int) -> Interval | None:
-    """Disagreements as a share of live's blocks, above 1 where they outnumber them; None as in `block_shift`."""
-    return _share_of_blocks(part, 1, alpha, tuned_for)
-
-
-def excess_disagreement(
-    candidate: SegmentTotals, control: SegmentTotals, alpha: float, tuned_for: int
-) -> Interval | None:
-    """Disagreement beyond that of the A/A control, each as a share of live's blocks; None as in `block_shift`.
-
-    Each of the two spends half of `alpha`.
-    """
-    ours = disagreement(candidate, alpha / 2, tuned_for)
-    floor = disagreement(control, alpha / 2, tuned_for)
-    return None if ours is None or floor is None else ours.minus(floor)
-
-
-def live_blocks(part: SegmentTotals) -> int:
-    """Transactions that live blocked."""
-    return int(part.counts[1] + part.counts[2])
-
-
-def _share_of_blocks(part: SegmentTotals, live_only: int, alpha: float, tuned_for: int) -> Interval | None:
-    """The mean of x over the mean of y, where y is 1 for a block of live and x is 1 for a block of the candidate alone,
-    `live_only` for one of live alone, else 0.
-
-    A ratio r is in the interval if the values x - r*y, whose mean is 0 if r is true, do not add up to more than their
-    band allows: (X - r*Y)^2 <= k * sum of (x - r*y)^2, a quadratic in r. None where no r is excluded, which is at about
-    20 live blocks and fewer. One more disagreement than was seen is granted, so that none at all is no certainty.
-    Source: Fieller (1954), "Some problems in interval estimation", with the band of `squared_width`.
-    """
-    n, blocks = part.compared, live_blocks(part)
-    if not n:
-        return None
-    lost, added = int(part.counts[2]), int(part.counts[3])
-    total = live_only * lost + added
-    k = design_effect(part) * squared_width(n, alpha, tuned_for)
-    if blocks <= k:
-        return None
-    a = blocks * blocks - k * blocks
-    b = total * blocks - k * live_only * lost
-    c = total * total - k * (lost + added + 1)
-    half = math.sqrt(max(0.0, b * b - a * c))
-    return Interval(total / blocks, (b - half) / a, (b + half) / a)
+    grown = np.asarray(n, dtype=float) * rho2 + 1
+    return np.asarray(2 * grown / (grown - 1) * np.log(np.sqrt(grown) / alpha))

@@ -1,4 +1,4 @@
-"""Every key in Redis. All but two carry the tag `{slot:partition}`, so that one script's keys share a cluster slot.
+"""Every key in Redis. Keys of one script carry one tag, `{slot:partition}`, so that they share a cluster slot.
 
 | key | type | holds |
 |---|---|---|
@@ -9,13 +9,19 @@
 | `<p>:{slot:p}:runs` | set | runs seen |
 | `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts |
 | `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
-| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, minor units m, pairs p, bins l and k, errors e |
+| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, bins l k, errors e |
 | `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
 | `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
 | `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |
 | `<p>:{slot:p}:why` | set | `<run>:<day>/<source offset>` of samples not explained yet |
 | `<p>:{slot:p}:tau:<run>:<day>` | hash | smallest hash refused, by `<outcome>:<segment>` |
 | `<p>:{slot:p}:z:<run>:<day>:<outcome>:<segment>` | sorted set | samples kept in a stratum, by hash |
+| `<p>:labels` | set | months (30 days since 1970) that have labels |
+| `<p>:{labels:b}:<month>` | hash | verdicts on a transaction by source and person, by its subject |
+| `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition: up to there the bucket has every label |
+| `<p>:lease:<slot>:<transaction>` | string | who looks at a case for review right now |
+
+In `s`, `r`, `tau` and `z` the day `run` stands for the whole run: its bodies are the cases that labels are joined to.
 """
 
 from __future__ import annotations
@@ -31,6 +37,22 @@ def slots(prefix: str) -> str:
 
 def partitions(prefix: str, slot: str) -> str:
     return f"{prefix}:{slot}:partitions"
+
+
+def label_months(prefix: str) -> str:
+    return f"{prefix}:labels"
+
+
+def labels(prefix: str, bucket: int, month: int) -> str:
+    return f"{prefix}:{{labels:{bucket}}}:{month}"
+
+
+def label_fence(prefix: str, bucket: int) -> str:
+    return f"{prefix}:{{labels:{bucket}}}:fence"
+
+
+def lease(prefix: str, slot: str, transaction: str) -> str:
+    return f"{prefix}:lease:{slot}:{transaction}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +104,5 @@ class Keys:
     def taus(self, run: str, day: int | str) -> str:
         return f"{self.base}:tau:{run}:{day}"
 
-    def stratum(self, run: str, day: int, outcome: int, segment: str) -> str:
+    def stratum(self, run: str, day: int | str, outcome: int, segment: str) -> str:
         return f"{self.base}:z:{run}:{day}:{outcome}:{segment}"

@@ -10,6 +10,7 @@ from scorer.deployments import LIVE, PREVIOUS, Answer, Change, Deployments, Sugg
 from scorer.errors import UserError
 from shadow.criteria import Release
 from shadow.gate import Decision, Judgement, judge
+from shadow.labellook import Labels, labels_of
 from shadow.settings import ShadowSettings
 from shadow.store import TallyStore
 from shadow.tally import Run, RunTotals
@@ -23,6 +24,13 @@ class Look:
     candidate: RunTotals
     control: RunTotals | None
     judgement: Judgement
+    labels: Labels
+
+    @property
+    def label_segments(self) -> frozenset[str]:
+        """Segments in which labels are asked for: there the candidate is not known to keep to the A/A floor."""
+        of_labels = {claim.criterion for claim in self.labels.claims}
+        return frozenset(f.segment for f in self.judgement.findings if f.criterion in of_labels)
 
 
 def present_run(deployments: Deployments, slot: str) -> Run | None:
@@ -44,11 +52,14 @@ async def look(redis: Any, deployments: Deployments, slot: str, release: Release
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
     names = release.segments.names
-    totals = await TallyStore(redis, slot, names, settings.prefix).totals(run)
+    store = TallyStore(redis, slot, names, settings.prefix)
+    totals = await store.totals(run)
+    labels = await labels_of(redis, store, totals, release, settings)
     control = None
     if control_run is not None and slot != settings.control:
         control = await TallyStore(redis, settings.control, names, settings.prefix).totals(control_run)
-    return Look(slot, totals, control, judge(totals, control, release))
+    judgement = judge(totals, control, release, 10.0**settings.minor_digits, labelled=labels.claims)
+    return Look(slot, totals, control, judgement, labels)
 
 
 def proposal(deployments: Deployments, seen: Look, release: Release, known: dict[str, Any]) -> Suggestion | None:

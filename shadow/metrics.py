@@ -109,6 +109,16 @@ LIMIT = Gauge(
 )
 DECISION = Gauge("shadow_gate_decision", "1 promote, 0 hold, -1 reject.", ["slot"], registry=SERVE_REGISTRY)
 SUGGESTIONS = Gauge("shadow_suggestions_waiting", "Suggestions that nobody has answered.", registry=SERVE_REGISTRY)
+LABELS = Counter(
+    "shadow_labels_total",
+    "Labels read, by source (chargeback, review) and verdict; repeated ones, too.",
+    ["source", "verdict"],
+    registry=SERVE_REGISTRY,
+)
+LABELS_REFUSED = Counter("shadow_labels_refused_total", "Records on `labels` that are none.", registry=SERVE_REGISTRY)
+LABELS_LOST = Counter(
+    "shadow_labels_lost_total", "Labels that retention took before they were read.", registry=SERVE_REGISTRY
+)
 GATE_SECONDS = Histogram(
     "shadow_gate_seconds", "Time of one look of the gate at a slot.", buckets=LATENCY_BUCKETS, registry=SERVE_REGISTRY
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from shadow.advance import Advance, Pair, Sample
 from shadow.keys import TOTAL, Keys
-from shadow.samples import keep
+from shadow.samples import WHOLE_RUN, keep
 from shadow.tally import BINS, Run, Tallies
 
 HOUR_SECONDS = 60 * 86_400
@@ -18,17 +18,25 @@ HOUR_SECONDS = 60 * 86_400
 FIELDS = (
     *(f"c{i}" for i in range(4)),
     *(f"m{i}" for i in range(4)),
+    *(f"a{i}" for i in range(1, 4)),
+    *(f"q{i}" for i in range(2, 4)),
     *(f"l{i}" for i in range(BINS)),
     *(f"k{i}" for i in range(BINS)),
     "e",
 )
 
 
+def day_name(day: int) -> str:
+    """The day of a stratum as keys have it."""
+    return "run" if day == WHOLE_RUN else str(day)
+
+
 class Payload:
     """Builds the script's argument, giving each key a position."""
 
-    def __init__(self, at: Keys, segments: tuple[str, ...], sample_seconds: int) -> None:
-        self._at, self._segments, self._sample_seconds = at, segments, sample_seconds
+    def __init__(self, at: Keys, segments: tuple[str, ...], sample_seconds: int, case_seconds: int) -> None:
+        self._at, self._segments = at, segments
+        self._sample_seconds, self._case_seconds = sample_seconds, case_seconds
         self._position: dict[str, int] = {}
 
     @property
@@ -98,7 +106,8 @@ class Payload:
         return [seen, HOUR_SECONDS, pair.card, "p0" if pair.live_only else "p1", *into]
 
     def _sample(self, sample: Sample) -> list[Any]:
-        run, day, *_ = sample.strata[0]
+        run, day = sample.strata[0][0], day_name(sample.strata[0][1])
+        is_case = sample.strata[0][1] == WHOLE_RUN
         strata = [
             [
                 self._key(self._at.stratum(run, day, outcome, self._segments[segment])),
@@ -114,9 +123,9 @@ class Payload:
             sample.value,
             self._key(self._at.bodies(run, day)),
             self._key(self._at.references(run, day)),
-            self._sample_seconds,
+            self._case_seconds if is_case else self._sample_seconds,
             self._key(self._at.why),
-            f"{run}/{day}/{member}",
+            "" if is_case else f"{run}/{day}/{member}",
             sample.body.decode(),
             strata,
         ]

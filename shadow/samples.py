@@ -5,6 +5,9 @@ of a transaction and says nothing about it, so the choice is random yet the same
 bounded, and the chance of having been kept is known: a transaction is kept if its hash is below the threshold tau of
 any of its strata, so its inclusion probability is the largest of these. Source: bottom-k sketches with coordinated
 sampling, Cohen and Kaplan (2007), "Summarizing data using bottom-k sketches".
+
+Disagreements are sampled once more for labels, in strata that are a whole run instead of a day. As the hash is the
+same, each of these cases is a sample of its day, too, and the review queue, which goes by it, has a fixed random order.
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ import numpy.typing as npt
 
 #: Kept in a stratum of disagreements, and of agreements.
 KEEP_DISAGREEMENTS, KEEP_AGREEMENTS = 50, 5
+#: What stands for the event day in a stratum that is a whole run. It keeps as many as a day does, not more: what is
+#: among the smallest of the run is then among the smallest of its day.
+WHOLE_RUN = -2
 
-#: Run as text, event day, outcome code, segment.
+#: Run as text, event day or WHOLE_RUN, outcome code, segment.
 Stratum = tuple[str, int, int, int]
 
 

@@ -28,9 +28,16 @@ class ShadowSettings(CommonSettings):
     flush_seconds: Seconds = Field(0.5, description="longest time that sums stay in memory")
     flush_records: int = Field(50_000, ge=1, description="most records that are summed before they go to Redis")
     sample_days: int = Field(30, ge=1, le=3650, description="days that disagreement samples are kept")
+    label_days: int = Field(
+        180, ge=1, le=3650, description="days that labels are kept, and the cases that they are joined to"
+    )
+    review_minutes: float = Field(30.0, gt=0, description="how long a case handed out for review is kept from others")
     explain_per_second: float = Field(50.0, ge=0, description="samples explained a second and shadow; 0 is none")
     niceness: int = Field(10, ge=0, le=19, description="how far a shadow stands back for others on its machine")
     gate_seconds: Seconds = Field(60.0, description="how often `shadow serve` runs the gate")
     promote_seconds: Seconds = Field(30.0, description="how long a promotion waits for every scorer to load the bundle")
     read_token: SecretStr | None = Field(None, description="token that /api wants as Bearer; default: none")
+    operator_token: SecretStr | None = Field(
+        None, description="token that writing to /api wants as Bearer; default: nothing can be written there"
+    )
     http_port: int = Field(9101, ge=0, le=65535, description="port of /metrics, /livez, /readyz (and /api of serve)")

@@ -10,7 +10,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -22,10 +22,25 @@ from redis.exceptions import RedisClusterException, RedisError
 from scorer.errors import UserError
 from shadow import keys
 from shadow.advance import Advance, day_of
+from shadow.cases import Case
 from shadow.keys import TOTAL, Keys
-from shadow.payload import FIELDS, Payload
-from shadow.samples import Stratum
-from shadow.tally import ALL, BINS, COLUMNS, LATE, Run, RunTotals, SegmentTotals
+from shadow.payload import FIELDS, Payload, day_name
+from shadow.samples import WHOLE_RUN, Stratum
+from shadow.tally import (
+    ALL,
+    CANDIDATE_SCORES,
+    CAPPED,
+    COLUMNS,
+    COUNTS,
+    ERRORS,
+    LATE,
+    LIVE_SCORES,
+    MINOR,
+    SQUARES,
+    Run,
+    RunTotals,
+    SegmentTotals,
+)
 
 COUNTERS = ("duplicates", "repeats", "conflicts")
 
@@ -107,11 +122,17 @@ class TallyStore:
     """
 
     def __init__(
-        self, redis: Any, slot: str, segments: tuple[str, ...], prefix: str = "shadow", sample_days: int = 30
+        self,
+        redis: Any,
+        slot: str,
+        segments: tuple[str, ...],
+        prefix: str = "shadow",
+        sample_days: int = 30,
+        label_days: int = 180,
     ) -> None:
         self.redis, self.slot, self.prefix = redis, slot, prefix
         self._segments = segments
-        self._sample_seconds = sample_days * 86_400
+        self._sample_seconds, self._case_seconds = sample_days * 86_400, label_days * 86_400
         folder = files("shadow") / "lua"
         self._advance = redis.register_script((folder / "advance.lua").read_text())
         self._gap = redis.register_script((folder / "gap.lua").read_text())
@@ -140,7 +161,7 @@ class TallyStore:
 
     async def advance(self, partition: int, fence: Fence, to: int, what: Advance) -> Applied | Stale | Wiped:
         """Apply the range [fence.next, to). Only `Applied` changed anything."""
-        payload = Payload(self._keys(partition), self._segments, self._sample_seconds)
+        payload = Payload(self._keys(partition), self._segments, self._sample_seconds, self._case_seconds)
         body = payload.build(fence.nonce, fence.next, to, what)
         reply = await self._advance(keys=payload.names, args=[orjson.dumps(body)])
         outcome = _refusal(reply)
@@ -150,7 +171,8 @@ class TallyStore:
         for at, stratum, tau in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
             run, day = payload.names[int(at) - 1].rsplit(":", 2)[1:]
             outcome_code, segment = stratum.decode().split(":", 1)
-            taus[run, int(day), int(outcome_code), self._segments.index(segment)] = float(tau)
+            when = WHOLE_RUN if day == "run" else int(day)
+            taus[run, when, int(outcome_code), self._segments.index(segment)] = float(tau)
         return Applied(taus)
 
     async def record_gap(self, partition: int, fence: Fence, to: int) -> Applied | Stale | Wiped:
@@ -163,8 +185,8 @@ class TallyStore:
         """Thresholds of all strata of a partition that ever refused a sample."""
         at, found = self._keys(partition), {}
         for run in await self._members(at.runs):
-            for day in await self._days(at, run):
-                for stratum, tau in (await self._hash(at.taus(run, day))).items():
+            for day in (WHOLE_RUN, *await self._days(at, run)):
+                for stratum, tau in (await self._hash(at.taus(run, day_name(day)))).items():
                     outcome, segment = stratum.split(":", 1)
                     if segment in self._segments:
                         found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
@@ -240,7 +262,7 @@ class TallyStore:
             run=run,
             segments={segment: _totals(counts) for segment, counts in sums.items()},
             hours=len(hours - {b"%d" % LATE}),
-            errors=int(sums[ALL][COLUMNS - 1]),
+            errors=int(sums[ALL][ERRORS]),
             duplicates=counters["duplicates"],
             repeats=counters["repeats"],
             conflicts=counters["conflicts"],
@@ -287,6 +309,27 @@ class TallyStore:
                     sample["inclusion_probability"] = max(taus.get(stratum, 1.0) for stratum in strata)
                     out.append(sample)
         return out
+
+    async def cases(self, run: Run) -> list[Case]:
+        """The label sample of a run: disagreements that a label may decide, by hash."""
+        name, out = str(run), []
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            async with self.redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(at.taus(name, day_name(WHOLE_RUN)))
+                pipe.hvals(at.bodies(name, day_name(WHOLE_RUN)))
+                taus, bodies = await pipe.execute()
+            refused = {field.decode(): float(tau) for field, tau in taus.items()}
+            for body in bodies:
+                case = Case.decode(body, partition, 1.0)
+                strata = [f"{case.outcome}:{segment}" for segment in case.segments]
+                out.append(replace(case, inclusion=max(refused.get(stratum, 1.0) for stratum in strata)))
+        return sorted(out, key=lambda case: (case.hash, case.transaction))
+
+    async def sample_of(self, run: Run, case: Case) -> dict[str, Any] | None:
+        """The kept sample that a case is of; None once it has expired."""
+        body = await self.redis.hget(self._keys(case.partition).bodies(str(run), case.day), str(case.offset))
+        return None if body is None else dict(orjson.loads(body))
 
     async def unexplained(self, partition: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
         """Some kept samples that do not say yet why the models differ, with the names to explain them under."""
@@ -338,8 +381,16 @@ _COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))
 
 
 def _totals(sums: Any) -> SegmentTotals:
-    live, candidate = sums[8 : 8 + BINS], sums[8 + BINS : 8 + 2 * BINS]
-    return SegmentTotals(sums[:4], sums[4:8], sums[COLUMNS:], live, candidate, int(sums[COLUMNS - 1]))
+    return SegmentTotals(
+        counts=sums[COUNTS],
+        minor=sums[MINOR],
+        capped=sums[CAPPED],
+        squares=sums[SQUARES],
+        pairs=sums[COLUMNS:],
+        live_scores=sums[LIVE_SCORES],
+        candidate_scores=sums[CANDIDATE_SCORES],
+        errors=int(sums[ERRORS]),
+    )
 
 
 async def memory(redis: Any) -> dict[str, tuple[int, int]]:

@@ -46,6 +46,8 @@ class SegmentTotals:
     """Sums over the transactions of one segment.
 
     counts, minor: int64 (4,), transactions and money (minor units of the reporting currency) by outcome.
+    capped: int64 (3,), money with each amount cut at a cap: both_block, live_only, candidate_only.
+    squares: int64 (2,), squares of the cut amounts, each in thousandths of the cap: live_only, candidate_only.
     pairs: int64 (2,), discordant pairs counted once per card and day: live_only, candidate_only.
     errors: transactions that the candidate could not score; they are in no other sum.
     live_scores, candidate_scores: int64 (BINS,), histograms of the two scores.
@@ -53,6 +55,8 @@ class SegmentTotals:
 
     counts: Counts = field(default_factory=lambda: _zeros(4))
     minor: Counts = field(default_factory=lambda: _zeros(4))
+    capped: Counts = field(default_factory=lambda: _zeros(3))
+    squares: Counts = field(default_factory=lambda: _zeros(2))
     pairs: Counts = field(default_factory=lambda: _zeros(2))
     live_scores: Counts = field(default_factory=lambda: _zeros(BINS))
     candidate_scores: Counts = field(default_factory=lambda: _zeros(BINS))
@@ -62,6 +66,12 @@ class SegmentTotals:
     def compared(self) -> int:
         """Transactions that both models decided."""
         return int(self.counts.sum())
+
+    @property
+    def columns(self) -> Counts:
+        """All sums but the pairs, as a row of a tally: int64 (COLUMNS,)."""
+        parts = (self.counts, self.minor, self.capped, self.squares, self.live_scores, self.candidate_scores)
+        return np.concatenate([*parts, [self.errors]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +106,13 @@ BEHIND_MS, AHEAD_MS = 48 * HOUR_MS, 5 * 60_000
 #: Lower edges of the score bins after the first, in log-odds: even steps from 0.03 % to 99.97 %, so that the bins are
 #: finest where block rates of 0.2 to 5 % put their thresholds.
 EDGES = 1 / (1 + np.exp(-np.linspace(-8, 8, BINS - 1)))
-#: Columns of a tally: counts, minor units, live scores, candidate scores, errors.
-COLUMNS = 9 + 2 * BINS
+#: Where the kinds of sums lie in a tally.
+COUNTS, MINOR, CAPPED, SQUARES = slice(0, 4), slice(4, 8), slice(8, 11), slice(11, 13)
+LIVE_SCORES, CANDIDATE_SCORES = slice(13, 13 + BINS), slice(13 + BINS, 13 + 2 * BINS)
+ERRORS = 13 + 2 * BINS
+COLUMNS = ERRORS + 1
+#: Squares of amounts are summed in this part of the cap, so that they stay small integers.
+CAP_PARTS = 1000
 
 
 def score_bins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -127,11 +142,13 @@ def tally(
     candidate_scores: npt.NDArray[np.float64],
     usable: npt.NDArray[np.bool_],
     n_segments: int,
+    cap_minor: int,
 ) -> Tallies:
     """Sum n comparisons. A row that is not usable only counts as an error.
 
     runs, run_of: the runs there are and each row's position among them. hours: from `event_hours`. segments: int64
-    (n, d), from `Segments.assign`. codes: outcomes. All of n rows; order does not matter.
+    (n, d), from `Segments.assign`. codes: outcomes. All of n rows; order does not matter. cap_minor: above 0, where
+    amounts are cut for the sums `capped` and `squares`.
     """
     out: Tallies = {}
     if not len(codes):
@@ -140,9 +157,16 @@ def tally(
     groups, group_of = np.unique(np.stack([run_of, hours], axis=1), axis=0, return_inverse=True)
     sums = np.zeros((len(groups), n_segments, COLUMNS), dtype=np.int64)
     group = np.broadcast_to(group_of.reshape(-1, 1), segments.shape)
-    np.add.at(sums, (group, segments, np.where(usable, codes, COLUMNS - 1)[:, None]), 1)
-    np.add.at(sums, (group[usable], segments[usable], 4 + codes[usable, None]), minor[usable, None])
-    for first, bins in ((8, live_bins), (8 + BINS, candidate_bins)):
+    np.add.at(sums, (group, segments, np.where(usable, codes, ERRORS)[:, None]), 1)
+    np.add.at(sums, (group[usable], segments[usable], MINOR.start + codes[usable, None]), minor[usable, None])
+    capped = np.minimum(minor, cap_minor)
+    for first, least, amounts in (
+        (CAPPED.start - 1, 1, capped),
+        (SQUARES.start - 2, 2, (-(-capped * CAP_PARTS // cap_minor)) ** 2),
+    ):
+        has = usable & (codes >= least)
+        np.add.at(sums, (group[has], segments[has], first + codes[has, None]), amounts[has, None])
+    for first, bins in ((LIVE_SCORES.start, live_bins), (CANDIDATE_SCORES.start, candidate_bins)):
         has = (bins >= 0) & usable
         np.add.at(sums, (group[has], segments[has], first + bins[has, None]), 1)
     for at, (run, hour) in enumerate(groups.tolist()):

@@ -120,11 +120,13 @@ def _recount(
     for info in runs:
         first, after = info.offsets.get(partition, (0, 0))
         epochs[(decisions.offsets >= first) & (decisions.offsets < after)] = info.run.candidate_epoch
+    minor_per_unit = 10.0**settings.minor_digits
+    cap_minor = release.cap_minor(minor_per_unit)
     for rows in np.split(np.arange(len(epochs)), np.flatnonzero(np.diff(epochs)) + 1):  # in log order
         if not len(rows):
             continue
         candidate = candidates.get(int(epochs[rows[0]]))
-        more = absorb(decisions.take(rows), candidate, memory, release.segments, {}, 10.0**settings.minor_digits)
+        more = absorb(decisions.take(rows), candidate, memory, release.segments, {}, minor_per_unit, cap_minor)
         more.samples.clear()
         more.scores.clear()
         add(into, more)
@@ -150,7 +152,7 @@ def _differences(tallied: dict[Run, RunTotals], total: Advance, release: Release
             continue
         for at, name in enumerate(names):
             part = there.segments[name]
-            mine = np.concatenate([part.counts, part.minor, part.live_scores, part.candidate_scores, [part.errors]])
+            mine = part.columns
             for what, ours, theirs in (("sums", mine, sums[run][at]), ("pairs", part.pairs, pairs[run][at])):
                 if not np.array_equal(ours, theirs):
                     column = int(np.flatnonzero(ours != theirs)[0])

@@ -79,11 +79,17 @@ class Shadow:
         self.settings, self.slot, self.health = settings, slot, health
         self._segments = release.segments
         self._minor_per_unit = 10.0**settings.minor_digits
+        self._cap_minor = release.cap_minor(self._minor_per_unit)
         bundles = BundleStore(settings.store, settings.cache)
         self._model = SlotFollower(slot, bundles)
         self._follower = Follower(settings, self._on_deployments)
         self._store = TallyStore(
-            connect(settings.redis), slot, self._segments.names, settings.prefix, settings.sample_days
+            connect(settings.redis),
+            slot,
+            self._segments.names,
+            settings.prefix,
+            settings.sample_days,
+            settings.label_days,
         )
         self._explainer = Explainer(bundles)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="absorb")
@@ -211,7 +217,8 @@ class Shadow:
             part.memory.remember(decisions.take(np.flatnonzero(before)))
             decisions = decisions.take(np.flatnonzero(~before))
         part.memory.source = max(part.memory.source, part.fence.source)
-        more = absorb(decisions, candidate, part.memory, self._segments, part.taus, self._minor_per_unit)
+        money = self._minor_per_unit, self._cap_minor
+        more = absorb(decisions, candidate, part.memory, self._segments, part.taus, *money)
         more.unreadable = sum(offset >= part.fence.next for offset in unreadable)
         return more
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "reject": "decide",
     "rollback": "decide",
     "verify": "verify",
+    "labels": "labels",
+    "review": "review",
 }
 
 

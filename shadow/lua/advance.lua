@@ -10,6 +10,7 @@
 --   tallies  [[hash, seconds to live or 0, field, increment, field, increment, ...]]
 --   pairs    [[set, seconds, member, field, hash, hash, ...]]  field counts up in each hash if member is new in set
 --   samples  [[member, hash value, bodies, references, seconds, why set, why member, body, [[zset, taus, field, k], ...]]]
+--            an empty why member: nobody explains it
 --
 -- Returns   {"applied", key position, field, tau, ...}  thresholds of the strata that refused a sample
 --           {"stale", next}    the fence stands elsewhere; nothing was changed
@@ -73,7 +74,7 @@ for _, s in ipairs(p.samples) do
   end
   if redis.call('HEXISTS', references, member) == 1 then
     redis.call('HSET', bodies, member, s[8])
-    redis.call('SADD', KEYS[s[6]], s[7])
+    if s[7] ~= '' then redis.call('SADD', KEYS[s[6]], s[7]) end
     redis.call('EXPIRE', bodies, whole(s[5]))
     redis.call('EXPIRE', references, whole(s[5]))
   end

@@ -96,7 +96,7 @@ async def grow(marks: Sequence[int]) -> Mapping[int, int]:
             for p, fence in enumerate(fences):
                 for part in range(FLUSH):
                     found_here, theirs = decisions(fence.next + part * BATCH, BATCH, rng)
-                    add(pending[p], absorb(found_here, _Given(theirs), memories[p], segments, taus[p], 100.0))
+                    add(pending[p], absorb(found_here, _Given(theirs), memories[p], segments, taus[p], 100.0, 50_000))
                 to = fence.next + FLUSH * BATCH
                 applied = await store.advance(p, fence, to, pending[p])
                 assert isinstance(applied, Applied)

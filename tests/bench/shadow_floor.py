@@ -40,5 +40,5 @@ def absorb_all(folder: Path, work: Workload, made: list[list[Record]], size: int
         for start in range(0, len(records), size):
             part = [value for _, value in records[start : start + size]]
             found, _ = read(part, range(start, start + len(part)))
-            add(pending, absorb(found, candidate, memory, segments, {}, 100.0))
+            add(pending, absorb(found, candidate, memory, segments, {}, 100.0, 50_000))
     return time.perf_counter() - wall, time.process_time() - cpu

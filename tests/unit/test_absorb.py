@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
+from shadow.cases import CANDIDATE_ONLY, Case
 from shadow.decisions import Decisions, read
-from shadow.samples import Stratum, offer, sample_hashes
+from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import BINS, LATE, OUTCOMES, Run
+from shadow.tally import CANDIDATE_SCORES, LATE, LIVE_SCORES, OUTCOMES, Run
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
@@ -69,7 +70,7 @@ def wire(rows: list[dict[str, Any]], start: int = 0) -> Decisions:
 
 
 def take(rows: list[dict[str, Any]], memory: Memory | None = None, candidate: Doubling | None = None) -> Advance:
-    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0)
+    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0, 5000)
 
 
 anything = st.fixed_dictionaries(
@@ -125,8 +126,8 @@ def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]])
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
     for sums in take(rows).tallies.values():
         compared = sums[:, :4].sum(axis=1)
-        assert (sums[:, 8 : 8 + BINS].sum(axis=1) == compared).all()
-        assert (sums[:, 8 + BINS : 8 + 2 * BINS].sum(axis=1) == compared).all()
+        assert (sums[:, LIVE_SCORES].sum(axis=1) == compared).all()
+        assert (sums[:, CANDIDATE_SCORES].sum(axis=1) == compared).all()
 
 
 @given(st.lists(anything, max_size=25), st.sets(st.integers(1, 24)))
@@ -137,7 +138,7 @@ def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any
     edges = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
     for start, end in pairwise(edges):
         decisions = wire(rows[start:end], start)
-        add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0))
+        add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0, 5000))
     assert unpacked(parts) == unpacked(whole)
     assert parts.pairs == whole.pairs
     assert parts.source == whole.source
@@ -180,7 +181,7 @@ def test_a_repeat_is_counted_and_not_compared() -> None:
 
 
 def test_an_empty_slot_skips() -> None:
-    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0)
+    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0, 5000)
     assert (found.skipped, found.tallies, found.source) == (2, {}, 2)
 
 
@@ -195,13 +196,29 @@ def test_discordant_pairs_say_card_day_and_direction() -> None:
 
 
 def test_a_sample_says_who_said_what() -> None:
-    (sample,) = take([a_decision(7, features=[0.9])]).samples
+    sample, _ = take([a_decision(7, features=[0.9])]).samples
     body = orjson.loads(sample.body)
     assert (body["outcome"], body["gap"], body["run"]) == ("candidate_only", 0.65, "L1-C1")
     assert body["live"] == {"score": 0.25, "threshold": 0.5, "decision": "allow", "bundle": "b" * 64, "epoch": 1}
     assert body["candidate"]["decision"] == "block"
     assert body["segments"] == ["all", "country=DE"]
     assert sample.source == 7
+
+
+def test_a_disagreement_is_a_case_for_labels_too_and_an_agreement_is_none() -> None:
+    sample, case = take([a_decision(7, features=[0.9])]).samples
+    assert {stratum[1] for stratum in case.strata} == {WHOLE_RUN}
+    assert {(run, code, segment) for run, _, code, segment in case.strata} == {
+        (run, code, segment) for run, _, code, segment in sample.strata
+    }
+    found = Case.decode(case.body, 0, 1.0)
+    body = orjson.loads(sample.body)
+    assert (found.transaction, found.minor, found.hash) == (body["transaction_id"], body["amount_minor"], body["hash"])
+    assert (found.outcome, found.segments, found.offset) == (CANDIDATE_ONLY, ("all", "country=DE"), sample.source)
+    assert found.day == sample.strata[0][1], "its sample is not found"
+    assert body["card_id"] not in case.body.decode(), "a card in the clear"
+    (agreement,) = take([a_decision(7, features=[0.1])]).samples
+    assert orjson.loads(agreement.body)["outcome"] == "both_allow"
 
 
 def test_values_that_are_no_decisions_are_told() -> None:

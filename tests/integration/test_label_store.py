@@ -1,0 +1,213 @@
+"""Labels and cases on a real Valkey (and a real Redis): whatever comes when, the same stands, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.stores import RedisServer, debian_redis, valkey
+from integration.test_store import RUN, SEGMENTS, a_sample, an_advance
+from shadow.advance import Sample
+from shadow.cases import CANDIDATE_ONLY, LIVE_ONLY, Case, by_card, by_transaction, card_hash
+from shadow.labels import BUCKETS, MONTH_MS, State, Vote, Votes, merge
+from shadow.labelstore import LabelStore
+from shadow.samples import KEEP_DISAGREEMENTS, WHOLE_RUN, Stratum
+from shadow.store import Applied, Fence, TallyStore, connect
+
+
+@pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.needs("redis"))])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    binary = valkey() if request.param == "valkey" else str(debian_redis())
+    with RedisServer(tmp_path_factory.mktemp("store"), binary) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: RedisServer, anyio_backend: str) -> AsyncIterator[Any]:
+    client = connect(f"redis://{server.address}/0")
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+pytestmark = pytest.mark.anyio
+
+VOTES = st.builds(
+    Vote,
+    subject=st.sampled_from([by_transaction(f"t-{n}") for n in range(4)]),
+    source=st.sampled_from(["review", "chargeback"]),
+    by=st.sampled_from(["ann", 'bob: "o\'hara"']),
+    at_ms=st.sampled_from([1_770_000_000_123, 1_770_000_000_124, 1_770_000_000_123 + 2 * MONTH_MS]),
+    verdict=st.sampled_from(["fraud", "legit", "unsure"]),
+)
+
+
+@given(votes=st.lists(VOTES, max_size=12), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_store_holds_what_the_rules_say_in_any_order(server: RedisServer, votes: list[Vote], seed: int) -> None:
+    asyncio.run(_in_any_order(server, votes, random.Random(seed)))
+
+
+async def _in_any_order(server: RedisServer, votes: list[Vote], chance: random.Random) -> None:
+    redis = connect(f"redis://{server.address}/0")
+    await redis.flushall()
+    store = LabelStore(redis)
+    arriving = [*votes, *chance.sample(votes, len(votes) // 2)]
+    chance.shuffle(arriving)
+    for start in range(0, len(arriving), 3):
+        await store.merge(arriving[start : start + 3], {})
+    expected: dict[str, list[Votes]] = {}
+    for v in votes:
+        expected.setdefault(v.subject, []).append({v.source: {v.by: (v.at_ms, v.verdict)}})
+    found = await store.of([by_transaction(f"t-{n}") for n in range(9)])
+    assert {subject: merge(*several) for subject, several in found.items()} == {
+        subject: merge(*several) for subject, several in expected.items()
+    }
+    await redis.aclose()
+
+
+def a_vote(transaction: str = "t-1", verdict: str = "fraud", source: str = "review", by: str = "ann") -> Vote:
+    return Vote(by_transaction(transaction), source, by, 1_770_000_000_000, verdict)
+
+
+async def test_every_bucket_knows_how_far_the_topic_is_read(client: Any) -> None:
+    store = LabelStore(client)
+    assert await store.reached([0, 1]) == {0: 0, 1: 0}
+    assert await store.merge([a_vote()], {0: 5, 1: 7}) == 1
+    assert await store.reached([0, 1]) == {0: 5, 1: 7}
+    assert await store.merge([a_vote()], {0: 3}) == 0, "an older reader moves nothing back"
+    assert await store.reached([0, 1]) == {0: 5, 1: 7}
+    await store.merge([], {1: 9})
+    assert await store.reached([0, 1]) == {0: 5, 1: 9}
+
+
+async def test_what_one_bucket_lost_is_read_again(client: Any) -> None:
+    store = LabelStore(client)
+    votes = [a_vote(f"t-{n}") for n in range(60)]
+    await store.merge(votes[:30], {0: 30})
+    lost = votes[40].bucket
+    dumped = {key: await client.dump(key) for key in await client.keys(f"shadow:{{labels:{lost}}}:*")}
+    await store.merge(votes[30:], {0: 60})
+    for key, value in dumped.items():
+        await client.restore(key, 0, value, replace=True)
+    assert await store.reached([0]) == {0: 30}
+    await store.merge(votes[30:], {0: 60})
+    assert len(await store.of(v.subject for v in votes)) == 60
+    assert await store.reached([0]) == {0: 60}
+
+
+async def test_labels_expire(client: Any) -> None:
+    store = LabelStore(client, label_days=3)
+    await store.merge([a_vote()], {0: 1})
+    (month,) = [key for key in await client.keys("shadow:{labels:*") if not key.endswith(b":fence")]
+    assert 2 * 86_400 < await client.ttl(month) <= 3 * 86_400
+
+
+async def test_a_case_is_one_persons_for_a_while(client: Any) -> None:
+    store = LabelStore(client)
+    assert await store.lease("candidate", "t-1", "ann", 0.01)
+    assert await store.lease("candidate", "t-1", "ann", 0.01), "hers already"
+    assert not await store.lease("candidate", "t-1", "bob", 0.01)
+    assert await store.lease("other", "t-1", "bob", 0.01)
+    await asyncio.sleep(0.7)
+    assert await store.lease("candidate", "t-1", "bob", 1)
+    await store.release("candidate", "t-1")
+    assert await store.lease("candidate", "t-1", "ann", 1)
+
+
+def a_case(source: int, outcome: int, segments: tuple[int, ...] = (0, 1)) -> tuple[Case, list[Sample]]:
+    """A disagreement as the shadow offers it: a sample of its day, and a case of its run."""
+    sample = a_sample(source, outcome, segments)
+    case = Case(
+        transaction=f"t{source}",
+        outcome=outcome,
+        minor=100 * source,
+        occurred_ms=source,
+        card=card_hash(f"c-{source}"),
+        segments=tuple(SEGMENTS[at] for at in segments),
+        hash=sample.value,
+        day=4,
+        offset=source,
+    )
+    strata: list[Stratum] = [(run, WHOLE_RUN, code, segment) for run, _, code, segment in sample.strata]
+    return case, [sample, Sample(source, sample.value, case.encode(), strata)]
+
+
+async def test_cases_are_the_smallest_hashes_of_the_run_and_each_has_its_sample(client: Any) -> None:
+    store = TallyStore(client, "candidate", SEGMENTS)
+    fence = await store.open_partition(0, 0)
+    made = {n: a_case(n, LIVE_ONLY if n % 3 else CANDIDATE_ONLY, (0, 1 + n % 2)) for n in range(1, 401)}
+    for start in range(1, 401, 80):
+        what = an_advance(80, source=start + 80)
+        what.samples = [sample for n in range(start, start + 80) for sample in made[n][1]]
+        outcome = await store.advance(0, fence, fence.next + 80, what)
+        assert isinstance(outcome, Applied)
+        fence = Fence(fence.nonce, fence.next + 80, start + 80, False)
+    cases = await store.cases(RUN)
+    assert [case.hash for case in cases] == sorted(case.hash for case in cases)
+    expected: set[str] = set()
+    for outcome in (LIVE_ONLY, CANDIDATE_ONLY):
+        for segment in SEGMENTS:
+            mine = [case for case, _ in made.values() if case.outcome == outcome and segment in case.segments]
+            expected |= {case.transaction for case in sorted(mine, key=lambda c: c.hash)[:KEEP_DISAGREEMENTS]}
+    assert {case.transaction for case in cases} == expected
+    assert all(0 < case.inclusion < 1 for case in cases)
+    assert all([await store.sample_of(RUN, case) for case in cases])
+    assert all(case.hash < case.inclusion for case in cases), "kept is what is below its threshold"
+    taus = await store.taus(0)
+    assert {day for _, day, _, _ in taus} == {4, WHOLE_RUN}
+    assert len(await store.unexplained(0, 1000)) == len(await store.samples(RUN)), "cases are explained as samples"
+
+
+async def test_cases_outlive_their_samples_so_late_labels_find_them(client: Any) -> None:
+    store = TallyStore(client, "candidate", SEGMENTS, sample_days=3, label_days=60)
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    case, what.samples = a_case(1, LIVE_ONLY)
+    await store.advance(0, fence, 8, what)
+    await client.delete("shadow:{candidate:0}:s:L1-C1:4")  # as when its days are over
+    assert await client.ttl("shadow:{candidate:0}:s:L1-C1:run") > 59 * 86_400
+    (found,) = await store.cases(RUN)
+    assert found == replace(case, inclusion=1.0)
+    assert await store.sample_of(RUN, found) is None
+
+
+async def test_labels_join_cases_whichever_comes_first(client: Any) -> None:
+    labels, store = LabelStore(client), TallyStore(client, "candidate", SEGMENTS)
+    await labels.merge([a_vote("t1"), a_vote("t2", "legit", "chargeback", "bank"), a_vote("t-nobody-knows")], {0: 3})
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    made = [a_case(n, CANDIDATE_ONLY) for n in (1, 2, 3)]
+    what.samples = [sample for _, samples in made for sample in samples]
+    await store.advance(0, fence, 8, what)
+    cases = await store.cases(RUN)
+    found = dict(zip([case.transaction for case in cases], await labels.known(cases), strict=True))
+    assert (found["t1"].review, found["t2"].review, found["t3"].review) == (State.FRAUD, State.PENDING, State.PENDING)
+    assert found["t2"].chargeback is State.LEGIT
+    await labels.merge([a_vote("t3", "legit")], {0: 4})
+    found = dict(zip([case.transaction for case in cases], await labels.known(cases), strict=True))
+    assert found["t3"].review is State.LEGIT
+
+
+async def test_a_label_by_card_and_second_speaks_only_if_it_names_one_case(client: Any) -> None:
+    labels = LabelStore(client)
+    case = replace(a_case(1, CANDIDATE_ONLY)[0], occurred_ms=1_770_000_000_700)
+    at = by_card(case.card, 1_770_000_000_000)
+    await labels.merge([Vote(at, "chargeback", "bank", 1_770_000_000_000, "fraud")], {})
+    (found,) = await labels.known([case])
+    assert found.chargeback is State.FRAUD
+    twin = replace(case, transaction="t2", hash=0.9)
+    assert [one.chargeback for one in await labels.known([case, twin])] == [State.PENDING] * 2
+    later = replace(case, occurred_ms=1_770_000_001_000)
+    assert [one.chargeback for one in await labels.known([later])] == [State.PENDING]
+
+
+def test_there_are_enough_buckets_to_spread_over_a_cluster() -> None:
+    assert {a_vote(f"t-{n}").bucket for n in range(500)} == set(range(BUCKETS))

@@ -1,0 +1,181 @@
+"""Evidence folds into a verdict by the written rules; thin evidence never passes, and reasons say what is so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scorer.errors import SettingsError
+from shadow.criteria import Release, load, parse
+from shadow.gate import Decision, Judgement, Verdict, judge
+from shadow.tally import ALL, CAP_PARTS, Run, RunTotals, SegmentTotals
+
+CAP = 50_000
+
+
+def part(
+    both_allow: int, both_block: int, live_only: int, candidate_only: int, errors: int = 0, **more: Any
+) -> SegmentTotals:
+    """Every amount is half of the cap."""
+    counts = np.array([both_allow, both_block, live_only, candidate_only], dtype=np.int64)
+    pairs = np.array(more.pop("pairs", counts[2:]), dtype=np.int64)
+    more = {"capped": counts[1:] * (CAP // 2), "squares": counts[2:] * (CAP_PARTS // 2) ** 2} | more
+    more = {name: np.array(value, dtype=np.int64) for name, value in more.items()}
+    return SegmentTotals(counts=counts, pairs=pairs, errors=errors, **more)
+
+
+# --- criteria ---
+
+CRITERIA = """
+schema: 1
+segments:
+  country: {field: country, values: [DE, FR]}
+minimum_covered_hours: 24
+"""
+RELEASE = parse(CRITERIA)
+
+
+def a_run(hours: int = 48, gap: int = 0, conflicts: int = 0, **segments: SegmentTotals) -> RunTotals:
+    named = {"country=DE": part(60_000, 1900, 100, 100), "country=FR": part(30_000, 950, 50, 50)}
+    named |= {f"country={name}": totals for name, totals in segments.items()}
+    whole = SegmentTotals(
+        counts=sum((p.counts for p in named.values()), np.zeros(4, np.int64)),
+        pairs=sum((p.pairs for p in named.values()), np.zeros(2, np.int64)),
+        capped=sum((p.capped for p in named.values()), np.zeros(3, np.int64)),
+        squares=sum((p.squares for p in named.values()), np.zeros(2, np.int64)),
+        errors=sum(p.errors for p in named.values()),
+    )
+    return RunTotals(Run(1, 1), {ALL: whole, **named}, hours, whole.errors, gap=gap, conflicts=conflicts)
+
+
+def verdicts(judgement: Judgement) -> dict[tuple[str, str], Verdict]:
+    return {(finding.criterion, finding.segment): finding.verdict for finding in judgement.findings}
+
+
+def test_a_good_candidate_is_promoted() -> None:
+    judgement = judge(a_run(), a_run(), RELEASE)
+    assert judgement.decision is Decision.PROMOTE, judgement.reason
+    assert len(judgement.findings) == 2 + 8 * len(RELEASE.segments.names)
+    assert {f.segment for f in judgement.findings if f.excused} == {"country=other"}
+
+
+@pytest.mark.parametrize(
+    ("run", "criterion", "segment"),
+    [
+        (a_run(conflicts=1), "decision_conflicts", "all"),
+        (a_run(gap=5000), "coverage", "all"),
+        (a_run(FR=part(30_000, 950, 50, 50, errors=500)), "candidate_error_rate", "country=FR"),
+        (a_run(FR=part(30_000, 200, 800, 0)), "fewer_blocks", "country=FR"),
+        (a_run(FR=part(30_000, 950, 0, 900)), "more_blocks", "country=FR"),
+        (
+            a_run(FR=part(30_000, 800, 200, 200, capped=[20_000_000, 5_000_000, 30_000_000])),
+            "more_blocked_amount",
+            "country=FR",
+        ),
+    ],
+)
+def test_harm_in_one_segment_is_enough_to_reject_and_is_named(run: RunTotals, criterion: str, segment: str) -> None:
+    judgement = judge(run, a_run(), RELEASE)
+    assert judgement.decision is Decision.REJECT
+    assert verdicts(judgement)[criterion, segment] is Verdict.FAIL
+    assert f"{criterion} in {segment}" in judgement.reason
+    assert judgement.findings[0].verdict is Verdict.FAIL, "the worst is not first"
+    assert verdicts(judgement)["more_blocks", "country=DE"] is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("run", "criterion", "segment"),
+    [
+        (a_run(hours=23), "covered_hours", "all"),
+        (a_run(FR=part(400, 20, 5, 5)), "transactions", "country=FR"),
+        (a_run(FR=part(30_000, 500, 500, 500)), "excess_disagreement", "country=FR"),
+        (a_run(FR=part(30_000, 30, 5, 5)), "fewer_blocks", "country=FR"),
+        (a_run(FR=part(31_000, 0, 0, 5)), "more_blocks", "country=FR"),
+        (a_run(FR=part(31_000, 150, 60, 0)), "fewer_blocks", "country=FR"),  # -29 %, which may be chance
+    ],
+)
+def test_thin_evidence_holds_and_never_passes(run: RunTotals, criterion: str, segment: str) -> None:
+    judgement = judge(run, a_run(), RELEASE)
+    assert judgement.decision is Decision.HOLD
+    assert verdicts(judgement)[criterion, segment] is Verdict.INSUFFICIENT
+    excused = replace_excuses(f"{criterion}: {segment}", "*_block*: country=FR", "excess*: *", "*: *=other")
+    more = replace_excuses("*: country=FR", "excess*: all", "covered_hours: all", "*: *=other")
+    assert judge(run, a_run(), more).decision is Decision.PROMOTE
+    assert next(
+        f for f in judge(run, a_run(), excused).findings if (f.criterion, f.segment) == (criterion, segment)
+    ).excused
+
+
+def replace_excuses(*patterns: str) -> Release:
+    return RELEASE.model_copy(update={"may_stay_insufficient": patterns})
+
+
+def test_without_a_control_the_excess_is_not_judged() -> None:
+    judgement = judge(a_run(), None, RELEASE)
+    assert judgement.decision is Decision.HOLD
+    finding = next(f for f in judgement.findings if (f.criterion, f.segment) == ("excess_disagreement", "all"))
+    assert finding.verdict is Verdict.INSUFFICIENT
+    assert "seed twin" in finding.reason
+
+
+def test_nothing_compared_is_no_promotion() -> None:
+    empty = RunTotals(Run(1, 1), {}, 0)
+    assert judge(empty, empty, replace_excuses("*")).decision is Decision.HOLD
+
+
+def test_a_record_of_the_far_future_covers_no_hour_more() -> None:
+    """Hours are counted, never subtracted: one hour is one hour, whenever it is."""
+    assert judge(replace(a_run(), hours=1), a_run(), RELEASE).decision is Decision.HOLD
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 40_000), st.integers(0, 2000))
+def test_more_harm_never_makes_the_verdict_better(lost: int, both: int, allow: int, extra: int) -> None:
+    # The blocks that are lost grow; how many live blocked stays.
+    milder = judge(a_run(FR=part(allow, both + extra, lost, 5)), a_run(), replace_excuses("*"))
+    worse = judge(a_run(FR=part(allow, both, lost + extra, 5)), a_run(), replace_excuses("*"))
+    fewer = ("fewer_blocks", "country=FR")
+    ranks = {Verdict.FAIL: 0, Verdict.INSUFFICIENT: 1, Verdict.PASS: 2}
+    if verdicts(milder)[fewer] is Verdict.FAIL:
+        assert ranks[verdicts(worse)[fewer]] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("segments: {}", "schema"),
+        ("schema: 2", "schema"),
+        ("schema: 1\nspeed: 3", "speed"),
+        ("schema: 1\noverall: {minimum_coverage: 2}", "overall.minimum_coverage"),
+        ("schema: 1\nexceptions: {country=XX: {}}", "country=XX is no declared segment"),
+        ("schema: [", "not YAML"),
+        ("", "the file"),
+    ],
+)
+def test_criteria_that_make_no_sense_name_the_field(text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse(text)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Any) -> None:
+    with pytest.raises(SettingsError, match="SHADOW_RELEASE"):
+        load(tmp_path / "none.yaml")
+
+
+def test_the_digest_is_of_what_is_said_not_how() -> None:
+    assert parse(CRITERIA).digest == parse("# a remark\n" + CRITERIA).digest
+    assert parse(CRITERIA).digest != parse(CRITERIA.replace("24", "25")).digest
+
+
+def test_a_segment_may_have_limits_of_its_own() -> None:
+    text = CRITERIA + "exceptions: {country=FR: {maximum_fewer_blocks: 0.9}}\n"
+    assert parse(text).limits("country=FR").maximum_fewer_blocks == 0.9
+    assert parse(text).limits("country=DE").maximum_fewer_blocks == 0.25
+    assert parse(text).limits(ALL).maximum_fewer_blocks == 0.1
