@@ -50,6 +50,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "deploy" / "local", tmp_path / "deploy" / "local")
     (tmp_path / "release.yaml").write_text(RELEASE + "may_stay_insufficient: ['*']\n")
+    (tmp_path / "chargebacks.csv").write_text("transaction_id,verdict,at\nt-1,fraud,2026-02-01T12:00:00Z\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SCORER_", "SHADOW_"))}
     env |= {"PATH": f"{BIN}:{os.environ['PATH']}", "SHADOW_RELEASE": "release.yaml"}
     digests: list[str] = []
@@ -67,7 +68,7 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     try:
         for argv in commands():
             # live, its twin as control, and live's bundle in the candidate's slot
-            argv = [digests[0] if part == "DIGEST" else part for part in argv]
+            argv = [{"DIGEST": digests[0], "TRANSACTION": "t-1"}.get(part, part) if digests else part for part in argv]
             if argv[0] == "make":
                 continue
             if argv[0] == "export":
