@@ -62,7 +62,7 @@ deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy
 	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)
 
 deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/: manifests, lint, and the image built and run
-	$(BIN)/pytest -m "image or not image" tests/deploy $(ARGS)
+	$(BIN)/pytest -m "deploy or not deploy" tests/deploy $(ARGS)
 
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py

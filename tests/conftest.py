@@ -7,11 +7,10 @@ import shutil
 
 import pytest
 
-from harness import kafka
+from harness import image, kafka
 from harness.manifests import builder
 from harness.places import CRDS, FAKETIME, HANDBOOK, ROOT
 
-IMAGE_TOOLS = ("buildah", "mmdebstrap", "bwrap")
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
@@ -27,7 +26,7 @@ PARTS = {
     "deploy": ((ROOT / ".venv" / ".deploy").is_file, "the checks of deploy/ are not installed (make .venv/.deploy)"),
     "crds": (lambda: any(CRDS.glob("*.yaml")), f"no custom resource definitions in {CRDS.name}/ (folder CRDS)"),
     "image": (
-        lambda: all(map(shutil.which, IMAGE_TOOLS)),
+        lambda: all(map(shutil.which, image.TOOLS)),
         "what builds and runs the image is not installed (Debian: buildah mmdebstrap bubblewrap)",
     ),
     "compose": (lambda: shutil.which("docker-compose"), "docker-compose is not installed (Debian: docker-compose)"),
@@ -38,7 +37,9 @@ _DESELECTED = pytest.StashKey[list[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
-    config.addinivalue_line("markers", "image: builds the image and runs it; `make deploy-check` has these")
+    config.addinivalue_line(
+        "markers", "deploy: long checks of deploy/, as the image built and run; `make deploy-check` has these"
+    )
     config.addinivalue_line("markers", "variant: the same promise on other servers; `make integration` runs these too")
 
 
