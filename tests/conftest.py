@@ -6,10 +6,15 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from harness import image, kafka
 from harness.manifests import builder
 from harness.places import CRDS, FAKETIME, HANDBOOK, ROOT
+
+# what takes long on a busy machine is no fault of the code: speed is for the bench
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
