@@ -20,6 +20,10 @@ settings.load_profile("patient")
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
     "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
+    "browser": (
+        lambda: shutil.which("chromium") and shutil.which("chromedriver"),
+        "no browser to open a page in (Debian: chromium chromium-driver)",
+    ),
     "faketime": (FAKETIME.is_file, "libfaketime is not installed (Debian: libfaketime)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
     "alertmanager": (

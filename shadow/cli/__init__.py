@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "verify",
     "labels": "labels",
     "review": "review",
+    "report": "report",
 }
 
 
