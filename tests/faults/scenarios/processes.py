@@ -66,10 +66,11 @@ def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
         def join(add=add, more=more, kind=kind) -> None:  # type: ignore[no-untyped-def]
             more.extend(add(**naming(f"{kind}-{name}")) for name in "bc")
 
-        arena.strike(join, backlog=waiting)
-        arena.ready()
-        arena.strike(lambda more=more: more[0].stop(), backlog=waiting)
-        arena.strike(lambda more=more: more[1].kill(), backlog=waiting)
+        with arena.pouring(400):  # they join a second or two after they were started
+            arena.strike_at_once(join, 2000, waiting)
+            arena.ready()
+        arena.strike(lambda more=more: more[0].stop(), backlog=waiting, part=2000)
+        arena.strike(lambda more=more: more[1].kill(), backlog=waiting, part=2000)
 
 
 @scenario(allows_extras=True)
