@@ -271,7 +271,7 @@ class Arena:
             left = (before + part) * self.rng.uniform(0.3, 0.9)
             self.until("work under way", lambda left=left: waiting() <= left)
             # Not always just after something was published: what is begun and not through must be hit, too.
-            time.sleep(self.rng.choice((0.0, self.rng.uniform(0, 0.3))))
+            time.sleep(self.rng.choice((0.0, self.rng.uniform(0, 0.1))))
             harm()
             remains = waiting()
             if remains > 0:

@@ -45,7 +45,7 @@ def kill_both(arena: Arena) -> None:
     arena.strike(lambda: kill_and_start(scorer, shadow, control), times=10)
 
 
-@scenario()
+@scenario(env={"SCORER_BATCH_RECORDS": "20", "SHADOW_BATCH_RECORDS": "20"})
 def scale_1_3_1(arena: Arena) -> None:
     """Two more scorers and shadows join under load, and leave by SIGTERM and by kill -9; then again as members that
     the group remembers by name."""
@@ -66,8 +66,9 @@ def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
         def join(add=add, more=more, kind=kind) -> None:  # type: ignore[no-untyped-def]
             more.extend(add(**naming(f"{kind}-{name}")) for name in "bc")
 
-        arena.strike(join, backlog=waiting)
-        arena.ready()
+        with arena.pouring(400):  # they join a second or two after they were started
+            arena.strike_at_once(join, 3000, waiting)
+            arena.ready()
         arena.strike(lambda more=more: more[0].stop(), backlog=waiting)
         arena.strike(lambda more=more: more[1].kill(), backlog=waiting)
 
