@@ -14,7 +14,7 @@ import redis
 from harness.stores import RedisServer, debian_redis
 from integration.test_store import RUN, SEGMENTS, a_pair, a_sample, an_advance
 from shadow.local import free_port
-from shadow.store import Applied, Fence, Stale, TallyStore, connect
+from shadow.store import Applied, Fence, Stale, TallyStore, connect, memory
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("redis"), pytest.mark.variant]
 SLOTS = 16_384
@@ -55,6 +55,15 @@ async def store(masters: list[RedisServer], anyio_backend: str) -> AsyncIterator
     await client.initialize()
     yield TallyStore(client, "candidate", SEGMENTS)
     await client.aclose()
+
+
+async def test_memory_of_every_master_is_told(store: TallyStore, masters: list[RedisServer]) -> None:
+    with masters[1].client() as client:
+        client.config_set("maxmemory", 200_000_000)
+    found = await memory(store.redis)
+    assert set(found) == {master.address for master in masters}
+    assert all(used > 100_000 for used, _ in found.values())
+    assert sorted(limit for _, limit in found.values()) == [0, 0, 200_000_000]
 
 
 async def test_partitions_are_spread_over_the_masters_and_add_up(store: TallyStore, masters: list[RedisServer]) -> None:

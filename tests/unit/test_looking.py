@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,16 @@ def a_sample(i: int, **changes: Any) -> dict[str, Any]:
         "transaction_id": f"t{i}",
         "card_id": f"c{i % 3}",
         "occurred_at": f"2026-01-{1 + i % 28:02}T12:00:00Z",
+        "scored_at": f"2026-01-{1 + i % 28:02}T12:00:{i % 60:02}.500Z",
         "outcome": "live_only",
         "amount_minor": 100 * i,
         "gap": -0.5,
         "segments": ["all", "country=DE"],
     } | changes
+
+
+def seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 samples = st.lists(
@@ -65,6 +71,10 @@ samples = st.lists(
             "max_gap": st.floats(-1, 1),
             "since": st.just("2026-01-10T00:00:00Z"),
             "until": st.just("2026-01-20T00:00:00Z"),
+            "scored_since": st.sampled_from(["2026-01-10T12:00:30Z", "1768046430000"]),
+            "scored_until": st.sampled_from(["2026-01-20T12:00:30Z", "1768910430000"]),
+            "at": st.sampled_from(["2026-01-15T12:00:00Z", "1768478400000"]),
+            "within_seconds": st.sampled_from([10.0, 100_000.0]),
             "card": st.just("c1"),
             "transaction": st.just("t7"),
         },
@@ -80,6 +90,10 @@ def test_filters_keep_what_they_say(rows: list[dict[str, Any]], asked: dict[str,
             "max_gap": lambda v: row["gap"] is not None and row["gap"] <= v,
             "since": lambda v: row["occurred_at"] >= v,
             "until": lambda v: row["occurred_at"] < v,
+            "scored_since": lambda v: row["scored_at"] >= "2026-01-10T12:00:30.000Z",
+            "scored_until": lambda v: row["scored_at"] < "2026-01-20T12:00:30.000Z",
+            "at": lambda v: abs(seconds(row["scored_at"]) - 1768478400) <= asked.get("within_seconds", 300),
+            "within_seconds": lambda v: True,
             "card": lambda v: row["card_id"] == v,
             "transaction": lambda v: row["transaction_id"] == v,
         }
@@ -115,7 +129,10 @@ def test_pages_follow_each_other_in_order(rows: list[dict[str, Any]], sort: Any,
     assert len({row["transaction_id"] for row in pages}) == len(rows)
 
 
-@pytest.mark.parametrize("bad", [{"since": "yesterday"}, {"limit": 0}, {"sort": "name"}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"since": "yesterday"}, {"at": "-5"}, {"scored_since": "1.5"}, {"limit": 0}, {"sort": "name"}, {"colour": "red"}],
+)
 def test_a_query_that_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Query(**bad)

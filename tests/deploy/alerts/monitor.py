@@ -37,6 +37,7 @@ class Told:
     alert: str
     is_firing: bool
     labels: dict[str, str]
+    annotations: dict[str, str]
 
 
 class Webhook:
@@ -52,7 +53,8 @@ class Webhook:
                 for alert in body["alerts"]:
                     labels = alert["labels"]
                     is_firing = alert["status"] == "firing"
-                    told.append(Told(time.monotonic(), body["receiver"], labels["alertname"], is_firing, labels))
+                    name, notes = labels["alertname"], alert["annotations"]
+                    told.append(Told(time.monotonic(), body["receiver"], name, is_firing, labels, notes))
                 self.send_response(200)
                 self.end_headers()
 
