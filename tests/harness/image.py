@@ -87,7 +87,7 @@ class Image:
         for name, value in {**of_image, **env}.items():
             command += ["--setenv", name, value]
         command += ["--chdir", self.config["WorkingDir"], "--"]
-        # setpriv becomes the process, so that this is the first one; another user is not killed with its parent by itself.
+        # setpriv becomes the process, so that this is the first one; as another user it would outlive its parent.
         user, group = self.config["User"].split(":")
         command += ["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--no-new-privs"]
         return [*command, "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "KILL", *argv]
