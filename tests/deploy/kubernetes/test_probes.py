@@ -68,10 +68,9 @@ def test_a_scorer_is_not_ready_before_it_has_a_model_and_its_group(stack: Stack)
     while not seen or seen[-1][0] != 200:
         seen.append(probe(worker, "readyz"))
         time.sleep(0.01)
-    log = worker.log.read_text()
     assert (503, "starting") in seen, "its pages are there before it is ready"
-    assert "live: bundle" in log
-    assert "owns 2 partitions" in log
+    assert worker.metric("scorer_live_epoch") == 1
+    assert "owns 2 partitions" in worker.log.read_text()
     assert probe(worker, "livez") == (200, "ok")
 
 
