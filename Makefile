@@ -10,11 +10,15 @@ REQUIRE ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # an absolute address in the lock files would tie them to one index
-COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
-export DATA REQUIRE
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra files --extra local --extra build
+IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra build
+# a folder of custom resource definitions; the checks that need them are deselected where it is missing
+CRDS ?= ../shared/crds
+export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak deploy-render dashboards-preview docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak deploy-render dashboards-preview \
+	deploy-check docs bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -60,12 +64,17 @@ deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy
 dashboards-preview: .venv/.dev ## pictures of the dashboards from a real Prometheus, two minutes, into build/dashboards
 	@cd tests && PYTHONPATH=.:../deploy ../$(BIN)/python -m deploy.grafana.preview $(ARGS)
 
+deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/: manifests, lint, and the image built and run
+	$(BIN)/pytest -m "deploy or not deploy" tests/deploy $(ARGS)
+
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py
 
 lock: .venv/.dev ## resolve the lock files anew from pyproject.toml
 	$(PIP) install uv
 	$(COMPILE) --upgrade --output-file requirements.lock
+	$(IMAGE) --constraint requirements.lock --output-file requirements-image.lock
+	$(BIN)/uv --quiet pip compile --group pyproject.toml:deploy $(LOCKED) --upgrade --output-file requirements-deploy.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --upgrade --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --upgrade --extra bench --extra peers --output-file requirements-peers.lock
@@ -90,6 +99,12 @@ clean: ## remove .venv and everything built
 .venv/.peers: requirements-peers.lock .venv/.bench
 	@$(PYTHON) -m venv .venv/peers
 	.venv/peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps -r requirements-peers.lock
+	@touch $@
+
+# and one more: checkov pins what we pin, too
+.venv/.deploy: requirements-deploy.lock | .venv/.made
+	@$(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps -r requirements-deploy.lock
 	@touch $@
 
 .venv/.made:

@@ -53,7 +53,14 @@ def _type(field: Any) -> str:
     bounds = [
         f"{sign} {getattr(rule, attr):g}" for rule in field.metadata for attr, sign in _BOUNDS if hasattr(rule, attr)
     ]
-    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+    names = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+        "Path": "path",
+        "dict": "object",
+    }
     return ", ".join([names.get(text, "list" if text == "tuple" else text), *bounds])
 
 

@@ -125,6 +125,18 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return good
 
         coordinator._do_heartbeat = noted
+        leave = coordinator._maybe_leave_group
+
+        async def left() -> None:
+            # aiokafka has a static member only fall silent, and nobody takes over until its session is over. Being
+            # known again is for who comes back from a crash; who is told to go says so.
+            name, coordinator._group_instance_id = coordinator._group_instance_id, None
+            try:
+                await leave()
+            finally:
+                coordinator._group_instance_id = name
+
+        coordinator._maybe_leave_group = left
 
     async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **options: Any) -> Any:
         # A record as it was parsed has all that a batch asks for; a ConsumerRecord of it costs 0.7 us more.

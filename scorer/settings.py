@@ -130,6 +130,11 @@ class ScorerSettings(CommonSettings):
     partitions: int = Field(8, ge=1, le=10_000, description="partitions of `transactions` where it is created here")
     replication: int = Field(1, ge=1, le=10, description="replicas of the topics that are created here")
     create_topics: bool = Field(True, description="create the topics that are missing")
+    topic_configs: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="Kafka's own settings of topics that are created here, over ours: "
+        '`{"decisions": {"retention.ms": "1814400000"}}`',
+    )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         "none", description="compression of decisions on the wire"
     )
@@ -141,6 +146,14 @@ class ScorerSettings(CommonSettings):
         description="a transaction dated further ahead of its arrival than this is decided but not counted in velocity",
     )
     http_port: int = Field(9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz; 0 takes a free one")
+
+    @field_validator("topic_configs")
+    @classmethod
+    def _of_our_topics(cls, value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for name in value:
+            if name not in Topics.model_fields:
+                raise ValueError(f"{name!r} is none of {', '.join(Topics.model_fields)}")
+        return value
 
 
 Chosen = TypeVar("Chosen", bound=CommonSettings)

@@ -116,6 +116,9 @@ async def ensure_topics(settings: ScorerSettings) -> int:
             names.velocity: COMPACTED,
             names.rejected: REJECTED,
         }
+        for role, chosen in settings.topic_configs.items():
+            topic = getattr(names, role)
+            configs[topic] = {**configs.get(topic, {}), **chosen}
         new = [
             NewTopic(name, wanted[name], settings.replication, topic_configs=configs.get(name, {})) for name in missing
         ]

@@ -90,6 +90,7 @@ class Scorer:
         self.app = BatchApp(settings, settings.group, settings.topics.transactions, self)
 
     async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self.health.beat(), name="beat")]  # alive, however long Kafka takes
         await self._producer.start(self.settings.require_idempotence)
         if not self._producer.is_idempotent:
             log.warning("the broker has no idempotent producers; a retried send may write a record twice")
@@ -99,10 +100,7 @@ class Scorer:
         if self.view.id not in self._follower.deployments.views:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
-        self._tasks = [
-            asyncio.create_task(self._tick(), name="tick"),
-            asyncio.create_task(self.health.beat(), name="beat"),
-        ]
+        self._tasks.append(asyncio.create_task(self._tick(), name="tick"))
 
     async def drain(self) -> None:
         self._is_draining = True

@@ -20,6 +20,8 @@ READY_SECONDS = 60.0
 #: A process that lives for so long starts its next back-off anew.
 STEADY_SECONDS = 30.0
 LAST_LINES = 15
+#: How long a process that was told to go may take: what it has begun is finished and committed.
+GRACE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class _Child:
 class Supervisor:
     """Runs programs until one that is vital ends, `stop` is called, or SIGINT or SIGTERM comes."""
 
-    def __init__(self, programs: Sequence[Program], grace_seconds: float = 15.0, log_file: Path | None = None) -> None:
+    def __init__(
+        self, programs: Sequence[Program], grace_seconds: float = GRACE_SECONDS, log_file: Path | None = None
+    ) -> None:
         self._children = [_Child(program) for program in programs]
         self._grace = grace_seconds
         self._width = max(len(program.name) for program in programs)

@@ -95,12 +95,12 @@ class Shadow:
 
     async def start(self) -> None:
         os.nice(self.settings.niceness)
+        self._tasks = [asyncio.create_task(self.health.beat(), name="beat")]  # alive, however long Kafka takes
         metrics.begin(self.slot)
         await self._follower.start()
-        self._tasks = [
+        self._tasks += [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._explain(), name="why"),
-            asyncio.create_task(self.health.beat(), name="beat"),
         ]
 
     async def drain(self) -> None:

@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from harness import kafka
-from harness.places import FAKETIME, HANDBOOK, ROOT
+from harness import image, kafka
+from harness.manifests import builder
+from harness.places import CRDS, FAKETIME, HANDBOOK, ROOT
 
 #: What a test may need, by name: whether it is here, and the mend.
 PARTS = {
@@ -21,6 +22,14 @@ PARTS = {
         "Alertmanager is not installed (Debian: prometheus-alertmanager)",
     ),
     "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),
+    "kustomize": (builder, "neither kustomize nor kubectl is installed (Go: sigs.k8s.io/kustomize/kustomize/v5)"),
+    "deploy": ((ROOT / ".venv" / ".deploy").is_file, "the checks of deploy/ are not installed (make .venv/.deploy)"),
+    "crds": (lambda: any(CRDS.glob("*.yaml")), f"no custom resource definitions in {CRDS.name}/ (folder CRDS)"),
+    "image": (
+        lambda: all(map(shutil.which, image.TOOLS)),
+        "what builds and runs the image is not installed (Debian: buildah mmdebstrap bubblewrap)",
+    ),
+    "compose": (lambda: shutil.which("docker-compose"), "docker-compose is not installed (Debian: docker-compose)"),
     "data": (HANDBOOK.is_file, f"{HANDBOOK.name} is not in the folder DATA"),
 }
 _DESELECTED = pytest.StashKey[list[str]]()
@@ -28,6 +37,9 @@ _DESELECTED = pytest.StashKey[list[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
+    config.addinivalue_line(
+        "markers", "deploy: long checks of deploy/, as the image built and run; `make deploy-check` has these"
+    )
     config.addinivalue_line("markers", "variant: the same promise on other servers; `make integration` runs these too")
 
 

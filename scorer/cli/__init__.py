@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -13,6 +15,7 @@ from scorer.errors import UserError
 #: Command name to module under `scorer.cli`; loaded only when asked for, so that `--help` is quick.
 COMMANDS = {
     "run": "run",
+    "topics": "topics",
     "bundle": "bundle",
     "train": "train",
     "simulate": "simulate",
@@ -42,9 +45,15 @@ class LazyGroup(click.Group):
         return command
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def run_command(group: click.Group, name: str) -> None:
     """Run a command line; an error that a person can mend becomes one line and exit code 2."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it warns of comes as an exception, too
+    # The first process of a container ignores every signal that it has no handler for; workers put their own over this.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         group.main(prog_name=name, standalone_mode=True)
     except UserError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging.config
+import signal
+import sys
 
 import click
 import uvicorn
@@ -25,4 +27,5 @@ def serve(http_port: int | None) -> None:
     asyncio.run(read(settings))
     logging.config.dictConfig(config(settings))
     app = build(Serve(settings, release))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn stops in good order, then sends it once more
     uvicorn.run(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False)

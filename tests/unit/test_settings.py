@@ -57,6 +57,7 @@ def test_kafka_is_a_list_and_nested_settings_are_json(monkeypatch: pytest.Monkey
         (ScorerSettings, "SCORER_CLOCK", "sun", "set SCORER_CLOCK"),
         (ScorerSettings, "SCORER_TOPICS", '{"decision": "d"}', "topics.decision"),
         (ScorerSettings, "SCORER_KAFKA", "", "set SCORER_KAFKA"),
+        (ScorerSettings, "SCORER_TOPIC_CONFIGS", '{"decision": {}}', "'decision' is none of transactions, decisions"),
         (ShadowSettings, "SHADOW_PREFIX", "a{b}", "set SHADOW_PREFIX"),
         (ShadowSettings, "SHADOW_FLUSH_SECONDS", "-1", "set SHADOW_FLUSH_SECONDS"),
     ],
