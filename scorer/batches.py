@@ -34,6 +34,7 @@ from faust.types import TP
 from mode.utils.futures import notify
 
 from scorer.fetch import Batch, Fetch
+from scorer.pace import Pace
 from scorer.settings import CommonSettings
 
 
@@ -91,7 +92,20 @@ class RecordMonitor(Monitor):  # type: ignore[misc]
                 self.tp_read_offsets[batch.tp] = batch.next - 1
 
 
+def _as_parsed(tp: TopicPartition, record: Any) -> Any:
+    return record
+
+
+def _size(record: Any) -> int:
+    """Bytes of a record, about: key, value and a few of its own."""
+    return len(record.key or b"") + len(record.value or b"") + 10
+
+
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pace = Pace()
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust fixes 1,500 ms, and a broker may look only every half of it: 384 ms of idle latency.
@@ -123,6 +137,18 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 coordinator._group_instance_id = name
 
         coordinator._maybe_leave_group = left
+
+    async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **options: Any) -> Any:
+        # A record as it was parsed has all that a batch asks for; a ConsumerRecord of it costs 0.7 us more.
+        for result in consumer._fetcher._records.values():
+            unread = getattr(result, "_partition_records", None)  # none in a FetchError
+            if unread is not None:
+                unread._consumer_record = _as_parsed
+        came = await super()._fetch_records(consumer, *args, **options)
+        if came:
+            size = sum(len(records) * _size(records[-1]) for records in came.values())
+            consumer._fetcher._fetch_min_bytes = self._pace.came(size, time.monotonic())
+        return came
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where there is none."""

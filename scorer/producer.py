@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,23 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _fill(batch: Any, records: Sequence[Record], headers: Sequence[Headers]) -> int:
+    """Put as many records as fit into a batch and close it; how many that were, at least one.
+
+    They go to the builder within the batch, with one time for all: the batch's own `append` takes three times as long.
+    A builder takes its first record whatever its size.
+    """
+    append, now_ms, none = batch._builder.append, int(time.time() * 1000), []  # type: ignore[var-annotated]
+    n = 0
+    for key, value in records:
+        if append(n, now_ms, key, value, list(headers[n]) if headers else none) is None:
+            break
+        n += 1
+    batch._relative_offset = n
+    batch.close()
+    return n
 
 
 class BatchProducer:
@@ -93,21 +111,12 @@ class BatchProducer:
         producer = self._producer
         if producer is None:
             raise BrokerError("producer: used before start")
-        batch, in_batch = producer.create_batch(), 0
-        for i, (key, value) in enumerate(records):
-            extra = list(headers[i]) if headers else []
-            if batch.append(key=key, value=value, timestamp=None, headers=extra) is None:
-                await self._send(producer, batch, topic, partition)
-                batch, in_batch = producer.create_batch(), 0
-                batch.append(key=key, value=value, timestamp=None, headers=extra)
-            in_batch += 1
-        if in_batch:
-            await self._send(producer, batch, topic, partition)
-
-    @staticmethod
-    async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> None:
-        batch.close()
-        await (await producer.send_batch(batch, topic, partition=partition))
+        rest = list(records)
+        while rest:
+            batch = producer.create_batch()
+            n = _fill(batch, rest, headers)
+            await (await producer.send_batch(batch, topic, partition=partition))
+            rest, headers = rest[n:], headers[n:]
 
     async def append(self, topic: str, key: bytes, value: bytes | None) -> int:
         """Append one record to partition 0; returns its offset."""

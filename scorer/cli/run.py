@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import sys
 
@@ -25,6 +26,8 @@ from scorer.worker import Scorer
 #: How long a thread that computes may keep the one that writes waiting: with 5 ms, Python's own, a decision took a
 #: third longer at half of saturation.
 SWITCH_SECONDS = 0.0005
+#: Parameters of glibc's `mallopt`.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def serve(app: BatchApp, settings: CommonSettings) -> None:
@@ -32,6 +35,7 @@ def serve(app: BatchApp, settings: CommonSettings) -> None:
     worker = Worker(app, loglevel="WARNING", logging_config=config(settings), redirect_stdouts=False, quiet=True)
     worker.spinner = None
     _collect_rarely()
+    _keep_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         worker.execute_from_commandline()
@@ -51,6 +55,14 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory for the next batch: giving it back and faulting it in again took 2 to 3 %."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    for parameter, size in ((M_MMAP_THRESHOLD, 64 << 20), (M_TRIM_THRESHOLD, 128 << 20), (M_TOP_PAD, 16 << 20)):
+        if mallopt is not None:
+            mallopt(parameter, size)
 
 
 @click.command()
