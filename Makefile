@@ -17,8 +17,8 @@ IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow -
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak deploy-render deploy-check dashboards-preview \
-	docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak deploy-render deploy-check \
+	dashboards-preview docs bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -61,11 +61,11 @@ bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and 
 deploy-render: .venv/.dev ## write rules, alerts and dashboards anew from deploy/monitoring (ARGS="--grafana URL")
 	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)
 
-deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/: manifests, lint, and the image built and run
-	$(BIN)/pytest -m "deploy or not deploy" tests/deploy $(ARGS)
-
 dashboards-preview: .venv/.dev ## pictures of the dashboards from a real Prometheus, two minutes, into build/dashboards
 	@cd tests && PYTHONPATH=.:../deploy ../$(BIN)/python -m deploy.grafana.preview $(ARGS)
+
+deploy-check: .venv/.dev .venv/.deploy ## every check of deploy/, also the image built and run, and a fault for each alert
+	$(BIN)/pytest -m "deploy or not deploy" tests/deploy $(ARGS)
 
 docs: .venv/.dev ## write the tables of settings and metrics anew
 	$(BIN)/python docs/render.py

@@ -87,10 +87,10 @@ class Image:
         for name, value in {**of_image, **env}.items():
             command += ["--setenv", name, value]
         command += ["--chdir", self.config["WorkingDir"], "--"]
-        # setpriv becomes the process, so that this is the first one.
+        # setpriv becomes the process, so that this is the first one; as another user it would outlive its parent.
         user, group = self.config["User"].split(":")
         command += ["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--no-new-privs"]
-        return [*command, "--bounding-set=-all", "--inh-caps=-all", *argv]
+        return [*command, "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "KILL", *argv]
 
 
 def build() -> Image:

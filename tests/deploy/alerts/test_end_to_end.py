@@ -33,6 +33,7 @@ def test_there_is_a_fault_for_each_alert() -> None:
     assert {*LIVE_FAULTS, *CANDIDATE_FAULTS, "Watchdog"} == {alert.name for alert in ALERTS}
 
 
+@pytest.mark.deploy
 @pytest.mark.needs("prometheus", "alertmanager", "kafka")
 @pytest.mark.timeout(1800)
 def test_each_fault_fires_its_alert_and_pages_nothing_else_and_resolves(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from monitoring.render import DEPLOY
 HERE = Path(__file__).parent
 RULES = DEPLOY / "prometheus" / "rules"
 NAMES = [alert.name for alert in ALERTS]
+#: These look back over hours, or a day.
+LONG = dict.fromkeys(("LiveLatencyBudgetBurn", "LiveRejectsAboveNormal"), pytest.mark.deploy)
 pytestmark = pytest.mark.needs("prometheus")
 
 
@@ -56,7 +58,7 @@ def test_every_alert_is_tested_in_every_way(name: str) -> None:
     assert any(h[0] == 0 and h[-1] == 0 and max(h) > 0 for h in heights), "none is silent, fires and recovers"
 
 
-@pytest.mark.parametrize("name", [*NAMES, "records"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG.get(name, ())) for name in [*NAMES, "records"]])
 def test_rules_do_what_their_tests_say(name: str) -> None:
     done = promtool("test", "rules", f"{name}.yaml")
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
@@ -84,6 +86,7 @@ def survives(folder: Path, kind: str, at: int, broken: Rule, tests: list[Path]) 
     return all(promtool("test", "rules", f"test-{test.name}", cwd=folder).returncode == 0 for test in tests)
 
 
+@pytest.mark.deploy
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["records", "alerts"])
 def test_no_broken_rule_passes_the_tests(kind: str, tmp_path: Path) -> None:
