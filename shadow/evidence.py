@@ -25,7 +25,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 #: Bets that are mixed, in equal parts, as shares of the largest that cannot ruin.
-BETS = np.geomspace(0.01, 0.95, 16)
+BETS = np.geomspace(0.02, 0.95, 10)
 #: Bisections of a bound; each halves its error.
 HALVINGS = 30
 

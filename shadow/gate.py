@@ -297,7 +297,16 @@ def judge(
         else:
             findings += _support_findings(row, sums, candidate, release)
     order = {Verdict.FAIL: 0, Verdict.INSUFFICIENT: 1, Verdict.PASS: 2}
-    findings.sort(key=lambda f: (order[f.verdict], f.excused))
+    run_wide = len(seen.run_codes)
+
+    def worst_first(at_finding: tuple[int, Finding]) -> tuple[int, bool, bool, bool, float]:
+        """What concerns the run comes first; then single segments, as they say more than all traffic does, and of these
+        the one with the most evidence against it."""
+        at, finding = at_finding
+        evidence = 0.0 if finding.evidence is None else finding.evidence
+        return (order[finding.verdict], finding.excused, at >= run_wide, finding.segment == ALL, evidence)
+
+    findings = [finding for _, finding in sorted(enumerate(findings), key=worst_first)]
     return Judgement(
         _DECISIONS[int(seen.decisions)],
         tuple(findings),

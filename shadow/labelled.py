@@ -6,9 +6,9 @@ Where both models agree, right and wrong verdicts cancel, so disagreements decid
 * insults: honest customers whom the candidate alone blocks, less those whom live alone blocks.
 
 Reviews decide, for only they reach both sides, and the order in which cases come to them is random. In each segment the
-cases are taken by their hash up to the first that nobody has answered: these are a random sample of all disagreements,
-whatever labels say, and what was marked out of turn waits for its turn. A case that nobody could tell counts as harm
-where harm is to be excluded, and as none where it is to be proved. Of a card and day, one case counts.
+cases are taken by their hash up to the first that nobody has answered (see `in_turn`): these are a random sample of all
+disagreements, whatever labels say, and what was marked out of turn waits for its turn. A case that nobody could tell
+counts as harm where harm is to be excluded, and as none where it is to be proved. Of a card and day, one case counts.
 
 Chargebacks are known only of what live allowed, and the honest never get one. They bound the harm from one side.
 """
@@ -70,6 +70,10 @@ def in_turn(cases: Sequence[Case], states: Sequence[State], segment: str) -> tup
 
     cases: by hash. Returns positions of both, by hash; one case for each card and day. The threshold is the hash of
     the first that waits, 1 if none does.
+
+    Cases keep coming, and a new one with a small hash would take away what stands behind it as soon as reviewers turn
+    to other segments. So cases count up to the event day with which the most of them do: evidence that was once
+    complete stays, and the day depends on what was reviewed only, not on what was found.
     """
     seen: set[tuple[str, int]] = set()
     turn: list[int] = []
@@ -77,9 +81,17 @@ def in_turn(cases: Sequence[Case], states: Sequence[State], segment: str) -> tup
         if segment in case.segments and case.cluster not in seen:
             seen.add(case.cluster)
             turn.append(at)
-    first = next((n for n, at in enumerate(turn) if states[at] not in ANSWERED), len(turn))
-    waiting = [at for at in turn[first:] if states[at] not in ANSWERED]
-    return turn[:first], waiting, cases[turn[first]].hash if first < len(turn) else 1.0
+    is_open = [states[at] not in ANSWERED for at in turn]
+    waiting = [at for at, still in zip(turn, is_open, strict=True) if still]
+    best: tuple[list[int], float] = ([], cases[waiting[0]].hash if waiting else 1.0)
+    for last in sorted({cases[at].day for at in turn}, reverse=True):
+        until = [(at, still) for at, still in zip(turn, is_open, strict=True) if cases[at].day <= last]
+        if len(until) <= len(best[0]):
+            break
+        first = next((n for n, (_, still) in enumerate(until) if still), len(until))
+        if first > len(best[0]):
+            best = ([at for at, _ in until[:first]], cases[until[first][0]].hash if first < len(until) else 1.0)
+    return best[0], waiting, best[1]
 
 
 def labelled(cases: Sequence[Case], known: Sequence[Known], segments: Sequence[str], cap_minor: float) -> LabelledPairs:

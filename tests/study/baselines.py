@@ -17,8 +17,8 @@ LIMIT = 0.001
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a release. day: when it was promoted or rejected, DAYS if neither. named: segments at fault, or not
-    judged, the most important first."""
+    """What became of a release. day: when it was promoted or rejected, DAYS if neither. named: segments at fault, or
+    not judged, the most important first."""
 
     verdict: str
     day: float

@@ -54,8 +54,9 @@ KINDS = ("same", "better", *HARMFUL, "drifted_input", "unsupported_harm")
 @dataclass(frozen=True)
 class Truth:
     """What a release is. By region: lost, added: shares of live's blocks that the candidate loses and adds beside the
-    borderline ones. lost_fraud, added_fraud: shares of these that are fraud. harmed: segments that it harms. score_shift,
-    score_scale: of the candidate's log-odds, where live's are standard normal. dead: region where they are constant."""
+    borderline ones. lost_fraud, added_fraud: shares of these that are fraud. harmed: segments that it harms.
+    score_shift, score_scale: of the candidate's log-odds, where live's are standard normal. dead: region where they are
+    constant."""
 
     kind: str
     block_rate: float

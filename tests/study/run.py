@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "study.json"
 #: Releases of each kind.
 RELEASES = {
-    "same": 400,
-    "better": 400,
-    "worse_overall": 250,
-    "worse_in_one_segment": 350,
-    "miscalibrated": 250,
+    "same": 350,
+    "better": 350,
+    "worse_overall": 220,
+    "worse_in_one_segment": 330,
+    "miscalibrated": 220,
     "dead_in_one_segment": 250,
-    "drifted_input": 150,
-    "unsupported_harm": 150,
+    "drifted_input": 140,
+    "unsupported_harm": 140,
 }
 WORKERS = 2
 

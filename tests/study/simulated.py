@@ -46,7 +46,7 @@ def _open_ones(seen: Measured, look: int) -> tuple[str, ...]:
             points = max(row.log_within[look, at], beyond)
             score = points if row.log_within[look, at] >= beyond else -points
             against[NAMES[at]] = min(score, against.get(NAMES[at], np.inf))
-    return tuple(sorted(against, key=lambda name: against[name]))
+    return tuple(sorted(against, key=lambda name: (name == NAMES[0], against[name])))
 
 
 def release_of(kind: str, number: int, seed: int) -> tuple[Truth, dict[str, Outcome]]:

@@ -51,7 +51,7 @@ def reviewed(stream: Stream, candidate: Sums, control: Sums, release: Release, r
 
     Every day the queue hands out 40 cases, as `shadow review next` does: segments in which labels are asked for take
     turns, the most open first, and each hands out the case with the smallest hash that nobody has looked at. In each
-    segment only cases count that come, by their hash, before the first that is still open.
+    segment only cases count that come, by their hash, before the first that is still open, as `shadow.labelled` has it.
     """
     differs = np.flatnonzero(stream.live != stream.candidate)
     n = len(differs)
@@ -80,12 +80,25 @@ def reviewed(stream: Stream, candidate: Sums, control: Sums, release: Release, r
                     is_done[case] = True
                     left -= 1
         for at, queue in enumerate(mine):
-            still = np.flatnonzero(~is_done[queue])
-            counted = queue[: still[0]] if len(still) else queue
+            counted = _in_turn(queue, day[queue], is_done[queue])
             for power in range(3):
                 out[today, at, :, power] = np.bincount(kind[counted], share[counted] ** power, minlength=6)
         known = out[today]
     return out
+
+
+def _in_turn(queue: Array, day: Array, is_done: Array) -> Array:
+    """Cases that count, of a queue by hash: up to the first open one, of the days up to the one with most of them."""
+    best = queue[:0]
+    for last in range(int(day.max(initial=-1)), -1, -1):
+        until = day <= last
+        still = np.flatnonzero(~is_done & until)
+        counted = queue[: still[0]][until[: still[0]]] if len(still) else queue[until]
+        if len(counted) > len(best):
+            best = counted
+        if until.sum() <= len(best):
+            break
+    return best
 
 
 def at_hour(sums: Sums, hour: int) -> Sums:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorer.errors import SettingsError
+from shadow.claims import Sums
 from shadow.criteria import Release, load, parse
-from shadow.gate import Decision, Judgement, Verdict, judge
+from shadow.gate import Decision, Judgement, Progress, Verdict, judge, measure
 from shadow.tally import ALL, CAP_PARTS, Run, RunTotals, SegmentTotals
 
 CAP = 50_000
@@ -133,7 +134,7 @@ def test_a_record_of_the_far_future_covers_no_hour_more() -> None:
     assert judge(replace(a_run(), hours=1), a_run(), RELEASE).decision is Decision.HOLD
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 40_000), st.integers(0, 2000))
 def test_more_harm_never_makes_the_verdict_better(lost: int, both: int, allow: int, extra: int) -> None:
     # The blocks that are lost grow; how many live blocked stays.
@@ -179,3 +180,82 @@ def test_a_segment_may_have_limits_of_its_own() -> None:
     assert parse(text).limits("country=FR").maximum_fewer_blocks == 0.9
     assert parse(text).limits("country=DE").maximum_fewer_blocks == 0.25
     assert parse(text).limits(ALL).maximum_fewer_blocks == 0.1
+
+
+# --- a path of looks in one call ---
+
+
+def totals_at(path: Sums, look: int, hours: int) -> RunTotals:
+    fields = ("counts", "capped", "squares", "pairs", "errors")
+    parts = {}
+    for at, name in enumerate(RELEASE.segments.names):
+        values = {field: getattr(path, field)[look, at].astype(np.int64) for field in fields}
+        parts[name] = SegmentTotals(**values | {"errors": int(values["errors"])})
+    return RunTotals(Run(1, 1), parts, hours, conflicts=int(look >= 45))
+
+
+@pytest.mark.parametrize("harm", [0.0, 0.6])
+def test_a_path_of_looks_in_one_call_says_what_single_looks_say(harm: float) -> None:
+    rng, looks, n = np.random.default_rng(9), 48, len(RELEASE.segments.names)
+
+    def a_path(lost: float) -> Sums:
+        chances = np.array([[0.97, 0.03 * (0.85 - share), 0.03 * (0.15 + share), 0.0045] for share in (0, 0, lost, 0)])
+        hourly = np.stack([rng.multinomial(1500, row / row.sum(), looks) for row in chances], axis=1)
+        hourly[:, 0] = hourly[:, 1:].sum(axis=1)
+        counts = hourly.cumsum(axis=0).astype(np.float64)
+        errors = rng.poisson(0.1, (looks, n)).cumsum(axis=0).astype(np.float64)
+        return Sums(counts, counts[..., 1:] * 9000, counts[..., 2:] * 180**2, counts[..., 2:] // 1.2, errors)
+
+    candidate, control = a_path(harm), a_path(0.0)
+    hours, look = np.arange(1, looks + 1), np.arange(looks)
+    progress = Progress(hours, (look >= 45).astype(np.int64), np.zeros(looks, np.int64))
+    path = measure(candidate, control, candidate, progress, RELEASE, CAP)
+    seen = set()
+    for t in range(looks):
+        single = judge(totals_at(candidate, t, t + 1), totals_at(control, t, t + 1), RELEASE)
+        assert {Decision.PROMOTE: 1, Decision.HOLD: 0, Decision.REJECT: -1}[single.decision] == path.decisions[t]
+        codes = {Verdict.PASS: 1, Verdict.INSUFFICIENT: 0, Verdict.FAIL: -1}
+        found = {key: codes[verdict] for key, verdict in verdicts(single).items()}
+        for row in path.rows:
+            for at, name in enumerate(RELEASE.segments.names):
+                assert found[row.criterion, name] == row.codes[t, at], (t, row.criterion, name)
+        seen.add(single.decision)
+    assert len(seen) >= 2, "the path says the same all the time"
+
+
+def test_what_is_missing_is_told_in_transactions_and_days() -> None:
+    judgement = judge(a_run(FR=part(8000, 60, 9, 9)), a_run(), RELEASE)
+    finding = next(f for f in judgement.findings if (f.criterion, f.segment) == ("more_blocks", "country=FR"))
+    assert finding.verdict is Verdict.INSUFFICIENT
+    assert finding.more is not None
+    assert finding.days is not None
+    times = 1 + finding.days / 2
+    more = part(*(round(times * n) for n in (8000, 60, 9, 9)))
+    again = next(
+        f
+        for f in judge(a_run(FR=more), a_run(), RELEASE).findings
+        if (f.criterion, f.segment) == ("more_blocks", "country=FR")
+    )
+    assert again.verdict is Verdict.PASS
+    assert f"{finding.more} more transactions" in finding.reason
+
+
+def test_every_rate_of_disagreement_stands_beside_the_controls() -> None:
+    judgement = judge(a_run(FR=part(30_000, 800, 200, 300)), a_run(), RELEASE)
+    rates = {(rate.segment, rate.outcome): rate for rate in judgement.rates}
+    assert {outcome for _, outcome in rates} == {"live_only", "candidate_only", "either"}
+    assert {segment for segment, _ in rates} == {"all", "country=DE", "country=FR"}
+    fr = rates["country=FR", "candidate_only"]
+    assert fr.observed == pytest.approx(0.3)
+    assert fr.floor == pytest.approx(0.05)
+    assert fr.low < 0.25 < fr.high
+    assert fr.low > 0.1
+    shift = next(f for f in judgement.findings if (f.criterion, f.segment) == ("more_blocks", "country=FR"))
+    assert shift.floor == pytest.approx(0.0)
+
+
+def test_the_most_suspicious_segment_is_named_first() -> None:
+    judgement = judge(a_run(DE=part(2000, 60, 3, 3), FR=part(2000, 60, 3, 16)), a_run(), RELEASE)
+    assert judgement.decision is Decision.HOLD
+    assert judgement.reason.startswith("hold: not enough evidence on more_bl")
+    assert "in country=FR" in judgement.reason.split(",")[0]
