@@ -30,7 +30,7 @@ class Look:
     def label_segments(self) -> frozenset[str]:
         """Segments in which labels are asked for: there the candidate is not known to keep to the A/A floor."""
         of_labels = {claim.criterion for claim in self.labels.claims}
-        return frozenset(f.segment for f in self.judgement.findings if f.criterion in of_labels)
+        return frozenset(f.segment for f in self.judgement.findings if f.criterion in of_labels and not f.excused)
 
 
 def present_run(deployments: Deployments, slot: str) -> Run | None:

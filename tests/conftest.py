@@ -14,6 +14,10 @@ from harness.places import FAKETIME, HANDBOOK, ROOT
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
     "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
+    "browser": (
+        lambda: shutil.which("chromium") and shutil.which("chromedriver"),
+        "no browser to open a page in (Debian: chromium chromium-driver)",
+    ),
     "faketime": (FAKETIME.is_file, "libfaketime is not installed (Debian: libfaketime)"),
     "prometheus": (lambda: shutil.which("promtool"), "promtool is not installed (Debian: prometheus)"),
     "bench": ((ROOT / ".venv" / ".peers").is_file, "the bench's peers are not installed (make .venv/.peers)"),

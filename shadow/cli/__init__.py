@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "verify",
     "labels": "labels",
     "review": "review",
+    "report": "report",
 }
 
 

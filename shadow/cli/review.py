@@ -68,9 +68,11 @@ async def _next(
 def _print(case: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     told = {"for segment": case["segment"], "occurred at": case["occurred_at"], "amount": f"{case['amount']:,.2f}"}
-    plain = {name: value for name, value in (case["transaction"] or {}).items() if name != "transaction_id"}
+    apart = ("transaction_id", "occurred_at", "amount")
+    plain = {name: value for name, value in (case["transaction"] or {}).items() if name not in apart}
     table = Table(case["transaction_id"], "", box=None)
-    for name, value in {**told, **plain, **(case["features"] or {})}.items():
+    features = {name: value for name, value in (case["features"] or {}).items() if name not in {*plain, *apart}}
+    for name, value in {**told, **plain, **features}.items():
         table.add_row(name, "" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
     for other in case["same_card"]:
         table.add_row("same card", f"{other['occurred_at']}  {other['amount']:,.2f}  {other['transaction_id']}")

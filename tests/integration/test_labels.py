@@ -133,6 +133,15 @@ def test_labels_and_reviews_reach_the_gate(streamed: Streamed) -> None:
     assert lost["observed"] is not None
     assert not math.isclose(lost["evidence"], open_ones[0]["evidence"])
 
+    # the report shows the same, with nothing from outside of it
+    told = stack.run("shadow", "report", "--out", "page.html", "--markdown", "page.md")
+    page, summary = (stack.folder / "page.html").read_text(), (stack.folder / "page.md").read_text()
+    assert told.splitlines()[0] == after["reason"]
+    assert "https:" not in page
+    assert page.count('<tr><th scope="row" data-name="transaction">') == 10
+    assert summary.startswith("**hold: ")
+    assert "name another file" in fails(stack, "shadow", "report", "--out", "nowhere/page.html")
+
     # loaded twice, nothing changes
     stack.run("shadow", "labels", "load", str(file))
     wait_for("labels again", lambda: serve.metric("shadow_labels_total") == 2 * len(rows) + 2)
