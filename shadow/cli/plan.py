@@ -32,7 +32,7 @@ from shadow.tally import CAP_PARTS, RunTotals
 @click.option("--discordance", type=click.FloatRange(min=0), default=0.17, show_default=True,
               help="Disagreements of a seed twin with live, as a share of live's blocks.")  # fmt: skip
 @click.option("--share", "shares", multiple=True, metavar="SEGMENT=SHARE",
-              help="Part of the traffic in a segment (country=FR=0.1); repeatable. The rest is shared evenly.")  # fmt: skip
+              help="Part of the traffic in a segment (country=FR=0.1); repeatable. The rest is even.")  # fmt: skip
 @click.option("--days", type=click.IntRange(1, 365), default=28, show_default=True, help="How far to look ahead.")
 @click.option("--runs", type=click.IntRange(10, 2000), default=200, show_default=True, help="Simulated shadows.")
 @click.option("--seed", type=int, default=1, show_default=True)
@@ -115,7 +115,7 @@ async def _control(
 
 
 def traffic_of(control: RunTotals, release: criteria.Release, cap_minor: int) -> Traffic:
-    """Traffic as the control's run has seen it. Raises UserError if that was less than a day, or nothing was blocked."""
+    """Traffic as the control's run has seen it. Raises UserError if that was less than a day or without a block."""
     if control.hours < 24 or not control.segments[release.segments.names[0]].counts[1:3].sum():
         raise UserError(
             f"slot {CONTROL}: {control.hours} hours are too little to plan by; give figures (--transactions)"
