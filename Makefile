@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-ver
 	--no-header --no-annotate --extra shadow --extra files --extra local --extra build
 export DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak docs bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults soak study docs bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ faults: .venv/.dev ## every fault while transactions stream, on Apache Kafka and
 
 soak: .venv/.dev ## 20 minutes at half of saturation: memory, files and lag stay flat (ARGS="--minutes 2")
 	@cd tests && ../$(BIN)/python -m faults.soak $(ARGS)
+
+study: .venv/.bench ## the gate on 2,000 releases of known truth, beside simpler rules (ARGS="--share 0.1")
+	@cd tests && ../$(BIN)/python -m study.run $(ARGS)
 
 bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and peers, 30 minutes (ARGS=--publish)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)

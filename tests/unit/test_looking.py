@@ -20,6 +20,7 @@ from scorer.view import Attribute, FeatureView
 from shadow.criteria import parse
 from shadow.explain import Explainer, differences
 from shadow.gate import Decision, Judgement
+from shadow.labellook import Labels
 from shadow.look import Look, judged_slots, present_run, proposal
 from shadow.query import Query, select
 from shadow.settings import ShadowSettings
@@ -200,7 +201,7 @@ def fill(deployments: Deployments, slot: str, expects: int) -> None:
 
 def seen(decision: Decision = Decision.PROMOTE) -> Look:
     judgement = Judgement(decision, (), 400, 336, "L1-C1")
-    return Look("candidate", RunTotals(Run(1, 1), {}, 400), None, judgement)
+    return Look("candidate", RunTotals(Run(1, 1), {}, 400), None, judgement, Labels((), (), ()))
 
 
 def suggest(deployments: Deployments) -> Suggestion | None:
