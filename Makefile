@@ -17,7 +17,7 @@ IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow -
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults soak deploy-render deploy-check \
+.PHONY: help demo setup test check lint types imports integration faults soak study deploy-render deploy-check \
 	dashboards-preview docs bench bench-quick lock clean
 
 help: ## this list
@@ -51,6 +51,9 @@ faults: .venv/.dev ## every fault while transactions stream, on Apache Kafka and
 
 soak: .venv/.dev ## 20 minutes at half of saturation: memory, files and lag stay flat (ARGS="--minutes 2")
 	@cd tests && ../$(BIN)/python -m faults.soak $(ARGS)
+
+study: .venv/.bench ## the gate on 2,000 releases of known truth, beside simpler rules (ARGS="--share 0.1")
+	@cd tests && ../$(BIN)/python -m study.run $(ARGS)
 
 bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and peers, 30 minutes (ARGS=--publish)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)

@@ -14,6 +14,7 @@ import orjson
 from scorer.pipeline import Scores
 from shadow.advance import Advance, Pair, Sample, day_of
 from shadow.cases import Case, card_hash
+from shadow.clean import VIEW
 from shadow.compare import PairedOutcome, compare
 from shadow.decisions import Decisions
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
@@ -116,6 +117,7 @@ def absorb(
             "candidate_threshold": repr(candidate.threshold),
             "first_offset": str(int(decisions.offsets[first])),
         }
+        out.marks[run] = {VIEW: decisions.rows[int(np.flatnonzero(mine)[-1])]["view"]}
         out.reach[run] = int(decisions.offsets[mine][-1]) + 1
         counters = out.counters[run]
         counters["duplicates"] = int(is_duplicate[mine].sum())

@@ -43,6 +43,9 @@ class Advance:
     samples: list[Sample] = field(default_factory=list)
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts that stay as first seen
+    marks: dict[Run, dict[str, str]] = field(
+        default_factory=dict
+    )  # causes: texts that reset the clean period on change
     reach: dict[Run, int] = field(default_factory=dict)  # offset after each run's last decision
     scores: list[npt.NDArray[np.float64]] = field(default_factory=list)  # the candidate's, for the metrics
     skipped: int = 0
@@ -66,6 +69,8 @@ def add(into: Advance, more: Advance) -> None:
             into.counters[run][name] += count
     for run, texts in more.meta.items():
         into.meta.setdefault(run, texts)
+    for run, marks in more.marks.items():
+        into.marks[run] = into.marks.get(run, {}) | marks
     into.reach |= more.reach
     into.skipped += more.skipped
     into.unreadable += more.unreadable

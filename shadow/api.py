@@ -25,6 +25,7 @@ from scorer.store import BundleStore
 from scorer.topics import partitions_of, reader, spans
 from shadow import metrics
 from shadow.backlog import backlog
+from shadow.clean import CAUSES
 from shadow.criteria import Release
 from shadow.gate import Decision, Verdict
 from shadow.labelfeed import LabelTail
@@ -43,6 +44,16 @@ log = logging.getLogger(__name__)
 LATE_LOOKS = 5
 _LEVEL = {Verdict.PASS: 1, Verdict.INSUFFICIENT: 0, Verdict.FAIL: -1}
 _DECISION = {Decision.PROMOTE: 1, Decision.HOLD: 0, Decision.REJECT: -1}
+
+
+PER_CRITERION = (
+    metrics.CRITERION,
+    metrics.OBSERVED,
+    metrics.BOUND,
+    metrics.LIMIT,
+    metrics.FLOOR,
+    metrics.EVIDENCE,
+)
 
 
 class Serve:
@@ -64,6 +75,11 @@ class Serve:
     def deployments(self) -> Deployments:
         """The ledger's present fold."""
         return self._follower.deployments
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the last look is too long ago to be relied on."""
+        return time.monotonic() - self.looked > LATE_LOOKS * self.settings.gate_seconds + 10
 
     async def start(self) -> None:
         """Follow the ledger and begin to look."""
@@ -123,6 +139,8 @@ class Serve:
             if before is None or before.judgement.decision is not seen.judgement.decision:
                 log.info("slot %s: %s", slot, seen.judgement.reason)
             self.looks[slot] = seen
+            if before is not None:
+                _drop(before, seen)
             _show(seen)
             if seen.control is not None:
                 _show_outcomes(self.settings.control, seen.control)
@@ -188,11 +206,28 @@ def _show(seen: Look) -> None:
     judgement = seen.judgement
     metrics.PROGRESS.labels(slot).set(min(1.0, judgement.covered_hours / judgement.needed_hours))
     metrics.DECISION.labels(slot).set(_DECISION[judgement.decision])
+    resets = judgement.clean.resets if judgement.clean is not None else ()
+    for cause in CAUSES:
+        metrics.RESETS.labels(slot, cause).set(sum(reset.cause == cause for reset in resets))
     for finding in judgement.findings:
         labels = (slot, finding.criterion, finding.segment)
         metrics.CRITERION.labels(*labels).set(_LEVEL[finding.verdict])
-        metrics.OBSERVED.labels(*labels).set(np.nan if finding.observed is None else finding.observed)
         metrics.LIMIT.labels(*labels).set(finding.limit)
+        for gauge, value in (
+            (metrics.OBSERVED, finding.observed),
+            (metrics.BOUND, finding.bound),
+            (metrics.FLOOR, finding.floor),
+            (metrics.EVIDENCE, finding.evidence),
+        ):
+            gauge.labels(*labels).set(np.nan if value is None else value)
+
+
+def _drop(before: Look, seen: Look) -> None:
+    """Forget criteria that are not asked for any longer."""
+    now = {(f.criterion, f.segment) for f in seen.judgement.findings}
+    for criterion, segment in {(f.criterion, f.segment) for f in before.judgement.findings} - now:
+        for gauge in PER_CRITERION:
+            gauge.remove(seen.slot, criterion, segment)
 
 
 def _forget(slot: str) -> None:
@@ -201,9 +236,8 @@ def _forget(slot: str) -> None:
         metrics.COVERAGE,
         metrics.PROGRESS,
         metrics.DECISION,
-        metrics.CRITERION,
-        metrics.OBSERVED,
-        metrics.LIMIT,
+        metrics.RESETS,
+        *PER_CRITERION,
     ):
         gauge.remove_by_labels({"slot": slot})
 
@@ -225,6 +259,27 @@ def totals_json(totals: RunTotals) -> dict[str, Any]:
     }
     plain = {key: value for key, value in asdict(totals).items() if key not in ("segments", "run")}
     return {"run": str(totals.run), **plain, "compared": totals.compared, "outcomes": OUTCOMES, "segments": segments}
+
+
+def _verdict(serve: Serve, slot: str) -> dict[str, Any]:
+    """A slot's last look in flat fields. Raises HTTPException 404 if there is none, 503 if it is too long ago."""
+    seen = serve.looks.get(slot)
+    if seen is None:
+        raise HTTPException(404, f"slot {slot}: the gate has not looked at it; is there a candidate in it?")
+    if serve.is_late:
+        raise HTTPException(503, serve.trouble or "the gate has not looked for long")
+    judgement = seen.judgement
+    return {
+        "slot": slot,
+        "run": judgement.run,
+        "decision": judgement.decision,
+        "value": _DECISION[judgement.decision],
+        "promote": judgement.decision is Decision.PROMOTE,
+        "reject": judgement.decision is Decision.REJECT,
+        "clean_ratio": min(1.0, judgement.covered_hours / judgement.needed_hours),
+        "criteria": serve.release.digest,
+        "reason": judgement.reason,
+    }
 
 
 def _plain(value: BaseModel) -> dict[str, Any]:
@@ -263,8 +318,7 @@ def build(serve: Serve) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        late = time.monotonic() - serve.looked > LATE_LOOKS * serve.settings.gate_seconds + 10
-        trouble = serve.trouble or ("the gate has not looked for long" if late else None)
+        trouble = serve.trouble or ("the gate has not looked for long" if serve.is_late else None)
         return Response(f"{trouble or 'ok'}\n", 503 if trouble else 200, media_type="text/plain")
 
     @app.get("/api/slots", dependencies=guard)
@@ -297,6 +351,18 @@ def build(serve: Serve) -> FastAPI:
             raise HTTPException(404, str(error)) from None
         control = present_run(serve.deployments, CONTROL)
         return {"slot": slot, "control": str(control) if control else None, **seen.judgement.to_json()}
+
+    @app.get("/api/gate/verdict", dependencies=guard)
+    async def gate_verdict(slot: str = "candidate") -> dict[str, Any]:
+        """The last look in few flat fields, for engines that read one number or word (Argo Rollouts' web provider)."""
+        return _verdict(serve, slot)
+
+    @app.api_route("/api/gate/ready", methods=["GET", "POST"], dependencies=guard)
+    async def gate_ready(response: Response, slot: str = "candidate") -> dict[str, Any]:
+        """200 if the last look promotes, else 412: for engines that go by the status (Flagger's webhooks)."""
+        told = _verdict(serve, slot)
+        response.status_code = 200 if told["promote"] else 412
+        return told
 
     @app.get("/api/disagreements", dependencies=guard)
     async def disagreements(

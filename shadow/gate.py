@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shadow.claims import HIGHEST, LOWEST, Claim, Sums, bounded_changes, excess, shares, within_floor
+from shadow.clean import CleanPeriod
 from shadow.criteria import Release
 from shadow.evidence import Array, given_up
 from shadow.tally import ALL, OUTCOMES, RunTotals
@@ -101,6 +102,7 @@ class Judgement:
     covered_hours: int
     needed_hours: int
     run: str
+    clean: CleanPeriod | None = None
     rates: tuple[Rate, ...] = ()
 
     @property
@@ -286,9 +288,10 @@ def judge(
     names = release.segments.names
     sums, ours = Sums.of(candidate, names), Sums.of(beside or candidate, names)
     theirs = None if control is None else Sums.of(control, names)
-    progress = Progress(*(np.array(n, dtype=np.int64) for n in (candidate.hours, candidate.conflicts, candidate.gap)))
+    clean = candidate.clean(release.minimum_covered_hours)
+    progress = Progress(*(np.array(n, dtype=np.int64) for n in (clean.hours, candidate.conflicts, candidate.gap)))
     seen = measure(sums, theirs, ours, progress, release, release.cap_minor(minor_per_unit), labelled)
-    findings = [*_run_findings(seen, candidate, release)]
+    findings = [*_run_findings(seen, candidate, clean, release)]
     for row in seen.rows:
         if row.claim is not None:
             findings += _claim_findings(row, sums, candidate, release)
@@ -310,16 +313,19 @@ def judge(
     return Judgement(
         _DECISIONS[int(seen.decisions)],
         tuple(findings),
-        candidate.hours,
-        release.minimum_covered_hours,
+        clean.hours,
+        clean.needed,
         str(candidate.run),
+        clean,
         tuple(_rates(ours, theirs, release)) if theirs is not None else (),
     )
 
 
-def _run_findings(seen: Measured, candidate: RunTotals, release: Release) -> Iterator[Finding]:
-    hours, needed = candidate.hours, release.minimum_covered_hours
+def _run_findings(seen: Measured, candidate: RunTotals, clean: CleanPeriod, release: Release) -> Iterator[Finding]:
+    hours, needed = clean.hours, clean.needed
     told = f"{hours} of {needed} clean event hours"
+    if clean.resets:
+        told += f" since a reset: {clean.resets[-1].cause}"
     verdicts = [_VERDICTS[int(code)] for code in seen.run_codes]
     days = (needed - hours) / 24 if hours < needed else None
     first = Finding("covered_hours", ALL, hours, None, needed, verdicts[0], told, days=days)

@@ -7,8 +7,9 @@
 | `<p>:{slot:p}:fence` | hash | nonce, next (offset on `decisions`), source (highest offset), skipped, unreadable, gap |
 | `<p>:{slot:p}:gaps` | list | ranges that retention took, as `from-to` |
 | `<p>:{slot:p}:runs` | set | runs seen |
-| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts |
+| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts, marks |
 | `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
+| `<p>:{slot:p}:resets:<run>` | set | what reset the clean period, as `<event hour>:<cause>` |
 | `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, bins l k, errors e |
 | `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
 | `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
@@ -88,6 +89,9 @@ class Keys:
 
     def hours(self, run: str) -> str:
         return f"{self.base}:hours:{run}"
+
+    def resets(self, run: str) -> str:
+        return f"{self.base}:resets:{run}"
 
     def tally(self, run: str, hour: int | str, segment: str) -> str:
         return f"{self.base}:t:{run}:{hour}:{segment}"

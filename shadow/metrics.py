@@ -88,7 +88,7 @@ COVERAGE = Gauge(
 )
 PROGRESS = Gauge(
     "shadow_clean_period_ratio",
-    "Covered event hours of the current run over those that the criteria ask for, at most 1.",
+    "Clean event hours of the current run over those that the criteria ask for, at most 1.",
     ["slot"],
     registry=SERVE_REGISTRY,
 )
@@ -108,6 +108,31 @@ LIMIT = Gauge(
     registry=SERVE_REGISTRY,
 )
 DECISION = Gauge("shadow_gate_decision", "1 promote, 0 hold, -1 reject.", ["slot"], registry=SERVE_REGISTRY)
+BOUND = Gauge(
+    "shadow_gate_bound",
+    "End of a criterion's interval that decides; it holds at all times.",
+    ["slot", "criterion", "segment"],
+    registry=SERVE_REGISTRY,
+)
+LIMIT = Gauge("shadow_gate_limit", "Limit of a criterion.", ["slot", "criterion", "segment"], registry=SERVE_REGISTRY)
+FLOOR = Gauge(
+    "shadow_gate_floor",
+    "The A/A control's value of a criterion.",
+    ["slot", "criterion", "segment"],
+    registry=SERVE_REGISTRY,
+)
+EVIDENCE = Gauge(
+    "shadow_gate_evidence",
+    "Evidence of a criterion as log10 of an e-value: above 0 that the limit is kept, below 0 that it is exceeded.",
+    ["slot", "criterion", "segment"],
+    registry=SERVE_REGISTRY,
+)
+RESETS = Gauge(
+    "shadow_clean_period_resets",
+    "Event hours of the current run in which something reset the clean period, by cause.",
+    ["slot", "cause"],
+    registry=SERVE_REGISTRY,
+)
 SUGGESTIONS = Gauge("shadow_suggestions_waiting", "Suggestions that nobody has answered.", registry=SERVE_REGISTRY)
 LABELS = Counter(
     "shadow_labels_total",

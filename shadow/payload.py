@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from shadow.advance import Advance, Pair, Sample
+from shadow.clean import ERROR
 from shadow.keys import TOTAL, Keys
 from shadow.samples import WHOLE_RUN, keep
-from shadow.tally import BINS, Run, Tallies
+from shadow.tally import BINS, ERRORS, Run, Tallies
 
 HOUR_SECONDS = 60 * 86_400
 #: Short names keep a hash of one segment in Redis's compact form.
@@ -66,6 +67,8 @@ class Payload:
                 for run, texts in what.meta.items()
             ],
             "hours": list(self._hours(what.tallies)),
+            "resets": list(self._resets(what.tallies)),
+            "marks": list(self._marks(what)),
             "tallies": list(self._tallies(what.tallies)),
             "pairs": [self._pair(pair) for pair in what.pairs],
             "samples": [self._sample(sample) for sample in what.samples],
@@ -77,6 +80,20 @@ class Payload:
             by_run[str(run)].append(hour)
         for run_name, hours in by_run.items():
             yield [self._key(self._at.hours(run_name)), *hours]
+
+    def _resets(self, tallies: Tallies) -> Iterable[list[Any]]:
+        """Hours in which the candidate could not score something."""
+        for (run, hour), sums in tallies.items():
+            if sums[0, ERRORS] and hour >= 0:
+                yield [self._key(self._at.resets(str(run))), hour, ERROR]
+
+    def _marks(self, what: Advance) -> Iterable[list[Any]]:
+        """What a run was compared under; a change is noted at the first hour of it."""
+        for run, marks in what.marks.items():
+            hours = [hour for of, hour in what.tallies if of == run and hour >= 0]
+            if hours:
+                name = str(run)
+                yield [self._key(self._at.run(name)), self._key(self._at.resets(name)), min(hours), marks]
 
     def _tallies(self, tallies: Tallies) -> Iterable[list[Any]]:
         whole: dict[Run, Any] = {}

@@ -23,6 +23,7 @@ from scorer.errors import UserError
 from shadow import keys
 from shadow.advance import Advance, day_of
 from shadow.cases import Case
+from shadow.clean import Reset
 from shadow.keys import TOTAL, Keys
 from shadow.payload import FIELDS, Payload, day_name
 from shadow.samples import WHOLE_RUN, Stratum
@@ -240,6 +241,7 @@ class TallyStore:
             for at in ats:
                 pipe.hgetall(at.run(name))
                 pipe.smembers(at.hours(name))
+                pipe.smembers(at.resets(name))
                 pipe.hget(at.fence, "gap")
                 for segment in self._segments:
                     pipe.hgetall(at.tally(name, TOTAL, segment))
@@ -247,6 +249,7 @@ class TallyStore:
         counters: dict[str, int] = defaultdict(int)
         digests: dict[str, str] = {}
         hours: set[bytes] = set()
+        resets: set[bytes] = set()
         gap = 0
         sums = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in self._segments}
         for _ in ats:
@@ -255,13 +258,17 @@ class TallyStore:
                 counters[counter] += int(meta.get(counter, 0))
             digests |= {key: meta[key] for key in ("live_digest", "candidate_digest") if key in meta}
             hours |= next(replies)
+            resets |= next(replies)
             gap += int(next(replies) or 0)
             for segment in self._segments:
                 _add(sums[segment], next(replies))
+        covered = tuple(sorted(map(int, hours - {b"%d" % LATE})))
         return RunTotals(
             run=run,
             segments={segment: _totals(counts) for segment, counts in sums.items()},
-            hours=len(hours - {b"%d" % LATE}),
+            hours=len(covered),
+            covered=covered,
+            resets=tuple(sorted(map(_reset, resets))),
             errors=int(sums[ALL][ERRORS]),
             duplicates=counters["duplicates"],
             repeats=counters["repeats"],
@@ -363,6 +370,11 @@ def _why(name: str) -> tuple[str, int, str]:
 
 def _number(text: str | None) -> float | None:
     return None if text in (None, "") else float(text)
+
+
+def _reset(text: bytes) -> Reset:
+    hour, cause = text.decode().split(":", 1)
+    return Reset(int(hour), cause)
 
 
 def _refusal(reply: list[Any]) -> Stale | Wiped | None:

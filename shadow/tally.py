@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from shadow.clean import CleanPeriod, Reset, clean_period
+
 HOUR_MS = 3_600_000
 #: Outcomes of a paired comparison, in the order of every array that counts them.
 OUTCOMES = ("both_allow", "both_block", "live_only", "candidate_only")
@@ -78,7 +80,8 @@ class SegmentTotals:
 class RunTotals:
     """Everything known about one run of one slot, summed over partitions.
 
-    segments: by name, `ALL` among them. hours: event hours in which at least one transaction was compared.
+    segments: by name, `ALL` among them. hours: how many event hours have at least one comparison; covered: which they
+    are, since 1970. resets: of the clean period, within the run.
     compared + errors + duplicates + repeats = decisions of the run that the slot has read. `errors` are decisions that
     the candidate could not score; `conflicts` are second decisions for an offset with another score under one epoch;
     `gap` is the number of decisions of the slot that retention took before they were read.
@@ -92,8 +95,14 @@ class RunTotals:
     repeats: int = 0
     conflicts: int = 0
     gap: int = 0
+    covered: tuple[int, ...] = ()
+    resets: tuple[Reset, ...] = ()
     live_digest: str = ""
     candidate_digest: str = ""
+
+    def clean(self, needed: int) -> CleanPeriod:
+        """The clean period; all hours count as clean if it is not known which they are."""
+        return clean_period(self.covered or range(self.hours), self.resets, needed)
 
     @property
     def compared(self) -> int:

@@ -37,6 +37,7 @@ from shadow import metrics
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
 from shadow.candidate import Candidate, SlotFollower
+from shadow.clean import CRITERIA
 from shadow.criteria import Release
 from shadow.decisions import read
 from shadow.explain import Explainer
@@ -79,6 +80,7 @@ class Shadow:
         self.settings, self.slot, self.health = settings, slot, health
         self._segments = release.segments
         self._minor_per_unit = 10.0**settings.minor_digits
+        self._criteria = release.digest
         self._cap_minor = release.cap_minor(self._minor_per_unit)
         bundles = BundleStore(settings.store, settings.cache)
         self._model = SlotFollower(slot, bundles)
@@ -219,6 +221,8 @@ class Shadow:
         part.memory.source = max(part.memory.source, part.fence.source)
         money = self._minor_per_unit, self._cap_minor
         more = absorb(decisions, candidate, part.memory, self._segments, part.taus, *money)
+        for marks in more.marks.values():
+            marks[CRITERIA] = self._criteria
         more.unreadable = sum(offset >= part.fence.next for offset in unreadable)
         return more
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 
 import click
 import orjson
@@ -14,6 +15,7 @@ from scorer.deployments import CANDIDATE
 from scorer.ledger import read
 from scorer.settings import load
 from shadow import criteria
+from shadow.clean import CleanPeriod
 from shadow.gate import Decision, Finding, Verdict
 from shadow.look import Look, look
 from shadow.settings import ShadowSettings
@@ -67,7 +69,24 @@ def _print(seen: Look, brief: bool) -> None:
     passed = sum(f.verdict is Verdict.PASS for f in judgement.findings)
     hours = f"{judgement.covered_hours} of {judgement.needed_hours} event hours"
     console.print(f"slot {seen.slot}, run {judgement.run}: {passed} criteria pass; {hours} covered", highlight=False)
+    if judgement.clean is not None:
+        console.print(_clean(judgement.clean), highlight=False)
     console.print(judgement.reason, style="bold", highlight=False)
+
+
+def _clean(clean: CleanPeriod) -> str:
+    """What the clean period is waiting for."""
+    told = f"clean period: {clean.hours} of {clean.needed} hours"
+    if clean.resets:
+        last = clean.resets[-1]
+        told += f", reset at {_hour(last.hour)} by {last.cause} ({len(clean.resets)} in all)"
+    if clean.missing and clean.ends is not None:
+        told += f"; {clean.missing} missing, full at {_hour(clean.ends + 1)} at the earliest"
+    return told
+
+
+def _hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _number(finding: Finding, value: float | None) -> str:

@@ -7,6 +7,9 @@
 --   runs     [[set, run]]        runs to note
 --   meta     [[hash, {field: text} set once, {field: increment}, {field: text}]]
 --   hours    [[set, hour, ...]]
+--   resets   [[set, hour, cause, ...]]  each noted as `hour:cause`
+--   marks    [[run hash, resets set, hour, {cause: text}]]  noted if the text is another than the hash has; then kept.
+--            The causes `coverage gap` and `decision conflict` are compared by the counts of this script's own keys
 --   tallies  [[hash, seconds to live or 0, field, increment, field, increment, ...]]
 --   pairs    [[set, seconds, member, field, hash, hash, ...]]  field counts up in each hash if member is new in set
 --   samples  [[member, hash value, bodies, references, seconds, why set, why member, body, [[zset, taus, field, k], ...]]]
@@ -35,6 +38,21 @@ for _, m in ipairs(p.meta) do
 end
 for _, h in ipairs(p.hours) do
   for i = 2, #h do redis.call('SADD', KEYS[h[1]], whole(h[i])) end
+end
+for _, r in ipairs(p.resets) do
+  for i = 3, #r do redis.call('SADD', KEYS[r[1]], whole(r[2]) .. ':' .. r[i]) end
+end
+for _, m in ipairs(p.marks) do
+  m[4]['coverage gap'] = redis.call('HGET', KEYS[1], 'gap') or '0'
+  m[4]['decision conflict'] = redis.call('HGET', KEYS[m[1]], 'conflicts') or '0'
+  for cause, text in pairs(m[4]) do
+    local before = redis.call('HGET', KEYS[m[1]], 'mark:' .. cause)
+    local is_first_conflict = not before and cause == 'decision conflict' and text ~= '0'
+    if (before and before ~= text) or is_first_conflict then
+      redis.call('SADD', KEYS[m[2]], whole(m[3]) .. ':' .. cause)
+    end
+    if before ~= text then redis.call('HSET', KEYS[m[1]], 'mark:' .. cause, text) end
+  end
 end
 for _, t in ipairs(p.tallies) do
   local key = KEYS[t[1]]

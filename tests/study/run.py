@@ -18,6 +18,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import orjson  # noqa: E402
 
 from study.model import HARMFUL, KINDS, Truth  # noqa: E402
+from study.plot import draw  # noqa: E402
 from study.simulated import RULES, Outcome, release_of, summary  # noqa: E402
 from study.timing import timing  # noqa: E402
 
@@ -73,8 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=float, default=1.0, help="of the releases; a small one to try things out")
-    parser.add_argument("--no-real", action="store_true", help="leave out the data set")
-    parser.add_argument("--publish", action="store_true", help="write the plot to docs/ and the table into README")
+    parser.add_argument("--publish", action="store_true", help="draw the picture in docs/ anew")
     options = parser.parse_args()
     started = time.monotonic()
     rules = simulate(options.share, options.seed)
@@ -91,6 +91,8 @@ def main() -> int:
     print(orjson.dumps(report["baseline_targets"], option=orjson.OPT_INDENT_2).decode())
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    if options.publish:
+        draw(report, ROOT / "docs" / "study.svg")
     return 0
 
 
