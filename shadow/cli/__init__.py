@@ -19,6 +19,7 @@ COMMANDS = {
     "labels": "labels",
     "review": "review",
     "report": "report",
+    "erase": "erase",
 }
 
 
