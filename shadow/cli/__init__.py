@@ -10,6 +10,7 @@ COMMANDS = {
     "up": "up",
     "run": "run",
     "serve": "serve",
+    "plan": "plan",
     "gate": "gate",
     "disagreements": "disagreements",
     "approve": "decide",
