@@ -99,7 +99,7 @@ def _not_judged(report: Report) -> str:
     for segment in report.judgement.not_judged:
         mine = [f for f in rows if f.excused and f.segment == segment]
         cells.append((escape(segment), f"{len(mine)} criteria", "may stay so", escape(mine[0].reason)))
-    held = len(holding)
+    told = f"{len(holding)} criteria hold the promotion, {len(rows) - len(holding)} may stay unknown by release.yaml."
     table = _table(("segment", "criterion", "", "why"), cells) if cells else ""
     listed = "".join(f"<li>{escape(gap)}</li>" for gap in gaps)
     more = f"<ul>{listed}</ul>" if gaps else ""
