@@ -114,7 +114,6 @@ BOUND = Gauge(
     ["slot", "criterion", "segment"],
     registry=SERVE_REGISTRY,
 )
-LIMIT = Gauge("shadow_gate_limit", "Limit of a criterion.", ["slot", "criterion", "segment"], registry=SERVE_REGISTRY)
 FLOOR = Gauge(
     "shadow_gate_floor",
     "The A/A control's value of a criterion.",
