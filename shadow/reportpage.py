@@ -94,22 +94,17 @@ def _not_judged(report: Report) -> str:
     rows, gaps = [f for f in report.judgement.findings if f.verdict is Verdict.INSUFFICIENT], list(report.gaps)
     if not rows and not gaps:
         return '<h2 id="open">What could not be judged</h2><p>Nothing: every criterion was judged in every segment.</p>'
-    cells = [
-        (
-            escape(f.segment),
-            escape(f.criterion),
-            "may stay so" if f.excused else "holds the promotion",
-            escape(f.reason),
-        )
-        for f in sorted(rows, key=lambda f: f.excused)
-    ]
-    held = sum(not f.excused for f in rows)
-    told = f"{held} criteria hold the promotion, {len(rows) - held} may stay unknown by release.yaml."
+    holding = [f for f in rows if not f.excused]
+    cells = [(escape(f.segment), escape(f.criterion), "holds the promotion", escape(f.reason)) for f in holding]
+    for segment in report.judgement.not_judged:
+        mine = [f for f in rows if f.excused and f.segment == segment]
+        cells.append((escape(segment), f"{len(mine)} criteria", "may stay so", escape(mine[0].reason)))
+    told = f"{len(holding)} criteria hold the promotion, {len(rows) - len(holding)} may stay unknown by release.yaml."
     table = _table(("segment", "criterion", "", "why"), cells) if cells else ""
     listed = "".join(f"<li>{escape(gap)}</li>" for gap in gaps)
     more = f"<ul>{listed}</ul>" if gaps else ""
-    is_open = " open" if len(rows) <= 8 else ""
-    shown = f"<details{is_open}><summary>All {len(rows)}</summary>{table}</details>" if rows else ""
+    is_open = " open" if len(cells) <= 8 else ""
+    shown = f"<details{is_open}><summary>Which, and why</summary>{table}</details>" if rows else ""
     return f'<h2 id="open">What could not be judged</h2><p>{told}</p>{more}{shown}'
 
 
@@ -196,7 +191,7 @@ def _rates(report: Report) -> str:
         shown = span(rate.low, rate.excess, rate.high, finding.limit if finding else None, axis, kind)
         rows.append(
             (
-                escape(rate.segment),
+                escape(rate.segment).replace("=", "=<wbr>", 1),
                 f"{rate.observed:.1%}",
                 f"{rate.floor:.1%}",
                 f"{rate.excess:+.1%}",

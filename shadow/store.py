@@ -22,7 +22,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from scorer.errors import UserError
 from shadow import keys
 from shadow.advance import Advance, day_of
-from shadow.cases import Case
+from shadow.cases import Case, card_hash
 from shadow.clean import Reset
 from shadow.keys import TOTAL, Keys
 from shadow.payload import FIELDS, Payload, day_name
@@ -337,6 +337,28 @@ class TallyStore:
         """The kept sample that a case is of; None once it has expired."""
         body = await self.redis.hget(self._keys(case.partition).bodies(str(run), case.day), str(case.offset))
         return None if body is None else dict(orjson.loads(body))
+
+    async def erase_card(self, card: str) -> list[Case]:
+        """Forget the samples and cases of a card; returns the cases, for what is known of them elsewhere.
+
+        Places in the strata are kept, so that inclusion probabilities and what is sampled next stay as they are.
+        """
+        hashed, gone = card_hash(card), []
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            for run in await self._members(at.runs):
+                for day in (*map(str, await self._days(at, run)), day_name(WHOLE_RUN)):
+                    key = at.bodies(run, day)
+                    async for member, body in self.redis.hscan_iter(key, count=500):
+                        if day == day_name(WHOLE_RUN):
+                            case = Case.decode(body, partition, 1.0)
+                            if case.card != hashed:
+                                continue
+                            gone.append(case)
+                        elif orjson.loads(body)["card_id"] != card:
+                            continue
+                        await self.redis.hdel(key, member)
+        return gone
 
     async def unexplained(self, partition: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
         """Some kept samples that do not say yet why the models differ, with the names to explain them under."""

@@ -20,6 +20,7 @@ COMMANDS = {
     "labels": "labels",
     "review": "review",
     "report": "report",
+    "erase": "erase",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -211,3 +212,24 @@ async def test_a_label_by_card_and_second_speaks_only_if_it_names_one_case(clien
 
 def test_there_are_enough_buckets_to_spread_over_a_cluster() -> None:
     assert {a_vote(f"t-{n}").bucket for n in range(500)} == set(range(BUCKETS))
+
+
+async def test_an_erased_card_leaves_nothing_behind_and_moves_no_weight(client: Any) -> None:
+    labels, store = LabelStore(client), TallyStore(client, "candidate", SEGMENTS)
+    fence = await store.open_partition(0, 0)
+    what = an_advance()
+    for n in range(1, 4):
+        _, samples = a_case(n, CANDIDATE_ONLY)
+        body = orjson.loads(samples[0].body) | {"card_id": f"c-{n}"}
+        what.samples += [replace(samples[0], body=orjson.dumps(body)), samples[1]]
+    await store.advance(0, fence, 8, what)
+    at = by_card(card_hash("c-2"), 1_770_000_000_000)
+    await labels.merge([a_vote("t1"), a_vote("t2"), Vote(at, "chargeback", "bank", 1, "fraud")], {})
+    before = await store.cases(RUN)
+    (gone,) = await store.erase_card("c-2")
+    assert gone.transaction == "t2"
+    assert await labels.erase(gone.card, [by_transaction("t2")]) == 2
+    assert {sample["card_id"] for sample in await store.samples(RUN)} == {"c-1", "c-3"}
+    assert await store.cases(RUN) == [case for case in before if case.transaction != "t2"]
+    assert set(await labels.of([by_transaction("t1"), by_transaction("t2"), at])) == {by_transaction("t1")}
+    assert await store.erase_card("c-2") == []

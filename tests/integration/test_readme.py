@@ -68,7 +68,10 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     try:
         for argv in commands():
             # live, its twin as control, and live's bundle in the candidate's slot
-            argv = [{"DIGEST": digests[0], "TRANSACTION": "t-1"}.get(part, part) if digests else part for part in argv]
+            argv = [
+                {"DIGEST": digests[0], "TRANSACTION": "t-1", "CARD": "card-1"}.get(part, part) if digests else part
+                for part in argv
+            ]
             if argv[0] == "make":
                 continue
             if argv[0] == "export":
