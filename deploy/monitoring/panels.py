@@ -221,7 +221,7 @@ def rows(
 
     words: the column that is told by words. samples: the address of a link on each row.
     """
-    hidden = {"Time": True, "Time 1": True, "Time 2": True, "Time 3": True}
+    hidden = {"Time": True} | {f"Time {n + 1}": True for n in range(len(queries))}
     panel = (
         table.Panel()
         .title(title)

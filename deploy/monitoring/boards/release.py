@@ -88,7 +88,9 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     rows(
                         "Criteria by segment",
-                        "Every criterion of the release file in the chosen segments: observed, limit and verdict. "
+                        "Every criterion of the release file in the chosen segments: observed, limit, the end of its "
+                        "interval, the A/A control's value, evidence (log10 of an e-value: above 0 for it, below 0 "
+                        "against it) and verdict. "
                         "Thin: not enough evidence, which is never a pass. A row links to its samples.",
                         [
                             Query(
@@ -103,6 +105,18 @@ def release(samples: str) -> dict[str, Any]:
                                 f"max by (slot, segment, criterion) (shadow_gate_limit{{{SEGMENT}}})",
                                 "{{criterion}} {{segment}}",
                             ),
+                            Query(
+                                f"max by (slot, segment, criterion) (shadow_gate_bound{{{SEGMENT}}})",
+                                "{{criterion}} {{segment}}",
+                            ),
+                            Query(
+                                f"max by (slot, segment, criterion) (shadow_gate_floor{{{SEGMENT}}})",
+                                "{{criterion}} {{segment}}",
+                            ),
+                            Query(
+                                f"max by (slot, segment, criterion) (shadow_gate_evidence{{{SEGMENT}}})",
+                                "{{criterion}} {{segment}}",
+                            ),
                         ],
                         {
                             "slot": "Slot",
@@ -111,6 +125,9 @@ def release(samples: str) -> dict[str, Any]:
                             "Value #A": "Verdict",
                             "Value #B": "Observed",
                             "Value #C": "Limit",
+                            "Value #D": "Bound",
+                            "Value #E": "A/A floor",
+                            "Value #F": "Evidence",
                         },
                         words=("Verdict", VERDICTS),
                         samples=ROW,
@@ -260,6 +277,33 @@ def release(samples: str) -> dict[str, Any]:
                                 "{{slot}}: fail",
                                 VERMILION,
                             ),
+                        ],
+                    ),
+                ],
+            ),
+            (
+                8,
+                [
+                    lines(
+                        "What reset the clean period",
+                        "Event hours of the present run in which something reset the clean period, by cause.",
+                        "short",
+                        [Query(f"max by (slot, cause) (shadow_clean_period_resets{{{SLOT}}})", "{{slot}}: {{cause}}")],
+                    ),
+                    lines(
+                        "Labels",
+                        "Chargebacks and reviews read from the topic, by verdict; what is no label, and what retention "
+                        "took before it was read.",
+                        "short",
+                        [
+                            Query(
+                                f"sum by (source, verdict) (rate(shadow_labels_total{{{IN}}}[$__rate_interval]))",
+                                "{{source}}: {{verdict}}",
+                            ),
+                            Query(
+                                f"sum(rate(shadow_labels_refused_total{{{IN}}}[$__rate_interval]))", "refused", ORANGE
+                            ),
+                            Query(f"sum(rate(shadow_labels_lost_total{{{IN}}}[$__rate_interval]))", "lost", VERMILION),
                         ],
                     ),
                 ],

@@ -20,6 +20,7 @@ from prometheus_client import generate_latest
 from shadow import api, metrics
 from shadow.criteria import parse
 from shadow.gate import judge
+from shadow.labellook import Labels
 from shadow.look import Look
 from shadow.tally import Run, RunTotals, SegmentTotals
 
@@ -30,7 +31,7 @@ assert len(names) == 50
 part = SegmentTotals(counts=np.array([9000, 500, 100, 100]), pairs=np.array([90, 90]))
 totals = RunTotals(Run(1, 1), {name: part for name in names}, hours=10)
 for slot in ("candidate", "challenger", "third"):
-    api._show(Look(slot, totals, totals, judge(totals, totals, release)))
+    api._show(Look(slot, totals, totals, judge(totals, totals, release), Labels((), (), ())))
     for gauge in (metrics.SLOT_EPOCH, metrics.UNREAD, metrics.RETENTION_USED):
         gauge.labels(slot).set(1)
 api._show_outcomes("control", totals)
