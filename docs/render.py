@@ -89,7 +89,7 @@ def metrics_page() -> str:
         "# Metrics\n",
         "Every process answers `/metrics`, `/livez` and `/readyz`. Label values are bounded: never a card, a merchant",
         "or a transaction. A scorer has some 200 series and one for each partition, a shadow the same. `shadow serve`",
-        "has a few for each criterion, segment and slot: with 50 segments and 3 slots at most 8,000.\n",
+        "has a few for each criterion, segment and slot: with 50 segments and 3 slots at most 12,000.\n",
         "Rules, alerts and dashboards over them are in [deploy/prometheus](../deploy/prometheus/rules/alerts.yaml) and",
         "[deploy/grafana](../deploy/grafana/release.json), made by `make deploy-render`; what an alert means is in",
         "[deploy/runbooks](../deploy/runbooks/alerts.md).",
