@@ -26,6 +26,8 @@ from faults.ledger import Filling
 HOUR_MS = 3_600_000
 #: 32 bins of even steps in log-odds from -8 to 8.
 EDGES = [1 / (1 + math.exp(-(-8 + 16 * i / 30))) for i in range(31)]
+#: Where amounts are cut, if the criteria say nothing, and minor units in one.
+AMOUNT_CAP, MINOR_PER_UNIT = 500.0, 100
 KEEP = {0: 5, 1: 5, 2: 50, 3: 50}
 
 Score = Callable[[list[dict[str, Any]]], list[float]]
@@ -37,8 +39,8 @@ class Counted:
     (hash, source offset); taus: to the smallest hash refused. counters: by run. scores: of compared decisions."""
 
     tallies: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    strata: dict[tuple[str, int, int, str], list[tuple[float, int]]] = field(default_factory=dict)
-    taus: dict[tuple[str, int, int, str], float] = field(default_factory=dict)
+    strata: dict[tuple[str, int | str, int, str], list[tuple[float, int]]] = field(default_factory=dict)
+    taus: dict[tuple[str, int | str, int, str], float] = field(default_factory=dict)
     counters: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     scores: dict[int, float] = field(default_factory=dict)
     skipped: int = 0
@@ -99,8 +101,9 @@ def recount(
     """Count decisions of a partition, in log order. filling_at: what the slot held when an offset was read.
     is_unscored: whether the fault kept the candidate from scoring an offset."""
     release = yaml.safe_load(release_file.read_text())
+    cap = int(release.get("amount_cap", AMOUNT_CAP) * MINOR_PER_UNIT)
     counted, first, pairs = Counted(), dict[int, tuple[float | None, int]](), set[tuple[str, int, str]]()
-    offers: dict[tuple[str, int, int, str], list[tuple[float, int]]] = defaultdict(list)
+    offers: dict[tuple[str, int | str, int, str], list[tuple[float, int]]] = defaultdict(list)
     highest = -1
     rows = [(record.offset, orjson.loads(record.value)) for record in records]
     scores = _scores(rows, filling_at, score_with)
@@ -136,6 +139,11 @@ def recount(
             sums = counted.tallies[key]
             sums[f"c{outcome}"] += 1
             sums[f"m{outcome}"] += row["amount_minor"]
+            cut = min(row["amount_minor"], cap)
+            if outcome >= 1:
+                sums[f"a{outcome}"] += cut
+            if outcome >= 2:
+                sums[f"q{outcome}"] += (-(-cut * 1000 // cap)) ** 2
             sums[f"k{bisect.bisect_right(EDGES, score)}"] += 1
             if row["score"] is not None:
                 sums[f"l{bisect.bisect_right(EDGES, row['score'])}"] += 1
@@ -145,7 +153,10 @@ def recount(
             for key in keys:
                 counted.tallies[key]["p0" if live else "p1"] += 1
         for segment in of:
-            offers[run, day, outcome, segment].append((sample_hash(row["transaction"]["transaction_id"]), source))
+            one = sample_hash(row["transaction"]["transaction_id"]), source
+            offers[run, day, outcome, segment].append(one)
+            if outcome >= 2:  # once more, for labels
+                offers[run, "run", outcome, segment].append(one)
     for stratum, offered in offers.items():
         offered.sort()
         most = KEEP[stratum[2]]
