@@ -43,5 +43,5 @@ def test_every_metric_of_the_runbook_is_there() -> None:
     runbook = (ROOT / "deploy" / "runbooks" / "failure-modes.md").read_text()
     declared = (ROOT / "docs" / "metrics.md").read_text()
     named = set(re.findall(r"\b(?:scorer|shadow)_[a-z_]+", runbook))
-    assert len(named) > 10
+    assert len(named) > 5
     assert [name for name in sorted(named) if f"`{name}`" not in declared] == []
