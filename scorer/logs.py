@@ -10,6 +10,9 @@ import orjson
 
 from scorer.settings import CommonSettings
 
+#: Modules whose lines are Faust's own: mode logs under the name of a class's module.
+FAUSTS_OWN = ("scorer.batches", "scorer.consumer", "scorer.consumer_thread")
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the traceback if there is one."""
@@ -41,5 +44,5 @@ def config(settings: CommonSettings) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {name: {"level": settings.log_level} for name in ("scorer", "shadow")}
-        | {name: {"level": theirs} for name in ("faust", "mode", "aiokafka", "scorer.batches")},
+        | {name: {"level": theirs} for name in ("faust", "mode", "aiokafka", *FAUSTS_OWN)},
     }

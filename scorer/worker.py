@@ -251,10 +251,9 @@ class Scorer:
         metrics.UNTRUSTED.inc(sum(settled.untrusted for settled in made))
         appended_ms = np.concatenate([settled.appended_ms for settled in made])
         metrics.END_TO_END.observe(time.time() - appended_ms[appended_ms > 0] / 1000.0)
-        self._show_lag()
 
     def _show_lag(self) -> None:
-        """Also while nothing is finished: a worker that hangs shows what waits for it."""
+        """Once a second, also while nothing is finished: a worker that hangs shows what waits for it."""
         for partition, part in list(self._partitions.items()):
             end = self.app.consumer.highwater(TP(self.settings.topics.transactions, partition))
             metrics.LAG.labels(str(partition)).set(max(0, (end or part.next) - part.next))

@@ -43,9 +43,7 @@ class Advance:
     samples: list[Sample] = field(default_factory=list)
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts that stay as first seen
-    marks: dict[Run, dict[str, str]] = field(
-        default_factory=dict
-    )  # causes: texts that reset the clean period on change
+    marks: dict[Run, dict[str, str]] = field(default_factory=dict)  # by cause; a change resets the clean period
     reach: dict[Run, int] = field(default_factory=dict)  # offset after each run's last decision
     scores: list[npt.NDArray[np.float64]] = field(default_factory=list)  # the candidate's, for the metrics
     skipped: int = 0

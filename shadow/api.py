@@ -1,251 +1,28 @@
-"""`shadow serve`: health, metrics and JSON over Redis; runs the gate and writes its suggestions to the ledger."""
+"""The HTTP interface of `shadow serve`: health, metrics, and JSON over Redis and the last looks of the gate."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import numpy as np
-from aiokafka.errors import KafkaError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi import Query as Parameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from redis.exceptions import RedisClusterException, RedisError
 
-from scorer.deployments import CONTROL, LIVE, Deployments, Suggestion
+from scorer.deployments import Suggestion
 from scorer.errors import UserError
-from scorer.ledger import Follower
-from scorer.store import BundleStore
-from scorer.topics import partitions_of, reader, spans
 from shadow import metrics
-from shadow.backlog import backlog
-from shadow.clean import CAUSES
-from shadow.criteria import Release
-from shadow.gate import Decision, Verdict
-from shadow.labelfeed import LabelTail
-from shadow.labelstore import LabelStore
-from shadow.look import Look, judged_slots, look, present_run, proposal
-from shadow.promotion import suggest
+from shadow.findings import Decision
+from shadow.gauges import DECISIONS
+from shadow.look import look, present_run
 from shadow.query import Query, select
 from shadow.review_api import bearer, router
-from shadow.settings import ShadowSettings
-from shadow.store import AWAY, TallyStore, connect, memory
+from shadow.serving import Serve
 from shadow.tally import OUTCOMES, Run, RunTotals
-
-log = logging.getLogger(__name__)
-
-#: `/readyz` fails when the gate has not looked for so many of its intervals.
-LATE_LOOKS = 5
-_LEVEL = {Verdict.PASS: 1, Verdict.INSUFFICIENT: 0, Verdict.FAIL: -1}
-_DECISION = {Decision.PROMOTE: 1, Decision.HOLD: 0, Decision.REJECT: -1}
-
-
-PER_CRITERION = (
-    metrics.CRITERION,
-    metrics.OBSERVED,
-    metrics.BOUND,
-    metrics.LIMIT,
-    metrics.FLOOR,
-    metrics.EVIDENCE,
-)
-
-
-class Serve:
-    """State behind the API: a client of Redis, a fold of the ledger, and the last looks."""
-
-    def __init__(self, settings: ShadowSettings, release: Release) -> None:
-        self.settings, self.release = settings, release
-        self.redis = connect(settings.redis)
-        self.looks: dict[str, Look] = {}
-        self.looked = time.monotonic()
-        self.trouble: str | None = "starting"
-        self._bundles = BundleStore(settings.store, settings.cache)
-        self._follower = Follower(settings, self._noted)
-        self._labels = LabelTail(settings, LabelStore(self.redis, settings.prefix, settings.label_days))
-        self._tasks: list[asyncio.Task[None]] = []
-        self._watched: set[str] = set()
-
-    @property
-    def deployments(self) -> Deployments:
-        """The ledger's present fold."""
-        return self._follower.deployments
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the last look is too long ago to be relied on."""
-        return time.monotonic() - self.looked > LATE_LOOKS * self.settings.gate_seconds + 10
-
-    async def start(self) -> None:
-        """Follow the ledger and begin to look."""
-        await self._follower.start()
-        self._labels.start()
-        self._tasks = [
-            asyncio.create_task(self._look_often(), name="gate"),
-            asyncio.create_task(self._watch_often(), name="watch"),
-        ]
-
-    async def stop(self) -> None:
-        """Stop looking and disconnect."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._labels.stop()
-        await self._follower.stop()
-        await self.redis.aclose()
-
-    async def _noted(self, deployments: Deployments) -> None:
-        metrics.SUGGESTIONS.set(len(deployments.open_suggestions()))
-        for name, slot in deployments.slots.items():
-            if slot.is_empty:
-                metrics.SLOT_EPOCH.remove_by_labels({"slot": name})
-            else:
-                metrics.SLOT_EPOCH.labels(name).set(slot.epoch)
-
-    def store(self, slot: str) -> TallyStore:
-        """The store of a slot."""
-        return TallyStore(self.redis, slot, self.release.segments.names, self.settings.prefix)
-
-    async def _look_often(self) -> None:
-        while True:
-            try:
-                await self.look_at_all()
-                self.trouble, self.looked = None, time.monotonic()
-            except (*AWAY, UserError) as error:
-                metrics.GATE_ERRORS.inc()
-                self.trouble = str(error)
-                log.warning("the gate cannot look: %s", error)
-            await asyncio.sleep(self.settings.gate_seconds)
-
-    async def look_at_all(self) -> None:
-        """Judge every candidate slot, put the findings into the metrics, and suggest what is ready."""
-        deployments = self.deployments
-        slots = judged_slots(deployments, self.settings)
-        for gone in set(self.looks) - set(slots):
-            del self.looks[gone]
-            _forget(gone)
-        control = present_run(deployments, self.settings.control)
-        if not slots or control is None:
-            metrics.OUTCOMES.remove_by_labels({"slot": self.settings.control})
-        for slot in slots:
-            with metrics.GATE_SECONDS.time():
-                seen = await look(self.redis, deployments, slot, self.release, self.settings)
-            before = self.looks.get(slot)
-            if before is None or before.judgement.decision is not seen.judgement.decision:
-                log.info("slot %s: %s", slot, seen.judgement.reason)
-            self.looks[slot] = seen
-            if before is not None:
-                _drop(before, seen)
-            _show(seen)
-            if seen.control is not None:
-                _show_outcomes(self.settings.control, seen.control)
-            suggestion = proposal(
-                deployments, seen, self.release, await asyncio.to_thread(self._known, deployments, slot)
-            )
-            if suggestion is not None:
-                line = await suggest(self.settings, suggestion)
-                log.info("slot %s: suggested (ledger %s)", slot, line.seq)
-
-    async def _watch_often(self) -> None:
-        while True:
-            try:
-                await self.watch()
-            except (*AWAY, KafkaError, UserError) as error:
-                metrics.WATCH_ERRORS.inc()
-                for gauge in (metrics.UNREAD, metrics.RETENTION_USED, metrics.REDIS_USED, metrics.REDIS_LIMIT):
-                    gauge.clear()  # what is not known any more is not shown
-                log.warning("cannot see how far the slots are: %s", error)
-            await asyncio.sleep(self.settings.gate_seconds)
-
-    async def watch(self) -> None:
-        """Put into the metrics how far every slot is behind the topic, and how full Redis is."""
-        for node, (used, limit) in (await memory(self.redis)).items():
-            metrics.REDIS_USED.labels(node).set(used)
-            metrics.REDIS_LIMIT.labels(node).set(limit)
-        parts = await partitions_of(self.settings, self.settings.topics.decisions)
-        if not parts:
-            return
-        async with reader(self.settings) as consumer:
-            ends = await spans(consumer, parts)
-        filled = {name for name, slot in self.deployments.slots.items() if slot.digest and name != LIVE}
-        for gone in self._watched - filled:
-            metrics.UNREAD.remove_by_labels({"slot": gone})
-            metrics.RETENTION_USED.remove_by_labels({"slot": gone})
-        self._watched = filled
-        for slot in filled:
-            fences = {part.partition: part.next for part in await self.store(slot).progress()}
-            seen = backlog(ends, fences)
-            metrics.UNREAD.labels(slot).set(seen.unread)
-            metrics.RETENTION_USED.labels(slot).set(seen.retention_used)
-
-    def _known(self, deployments: Deployments, slot: str) -> dict[str, Any]:
-        digest = deployments.slot(slot).digest
-        try:
-            manifest = self._bundles.fetch(str(digest)).manifest
-        except UserError as error:
-            return {"digest": digest, "trouble": str(error)}
-        return {
-            "digest": digest,
-            "code_version": manifest.code_version,
-            "training": manifest.training.model_dump() if manifest.training else None,
-            "view": manifest.view.id,
-            "metrics": manifest.metrics.get("overall"),
-        }
-
-
-def _show(seen: Look) -> None:
-    slot, totals = seen.slot, seen.candidate
-    _show_outcomes(slot, totals)
-    decided = totals.compared + totals.errors + totals.gap
-    metrics.COVERAGE.labels(slot).set(totals.compared / decided if decided else 0.0)
-    judgement = seen.judgement
-    metrics.PROGRESS.labels(slot).set(min(1.0, judgement.covered_hours / judgement.needed_hours))
-    metrics.DECISION.labels(slot).set(_DECISION[judgement.decision])
-    resets = judgement.clean.resets if judgement.clean is not None else ()
-    for cause in CAUSES:
-        metrics.RESETS.labels(slot, cause).set(sum(reset.cause == cause for reset in resets))
-    for finding in judgement.findings:
-        labels = (slot, finding.criterion, finding.segment)
-        metrics.CRITERION.labels(*labels).set(_LEVEL[finding.verdict])
-        metrics.LIMIT.labels(*labels).set(finding.limit)
-        for gauge, value in (
-            (metrics.OBSERVED, finding.observed),
-            (metrics.BOUND, finding.bound),
-            (metrics.FLOOR, finding.floor),
-            (metrics.EVIDENCE, finding.evidence),
-        ):
-            gauge.labels(*labels).set(np.nan if value is None else value)
-
-
-def _drop(before: Look, seen: Look) -> None:
-    """Forget criteria that are not asked for any longer."""
-    now = {(f.criterion, f.segment) for f in seen.judgement.findings}
-    for criterion, segment in {(f.criterion, f.segment) for f in before.judgement.findings} - now:
-        for gauge in PER_CRITERION:
-            gauge.remove(seen.slot, criterion, segment)
-
-
-def _forget(slot: str) -> None:
-    for gauge in (
-        metrics.OUTCOMES,
-        metrics.COVERAGE,
-        metrics.PROGRESS,
-        metrics.DECISION,
-        metrics.RESETS,
-        *PER_CRITERION,
-    ):
-        gauge.remove_by_labels({"slot": slot})
-
-
-def _show_outcomes(slot: str, totals: RunTotals) -> None:
-    for segment, part in totals.segments.items():
-        for outcome, count in zip(OUTCOMES, part.counts.tolist(), strict=True):
-            metrics.OUTCOMES.labels(slot, segment, outcome).set(count)
 
 
 def totals_json(totals: RunTotals) -> dict[str, Any]:
@@ -273,7 +50,7 @@ def _verdict(serve: Serve, slot: str) -> dict[str, Any]:
         "slot": slot,
         "run": judgement.run,
         "decision": judgement.decision,
-        "value": _DECISION[judgement.decision],
+        "value": DECISIONS[judgement.decision],
         "promote": judgement.decision is Decision.PROMOTE,
         "reject": judgement.decision is Decision.REJECT,
         "clean_ratio": min(1.0, judgement.covered_hours / judgement.needed_hours),
@@ -349,7 +126,7 @@ def build(serve: Serve) -> FastAPI:
             seen = await look(serve.redis, serve.deployments, slot, serve.release, serve.settings)
         except UserError as error:
             raise HTTPException(404, str(error)) from None
-        control = present_run(serve.deployments, CONTROL)
+        control = present_run(serve.deployments, serve.settings.control)
         return {"slot": slot, "control": str(control) if control else None, **seen.judgement.to_json()}
 
     @app.get("/api/gate/verdict", dependencies=guard)

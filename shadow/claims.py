@@ -91,6 +91,16 @@ def excess(candidate: Sums, control: Sums, sides: Sequence[int] = (0, 1)) -> Rat
     return Ratio((1, -counted[0], -counted[1], 0), (0, 1, 0, 1), (ours, lost, added, both))
 
 
+def factors(axes: int) -> Array:
+    """FACTORS before so many further axes."""
+    return np.asarray(FACTORS.reshape(-1, *[1] * axes))
+
+
+def smallest_factor(settled: npt.NDArray[np.bool_]) -> Array:
+    """The smallest of FACTORS, the first axis, with which something is settled; NaN if none does."""
+    return np.where(settled.any(axis=0), FACTORS[settled.argmax(axis=0)], np.nan)
+
+
 class Claim(Protocol):
     """That something is at most a limit in each of S segments, at any number of looks.
 
@@ -156,9 +166,8 @@ class RatioClaim:
         return None if self.floor is None else self.sign * self.floor.estimate
 
     def times_needed(self, bar: float) -> Array:
-        more = self.ratio.times(FACTORS.reshape(-1, *[1] * np.ndim(self.ratio.sums[0])))
-        settled = np.maximum(*(side(more, self.sign, self.limit) for side in (_within, _beyond))) >= bar
-        return np.where(settled.any(axis=0), FACTORS[settled.argmax(axis=0)], np.nan)
+        more = self.ratio.times(factors(np.ndim(self.ratio.sums[0])))
+        return smallest_factor(np.maximum(*(side(more, self.sign, self.limit) for side in (_within, _beyond))) >= bar)
 
 
 def _within(ratio: Ratio, sign: int, limit: Array) -> Array:

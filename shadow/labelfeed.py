@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -19,9 +19,9 @@ from scorer.producer import BatchProducer, Record
 from scorer.settings import CommonSettings
 from scorer.topics import partitions_of, reader
 from shadow import metrics
+from shadow.connection import AWAY
 from shadow.labels import Label, Vote, parse, vote
 from shadow.labelstore import LabelStore
-from shadow.store import AWAY
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +90,8 @@ class LabelTail:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition]) -> None:
-        oldest = await consumer.beginning_offsets(parts)
         consumer.assign(parts)
-        position = await self._seek(consumer, oldest)
+        position = await self._seek(consumer, parts)
         checked = time.monotonic()
         while not self._is_stopping:
             fetched = await consumer.getmany(timeout_ms=1000, max_records=MOST_RECORDS)
@@ -105,9 +104,10 @@ class LabelTail:
                 standing = await self._store.reached(position)
                 if any(standing[partition] < to for partition, to in position.items()):
                     log.error("labels: redis has lost some; reading them again")
-                    position = await self._seek(consumer, oldest)
+                    position = await self._seek(consumer, parts)
 
-    async def _seek(self, consumer: AIOKafkaConsumer, oldest: Mapping[TopicPartition, int]) -> dict[int, int]:
+    async def _seek(self, consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition]) -> dict[int, int]:
+        oldest = await consumer.beginning_offsets(parts)
         reached = await self._store.reached(at.partition for at in oldest)
         position = {}
         for at, first in oldest.items():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadow.cases import Case
-from shadow.claims import FACTORS, Sums
+from shadow.claims import Sums, factors, smallest_factor
 from shadow.criteria import Release
 from shadow.evidence import Array, Interval, Ratio
 from shadow.labels import ANSWERED, Known, State
@@ -168,9 +168,10 @@ class LabelClaim:
         return None
 
     def times_needed(self, bar: float) -> Array:
-        factors = FACTORS.reshape(-1, *[1] * self.scale.ndim)
-        settled = np.maximum(self._within(self.worst.times(factors)), self._beyond(self.best.times(factors))) >= bar
-        return np.where(settled.any(axis=0), FACTORS[settled.argmax(axis=0)], np.nan)
+        more = factors(self.scale.ndim)
+        return smallest_factor(
+            np.maximum(self._within(self.worst.times(more)), self._beyond(self.best.times(more))) >= bar
+        )
 
 
 def label_claims(pairs: LabelledPairs, sums: Sums, release: Release) -> list[LabelClaim]:

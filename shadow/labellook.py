@@ -11,8 +11,8 @@ from shadow.criteria import Release
 from shadow.labelled import LabelClaim, label_claims, labelled
 from shadow.labels import Known
 from shadow.labelstore import LabelStore
+from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore
 from shadow.tally import RunTotals
 
 
@@ -26,7 +26,7 @@ class Labels:
 
 
 async def labels_of(
-    redis: Any, store: TallyStore, totals: RunTotals, release: Release, settings: ShadowSettings
+    redis: Any, store: TallyReader, totals: RunTotals, release: Release, settings: ShadowSettings
 ) -> Labels:
     """Join the cases of a run to the labels."""
     cases = await store.cases(totals.run)

@@ -9,10 +9,11 @@ from typing import Any
 from scorer.deployments import LIVE, PREVIOUS, Answer, Change, Deployments, Suggestion, Target
 from scorer.errors import UserError
 from shadow.criteria import Release
-from shadow.gate import Decision, Judgement, judge
+from shadow.findings import Decision, Judgement
+from shadow.gate import judge
 from shadow.labellook import Labels, labels_of
+from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore
 from shadow.tally import Run, RunTotals
 
 
@@ -52,12 +53,12 @@ async def look(redis: Any, deployments: Deployments, slot: str, release: Release
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
     names = release.segments.names
-    store = TallyStore(redis, slot, names, settings.prefix)
+    store = TallyReader(redis, slot, names, settings.prefix)
     totals = await store.totals(run)
     labels = await labels_of(redis, store, totals, release, settings)
     control = None
     if control_run is not None and slot != settings.control:
-        control = await TallyStore(redis, settings.control, names, settings.prefix).totals(control_run)
+        control = await TallyReader(redis, settings.control, names, settings.prefix).totals(control_run)
     judgement = judge(totals, control, release, 10.0**settings.minor_digits, labelled=labels.claims)
     return Look(slot, totals, control, judgement, labels)
 

@@ -92,39 +92,21 @@ PROGRESS = Gauge(
     ["slot"],
     registry=SERVE_REGISTRY,
 )
-CRITERION = Gauge(
-    "shadow_gate_criterion",
-    "Verdict of a criterion: 1 pass, 0 insufficient, -1 fail.",
-    ["slot", "criterion", "segment"],
-    registry=SERVE_REGISTRY,
-)
-OBSERVED = Gauge(
-    "shadow_gate_observed", "Observed value of a criterion.", ["slot", "criterion", "segment"], registry=SERVE_REGISTRY
-)
-LIMIT = Gauge(
-    "shadow_gate_limit",
-    "Limit of a criterion, as the release criteria say.",
-    ["slot", "criterion", "segment"],
-    registry=SERVE_REGISTRY,
-)
+
+
+def _by_criterion(name: str, told: str) -> Gauge:
+    return Gauge(name, told, ["slot", "criterion", "segment"], registry=SERVE_REGISTRY)
+
+
+CRITERION = _by_criterion("shadow_gate_criterion", "Verdict of a criterion: 1 pass, 0 insufficient, -1 fail.")
+OBSERVED = _by_criterion("shadow_gate_observed", "Observed value of a criterion.")
+LIMIT = _by_criterion("shadow_gate_limit", "Limit of a criterion, as the release criteria say.")
 DECISION = Gauge("shadow_gate_decision", "1 promote, 0 hold, -1 reject.", ["slot"], registry=SERVE_REGISTRY)
-BOUND = Gauge(
-    "shadow_gate_bound",
-    "End of a criterion's interval that decides; it holds at all times.",
-    ["slot", "criterion", "segment"],
-    registry=SERVE_REGISTRY,
-)
-FLOOR = Gauge(
-    "shadow_gate_floor",
-    "The A/A control's value of a criterion.",
-    ["slot", "criterion", "segment"],
-    registry=SERVE_REGISTRY,
-)
-EVIDENCE = Gauge(
+BOUND = _by_criterion("shadow_gate_bound", "End of a criterion's interval that decides; it holds at all times.")
+FLOOR = _by_criterion("shadow_gate_floor", "The A/A control's value of a criterion.")
+EVIDENCE = _by_criterion(
     "shadow_gate_evidence",
     "Evidence of a criterion as log10 of an e-value: above 0 that the limit is kept, below 0 that it is exceeded.",
-    ["slot", "criterion", "segment"],
-    registry=SERVE_REGISTRY,
 )
 RESETS = Gauge(
     "shadow_clean_period_resets",

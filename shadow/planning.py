@@ -1,7 +1,7 @@
 """Power before the shadow: how long the gate will take to decide in each segment, from the traffic to be expected.
 
 The rule itself is simulated, not a formula about it: live's blocks, the disagreements of a candidate like the A/A
-control and their amounts are drawn day by day, and `shadow.gate.measure` looks at every day's end.
+control and their amounts are drawn day by day, and `shadow.measure.measure` looks at every day's end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from shadow.claims import Sums
 from shadow.criteria import Release
 from shadow.evidence import Array
-from shadow.gate import PASS, Measured, Progress, measure
+from shadow.measure import PASS, Measured, Progress, measure
 from shadow.tally import CAP_PARTS
 
 #: A segment that passes in fewer of the simulated runs within the horizon never settles.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shadow.gate import Judgement, Verdict
+from shadow.findings import Judgement, Verdict
 from shadow.labelled import ChargebackBounds
 from shadow.tally import ALL, EDGES, OUTCOMES, RunTotals, SegmentTotals
 

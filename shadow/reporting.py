@@ -15,13 +15,13 @@ from shadow.claims import RatioClaim, Sums, bounded_changes, within_floor
 from shadow.criteria import Release
 from shadow.evidence import Array
 from shadow.explain import Explainer
-from shadow.gate import Finding, Verdict
+from shadow.findings import Finding, Verdict
 from shadow.labelled import chargeback_bounds
 from shadow.look import present_run
+from shadow.readback import TallyReader
 from shadow.report import Path, Report, telling
 from shadow.reviewing import Queue, open_queue
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore
 from shadow.tally import ALL, LATE, Run, SegmentTotals
 
 #: Criteria whose evidence is drawn over time.
@@ -36,8 +36,8 @@ async def gather(
     queue = await open_queue(redis, deployments, slot, release, settings)
     seen, names = queue.seen, release.segments.names
     run, judgement = seen.candidate.run, seen.judgement
-    store = TallyStore(redis, slot, names, settings.prefix)
-    control = TallyStore(redis, settings.control, names, settings.prefix)
+    store = TallyReader(redis, slot, names, settings.prefix)
+    control = TallyReader(redis, settings.control, names, settings.prefix)
     wanted = _drawn(judgement.findings)
     segments = tuple(dict.fromkeys([ALL, *(f.segment for f in wanted)]))
     cap_minor = release.cap_minor(10.0**settings.minor_digits)
@@ -76,7 +76,7 @@ def _chargebacks(queue: Queue) -> dict[str, Any]:
     return {segment: bounds for segment, bounds in found.items() if bounds is not None}
 
 
-async def _gaps(store: TallyStore, queue: Queue) -> list[str]:
+async def _gaps(store: TallyReader, queue: Queue) -> list[str]:
     """What is missing in what was compared."""
     totals = queue.seen.candidate
     told = [
@@ -101,9 +101,9 @@ def _drawn(findings: Sequence[Finding]) -> list[Finding]:
 
 
 async def _paths(
-    store: TallyStore,
+    store: TallyReader,
     run: Run,
-    control: TallyStore,
+    control: TallyReader,
     control_run: Run | None,
     segments: Sequence[str],
     wanted: Sequence[Finding],

@@ -10,7 +10,7 @@ from importlib.resources import files
 import numpy as np
 
 from shadow.charts import Axis, Line, Mark, chart, span
-from shadow.gate import Decision, Finding, Verdict
+from shadow.findings import Decision, Finding, Verdict
 from shadow.labelled import ChargebackBounds
 from shadow.report import Report, matched_threshold
 from shadow.tally import ALL, EDGES, SegmentTotals

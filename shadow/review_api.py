@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secrets import compare_digest
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -12,9 +12,7 @@ from scorer.errors import UserError
 from scorer.events import Name
 from shadow.labels import Verdict
 from shadow.reviewing import Queue, hand_out, mark, open_queue
-
-if TYPE_CHECKING:
-    from shadow.api import Serve
+from shadow.serving import Serve
 
 
 class Marked(BaseModel):

@@ -16,9 +16,9 @@ from shadow.labelfeed import send
 from shadow.labels import Known, Label, State, Verdict, vote
 from shadow.labelstore import LabelStore
 from shadow.look import Look, look
+from shadow.readback import TallyReader
 from shadow.review import Need, needs, turns
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ async def hand_out(
     """The next cases for somebody, theirs for some minutes; nobody else is handed them meanwhile."""
     slot, run = queue.seen.slot, queue.seen.candidate.run
     labels = LabelStore(redis, settings.prefix)
-    store = TallyStore(redis, slot, (), settings.prefix)
+    store = TallyReader(redis, slot, (), settings.prefix)
     out: list[dict[str, Any]] = []
     for case, segment in queue.turns:
         if len(out) == count:

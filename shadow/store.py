@@ -1,4 +1,4 @@
-"""Redis: applies what partitions add up to, exactly once, and reads it back summed over partitions.
+"""Redis: applies what partitions add up to, exactly once; what it adds up to is read back by `shadow.readback`.
 
 A range [from, to) of a partition is applied by one script, only if the fence in Redis stands at `from`; the fence moves
 to `to` in the same script. So a worker that died, was replaced, or repeats itself can never count a decision twice.
@@ -7,43 +7,19 @@ to `to` in the same script. So a worker that died, was replaced, or repeats itse
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-import numpy as np
 import orjson
-from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
 
-from scorer.errors import UserError
 from shadow import keys
-from shadow.advance import Advance, day_of
+from shadow.advance import Advance
 from shadow.cases import Case, card_hash
-from shadow.clean import Reset
-from shadow.keys import TOTAL, Keys
-from shadow.payload import FIELDS, Payload, day_name
+from shadow.payload import Payload, day_name
+from shadow.readback import TallyReader
 from shadow.samples import WHOLE_RUN, Stratum
-from shadow.tally import (
-    ALL,
-    CANDIDATE_SCORES,
-    CAPPED,
-    COLUMNS,
-    COUNTS,
-    ERRORS,
-    LATE,
-    LIVE_SCORES,
-    MINOR,
-    SQUARES,
-    Run,
-    RunTotals,
-    SegmentTotals,
-)
-
-COUNTERS = ("duplicates", "repeats", "conflicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,51 +52,8 @@ class Wiped:
     """The partition's data is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A run of a slot, with its digests and thresholds as first seen. offsets: on `decisions`, from the run's first
-    decision to after its last, by partition."""
-
-    run: Run
-    live_digest: str
-    candidate_digest: str
-    live_threshold: float | None
-    candidate_threshold: float | None
-    offsets: dict[int, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a slot has read a partition."""
-
-    partition: int
-    next: int
-    source: int
-    skipped: int
-    unreadable: int
-    gap: int
-    gaps: tuple[str, ...]
-
-
-#: What a Redis that is away, refuses, or has lost a part of its cluster raises.
-AWAY = (RedisError, RedisClusterException, OSError)
-#: Addresses of a Redis Cluster begin with this; any of its nodes will do.
-CLUSTER = "redis+cluster://"
-
-
-def connect(address: str) -> Any:
-    """A client; raises ValueError for an address that is none."""
-    options: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
-    if address.startswith(CLUSTER):
-        return RedisCluster.from_url(address.replace(CLUSTER, "redis://", 1), **options)
-    return Redis.from_url(address, **options)
-
-
-class TallyStore:
-    """Tallies and samples of one slot. Redis's own errors are passed on; nothing is half applied.
-
-    redis: an asyncio client of redis-py (whose types do not tell its two kinds apart, hence Any).
-    """
+class TallyStore(TallyReader):
+    """Tallies and samples of one slot, for whoever changes them; nothing is half applied. See `TallyReader`."""
 
     def __init__(
         self,
@@ -131,16 +64,12 @@ class TallyStore:
         sample_days: int = 30,
         label_days: int = 180,
     ) -> None:
-        self.redis, self.slot, self.prefix = redis, slot, prefix
-        self._segments = segments
+        super().__init__(redis, slot, segments, prefix)
         self._sample_seconds, self._case_seconds = sample_days * 86_400, label_days * 86_400
         folder = files("shadow") / "lua"
         self._advance = redis.register_script((folder / "advance.lua").read_text())
         self._gap = redis.register_script((folder / "gap.lua").read_text())
         self._explain = redis.register_script((folder / "explain.lua").read_text())
-
-    def _keys(self, partition: int) -> Keys:
-        return Keys(self.prefix, self.slot, partition)
 
     async def open_partition(self, partition: int, oldest: int) -> Fence:
         """The fence of a partition; a new one is set at `oldest`, the first decision that is still on the topic."""
@@ -193,151 +122,6 @@ class TallyStore:
                         found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
         return found
 
-    async def _days(self, at: Keys, run: str) -> list[int]:
-        """Event days of a run in a partition, -1 for LATE."""
-        return sorted({day_of(int(hour)) for hour in await self._members(at.hours(run))})
-
-    async def _members(self, key: str) -> list[str]:
-        return sorted(member.decode() for member in await self.redis.smembers(key))
-
-    async def partitions(self) -> list[int]:
-        """Partitions that the slot ever had."""
-        return sorted(map(int, await self._members(keys.partitions(self.prefix, self.slot))))
-
-    async def runs(self) -> list[RunInfo]:
-        """All runs of the slot, oldest first."""
-        found: dict[str, dict[str, Any]] = {}
-        offsets: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            for run in await self._members(at.runs):
-                meta = await self._hash(at.run(run))
-                found.setdefault(run, meta)
-                offsets[run][partition] = (int(meta["first_offset"]), int(meta["next_offset"]))
-        return sorted(
-            (
-                RunInfo(
-                    Run.parse(run),
-                    meta.get("live_digest", ""),
-                    meta.get("candidate_digest", ""),
-                    _number(meta.get("live_threshold")),
-                    _number(meta.get("candidate_threshold")),
-                    offsets[run],
-                )
-                for run, meta in found.items()
-            ),
-            key=lambda info: info.run,
-        )
-
-    async def _hash(self, key: str) -> dict[str, str]:
-        found = await self.redis.hgetall(key)
-        return {name.decode(): value.decode() for name, value in found.items()}
-
-    async def totals(self, run: Run) -> RunTotals:
-        """What a run adds up to, over all partitions; empty for a run that is not there."""
-        name, partitions = str(run), await self.partitions()
-        ats = [self._keys(partition) for partition in partitions]
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for at in ats:
-                pipe.hgetall(at.run(name))
-                pipe.smembers(at.hours(name))
-                pipe.smembers(at.resets(name))
-                pipe.hget(at.fence, "gap")
-                for segment in self._segments:
-                    pipe.hgetall(at.tally(name, TOTAL, segment))
-            replies = iter(await pipe.execute())
-        counters: dict[str, int] = defaultdict(int)
-        digests: dict[str, str] = {}
-        hours: set[bytes] = set()
-        resets: set[bytes] = set()
-        gap = 0
-        sums = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in self._segments}
-        for _ in ats:
-            meta = {key.decode(): value.decode() for key, value in next(replies).items()}
-            for counter in COUNTERS:
-                counters[counter] += int(meta.get(counter, 0))
-            digests |= {key: meta[key] for key in ("live_digest", "candidate_digest") if key in meta}
-            hours |= next(replies)
-            resets |= next(replies)
-            gap += int(next(replies) or 0)
-            for segment in self._segments:
-                _add(sums[segment], next(replies))
-        covered = tuple(sorted(map(int, hours - {b"%d" % LATE})))
-        return RunTotals(
-            run=run,
-            segments={segment: _totals(counts) for segment, counts in sums.items()},
-            hours=len(covered),
-            covered=covered,
-            resets=tuple(sorted(map(_reset, resets))),
-            errors=int(sums[ALL][ERRORS]),
-            duplicates=counters["duplicates"],
-            repeats=counters["repeats"],
-            conflicts=counters["conflicts"],
-            gap=gap,
-            live_digest=digests.get("live_digest", ""),
-            candidate_digest=digests.get("candidate_digest", ""),
-        )
-
-    async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
-        """A segment of a run by event hour, LATE among them, over all partitions."""
-        name = str(run)
-        sums: dict[int, Any] = defaultdict(lambda: np.zeros(COLUMNS + 2, dtype=np.int64))
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            hours = [int(hour) for hour in await self._members(at.hours(name))]
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for hour in hours:
-                    pipe.hgetall(at.tally(name, hour, segment))
-                for hour, found in zip(hours, await pipe.execute(), strict=True):
-                    _add(sums[hour], found)
-        return {hour: _totals(counts) for hour, counts in sorted(sums.items())}
-
-    async def progress(self) -> list[Progress]:
-        """How far each partition is read."""
-        out = []
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            fence = await self._hash(at.fence)
-            gaps = tuple(gap.decode() for gap in await self.redis.lrange(at.gaps, 0, -1))
-            numbers = {name: int(fence.get(name, 0)) for name in ("next", "skipped", "unreadable", "gap")}
-            out.append(Progress(partition=partition, source=int(fence.get("source", -1)), gaps=gaps, **numbers))
-        return out
-
-    async def samples(self, run: Run) -> list[dict[str, Any]]:
-        """Every kept sample of a run, with its `inclusion_probability`."""
-        name, out = str(run), []
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            for day in await self._days(at, name):
-                taus = {field: float(tau) for field, tau in (await self._hash(at.taus(name, day))).items()}
-                for body in (await self._hash(at.bodies(name, day))).values():
-                    sample = orjson.loads(body)
-                    strata = [f"{sample['outcome_code']}:{segment}" for segment in sample["segments"]]
-                    sample["inclusion_probability"] = max(taus.get(stratum, 1.0) for stratum in strata)
-                    out.append(sample)
-        return out
-
-    async def cases(self, run: Run) -> list[Case]:
-        """The label sample of a run: disagreements that a label may decide, by hash."""
-        name, out = str(run), []
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            async with self.redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(at.taus(name, day_name(WHOLE_RUN)))
-                pipe.hvals(at.bodies(name, day_name(WHOLE_RUN)))
-                taus, bodies = await pipe.execute()
-            refused = {field.decode(): float(tau) for field, tau in taus.items()}
-            for body in bodies:
-                case = Case.decode(body, partition, 1.0)
-                strata = [f"{case.outcome}:{segment}" for segment in case.segments]
-                out.append(replace(case, inclusion=max(refused.get(stratum, 1.0) for stratum in strata)))
-        return sorted(out, key=lambda case: (case.hash, case.transaction))
-
-    async def sample_of(self, run: Run, case: Case) -> dict[str, Any] | None:
-        """The kept sample that a case is of; None once it has expired."""
-        body = await self.redis.hget(self._keys(case.partition).bodies(str(run), case.day), str(case.offset))
-        return None if body is None else dict(orjson.loads(body))
-
     async def erase_card(self, card: str) -> list[Case]:
         """Forget the samples and cases of a card; returns the cases, for what is known of them elsewhere.
 
@@ -380,23 +164,10 @@ class TallyStore:
         body = orjson.dumps(sample)
         return bool(await self._explain(keys=[at.bodies(run, day), at.why], args=[member, name, body]))
 
-    async def ping(self) -> None:
-        """Raises what Redis raises when it is away."""
-        await self.redis.ping()
-
 
 def _why(name: str) -> tuple[str, int, str]:
     run, day, member = name.split("/")
     return run, int(day), member
-
-
-def _number(text: str | None) -> float | None:
-    return None if text in (None, "") else float(text)
-
-
-def _reset(text: bytes) -> Reset:
-    hour, cause = text.decode().split(":", 1)
-    return Reset(int(hour), cause)
 
 
 def _refusal(reply: list[Any]) -> Stale | Wiped | None:
@@ -404,43 +175,3 @@ def _refusal(reply: list[Any]) -> Stale | Wiped | None:
     if said == b"stale":
         return Stale(int(reply[1] or 0))
     return Wiped() if said == b"wiped" else None
-
-
-def _add(sums: Any, found: Mapping[bytes, bytes]) -> None:
-    for name, value in found.items():
-        sums[_COLUMN_OF[name]] += int(value)
-
-
-_COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))}
-
-
-def _totals(sums: Any) -> SegmentTotals:
-    return SegmentTotals(
-        counts=sums[COUNTS],
-        minor=sums[MINOR],
-        capped=sums[CAPPED],
-        squares=sums[SQUARES],
-        pairs=sums[COLUMNS:],
-        live_scores=sums[LIVE_SCORES],
-        candidate_scores=sums[CANDIDATE_SCORES],
-        errors=int(sums[ERRORS]),
-    )
-
-
-async def memory(redis: Any) -> dict[str, tuple[int, int]]:
-    """Bytes used and the limit (0 is none) of every node that takes writes, by host and port."""
-    if isinstance(redis, RedisCluster):
-        found = await redis.info("memory", target_nodes=RedisCluster.PRIMARIES)
-    else:
-        options = redis.connection_pool.connection_kwargs
-        found = {f"{options.get('host', 'localhost')}:{options.get('port', 6379)}": await redis.info("memory")}
-    return {node: (int(told["used_memory"]), int(told.get("maxmemory", 0))) for node, told in found.items()}
-
-
-@contextmanager
-def telling(address: str) -> Iterator[None]:
-    """Turns a Redis that is away into a UserError, for commands."""
-    try:
-        yield
-    except AWAY as error:
-        raise UserError(f"redis {address.rpartition('@')[2]}: {error}; start it or set SHADOW_REDIS") from None

@@ -19,8 +19,8 @@ from shadow.advance import Advance, add
 from shadow.candidate import Candidate
 from shadow.criteria import Release
 from shadow.decisions import read
+from shadow.readback import RunInfo, TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import RunInfo, TallyStore
 from shadow.tally import COLUMNS, Run, RunTotals
 
 CHUNK = 5000
@@ -54,7 +54,7 @@ async def verify(redis: Any, settings: ShadowSettings, slot: str, release: Relea
 
     Raises UserError if a bundle is gone, or if retention took decisions that are in the tallies.
     """
-    store = TallyStore(redis, slot, release.segments.names, settings.prefix)
+    store = TallyReader(redis, slot, release.segments.names, settings.prefix)
     runs, fences = await store.runs(), {part.partition: part for part in await store.progress()}
     deployments = await read_ledger(settings)
     bundles = BundleStore(settings.store, settings.cache)

@@ -38,12 +38,13 @@ from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
 from shadow.candidate import Candidate, SlotFollower
 from shadow.clean import CRITERIA
+from shadow.connection import AWAY, connect
 from shadow.criteria import Release
 from shadow.decisions import read
 from shadow.explain import Explainer
 from shadow.samples import Stratum
 from shadow.settings import ShadowSettings
-from shadow.store import AWAY, Applied, Fence, TallyStore, Wiped, connect
+from shadow.store import Applied, Fence, TallyStore, Wiped
 from shadow.tally import ALL, OUTCOMES
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,10 @@ from scorer.ledger import read
 from scorer.settings import ScorerSettings, load
 from scorer.topics import read_to_end, reader
 from shadow import criteria
+from shadow.connection import connect
 from shadow.look import present_run
+from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore, connect
 from shadow.tally import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,7 +220,7 @@ async def read_back(slots: list[str]) -> dict[str, Any]:
     redis = connect(shadow_settings.redis)
     compared = {}
     for slot in slots:
-        store = TallyStore(redis, slot, release.segments.names, shadow_settings.prefix)
+        store = TallyReader(redis, slot, release.segments.names, shadow_settings.prefix)
         compared[slot] = sum([(await store.totals(info.run)).compared for info in await store.runs()])
     await redis.aclose()
     return {

@@ -18,11 +18,12 @@ from scorer.ledger import read
 from scorer.settings import load
 from scorer.store import BundleStore
 from shadow import criteria
+from shadow.connection import connect, telling
 from shadow.explain import Explainer
 from shadow.look import present_run
 from shadow.query import Query, select
+from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore, connect, telling
 from shadow.tally import Run
 
 
@@ -74,7 +75,7 @@ async def _page(settings: ShadowSettings, slot: str, run: Run | None, query: Que
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
-            samples = await TallyStore(redis, slot, release.segments.names, settings.prefix).samples(run)
+            samples = await TallyReader(redis, slot, release.segments.names, settings.prefix).samples(run)
         finally:
             await redis.aclose()
     page, total = select(samples, query, 10.0**settings.minor_digits)

@@ -9,9 +9,10 @@ import click
 from scorer.settings import load
 from shadow import keys
 from shadow.cases import by_transaction, card_hash
+from shadow.connection import connect, telling
 from shadow.labelstore import LabelStore
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore, connect, telling
+from shadow.store import TallyStore
 
 
 @click.command()

@@ -16,10 +16,10 @@ from scorer.ledger import read
 from scorer.settings import load
 from shadow import criteria
 from shadow.clean import CleanPeriod
-from shadow.gate import Decision, Finding, Verdict
+from shadow.connection import connect, telling
+from shadow.findings import Decision, Finding, Verdict
 from shadow.look import Look, look
 from shadow.settings import ShadowSettings
-from shadow.store import connect, telling
 
 EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
 _MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verdict.INSUFFICIENT: "[yellow]thin[/]"}

@@ -10,12 +10,12 @@ import click
 from scorer.errors import UserError
 from scorer.settings import load as load_settings
 from shadow.cases import by_transaction
+from shadow.connection import connect, telling
 from shadow.labelfeed import send
 from shadow.labelfile import read_labels
 from shadow.labels import Votes, merge, state
 from shadow.labelstore import LabelStore
 from shadow.settings import ShadowSettings
-from shadow.store import connect, telling
 
 #: Bad rows that are told one by one.
 TOLD = 5

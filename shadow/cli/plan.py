@@ -18,11 +18,12 @@ from scorer.ledger import read
 from scorer.settings import load
 from shadow import criteria
 from shadow.claims import Sums
+from shadow.connection import connect, telling
 from shadow.look import present_run
 from shadow.planning import Forecast, Traffic, advice
 from shadow.planning import plan as forecast
+from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore, connect, telling
 from shadow.tally import CAP_PARTS, RunTotals
 
 
@@ -111,7 +112,7 @@ async def _control(
     run = present_run(deployments, settings.control)
     if run is None:
         raise UserError(f"slot {settings.control}: is empty; give figures (--transactions), or fill it with a twin")
-    return await TallyStore(redis, settings.control, release.segments.names, settings.prefix).totals(run)
+    return await TallyReader(redis, settings.control, release.segments.names, settings.prefix).totals(run)
 
 
 def traffic_of(control: RunTotals, release: criteria.Release, cap_minor: int) -> Traffic:

@@ -13,12 +13,12 @@ from scorer.ledger import read
 from scorer.settings import load
 from scorer.store import BundleStore
 from shadow import criteria
+from shadow.connection import connect, telling
 from shadow.explain import Explainer
 from shadow.report import Report, markdown
 from shadow.reporting import gather
 from shadow.reportpage import html
 from shadow.settings import ShadowSettings
-from shadow.store import connect, telling
 
 
 @click.command()

@@ -15,10 +15,10 @@ from scorer.deployments import CANDIDATE
 from scorer.ledger import read
 from scorer.settings import load
 from shadow import criteria, reviewing
+from shadow.connection import connect, telling
 from shadow.labels import Verdict
 from shadow.reviewing import hand_out, open_queue
 from shadow.settings import ShadowSettings
-from shadow.store import connect, telling
 
 
 @click.group()

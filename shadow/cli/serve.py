@@ -14,7 +14,8 @@ from scorer.ledger import read
 from scorer.logs import config
 from scorer.settings import load
 from shadow import criteria
-from shadow.api import Serve, build
+from shadow.api import build
+from shadow.serving import Serve
 from shadow.settings import ShadowSettings
 
 

@@ -10,8 +10,8 @@ import click
 from scorer.deployments import CANDIDATE
 from scorer.settings import load
 from shadow import criteria
+from shadow.connection import connect, telling
 from shadow.settings import ShadowSettings
-from shadow.store import connect, telling
 from shadow.verify import Verified
 from shadow.verify import verify as recount
 

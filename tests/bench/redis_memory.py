@@ -19,8 +19,9 @@ from scorer.pipeline import Scores
 from shadow import criteria, local
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
+from shadow.connection import connect
 from shadow.decisions import Decisions
-from shadow.store import Applied, Fence, TallyStore, connect
+from shadow.store import Applied, Fence, TallyStore
 
 DISAGREEMENT = 0.02
 BATCH = 5000

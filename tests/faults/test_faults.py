@@ -39,9 +39,12 @@ def test_every_scenario_says_what_it_does_and_is_in_the_runbook() -> None:
     assert [name for name in ALL if f"`{name}`" not in runbook] == []
 
 
-def test_every_metric_of_the_runbook_is_there() -> None:
+def test_every_metric_and_alert_of_the_runbook_is_there() -> None:
     runbook = (ROOT / "deploy" / "runbooks" / "failure-modes.md").read_text()
     declared = (ROOT / "docs" / "metrics.md").read_text()
     named = set(re.findall(r"\b(?:scorer|shadow)_[a-z_]+", runbook))
-    assert len(named) > 5
+    rules = (ROOT / "deploy" / "prometheus" / "rules" / "alerts.yaml").read_text()
+    alerts = {name for told in re.findall(r"Alert: ([^.|]*)", runbook) for name in re.findall(r"`([A-Z]\w+)`", told)}
+    assert len(named | alerts) > 10
+    assert [name for name in sorted(alerts) if f"alert: {name}\n" not in rules] == []
     assert [name for name in sorted(named) if f"`{name}`" not in declared] == []

@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from harness.kafka import Kafka
 from scorer.batches import BatchApp, Owned
+from scorer.consumer import BatchConsumer
+from scorer.consumer_thread import ConsumerThread
 from scorer.fetch import Batch
 from scorer.settings import ScorerSettings
 from shadow import local
@@ -342,12 +345,15 @@ async def test_heartbeats_are_seen(settings: ScorerSettings) -> None:
     ],
 )
 def test_what_is_overridden_is_still_there_with_the_same_parameters(owner: type, name: str) -> None:
-    from scorer import batches
-
-    ours = next((vars(kind)[name] for kind in (batches.BatchConsumer, batches._Thread) if name in vars(kind)), None)
+    ours = next((vars(kind)[name] for kind in (BatchConsumer, ConsumerThread) if name in vars(kind)), None)
     theirs = getattr(owner, name)
     if ours is not None:
         assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_a_static_member_falls_silent_only_for_its_name() -> None:
+    source = inspect.getsource(GroupCoordinator._maybe_leave_group)
+    assert "self._group_instance_id is None" in source
 
 
 def test_faust_commits_what_we_name() -> None:

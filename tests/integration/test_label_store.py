@@ -17,10 +17,11 @@ from harness.stores import RedisServer, debian_redis, valkey
 from integration.test_store import RUN, SEGMENTS, a_sample, an_advance
 from shadow.advance import Sample
 from shadow.cases import CANDIDATE_ONLY, LIVE_ONLY, Case, by_card, by_transaction, card_hash
+from shadow.connection import connect
 from shadow.labels import BUCKETS, MONTH_MS, State, Vote, Votes, merge
 from shadow.labelstore import LabelStore
 from shadow.samples import KEEP_DISAGREEMENTS, WHOLE_RUN, Stratum
-from shadow.store import Applied, Fence, TallyStore, connect
+from shadow.store import Applied, Fence, TallyStore
 
 
 @pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.needs("redis"))])

@@ -13,8 +13,9 @@ import redis
 
 from harness.stores import RedisServer, debian_redis
 from integration.test_store import RUN, SEGMENTS, a_pair, a_sample, an_advance
+from shadow.connection import connect, memory
 from shadow.local import free_port
-from shadow.store import Applied, Fence, Stale, TallyStore, connect, memory
+from shadow.store import Applied, Fence, Stale, TallyStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("redis"), pytest.mark.variant]
 SLOTS = 16_384

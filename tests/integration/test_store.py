@@ -16,8 +16,9 @@ from harness.stores import RedisServer, debian_redis, valkey
 from scorer.errors import UserError
 from shadow import local
 from shadow.advance import Advance, Pair, Sample, add
+from shadow.connection import connect, telling
 from shadow.samples import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
-from shadow.store import Applied, Fence, Stale, TallyStore, Wiped, connect, telling
+from shadow.store import Applied, Fence, Stale, TallyStore, Wiped
 from shadow.tally import COLUMNS, LATE, Run
 
 RUN = Run(1, 1)

@@ -9,8 +9,8 @@ import numpy as np
 
 from shadow.claims import Sums
 from shadow.criteria import Release, load
-from shadow.gate import FAIL, OPEN, Measured, Progress, measure
 from shadow.labelled import label_claims
+from shadow.measure import FAIL, OPEN, Measured, Progress, measure
 from study.baselines import Outcome, disagreement_limit, mcnemar_daily, psi_limit
 from study.model import CAP_MINOR, DAYS, HOURS, KINDS, NAMES, Truth, deciles, draw, stream
 from study.tallies import by_hour, reviewed, sums

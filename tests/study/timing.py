@@ -9,7 +9,8 @@ import numpy as np
 
 from shadow.claims import Sums
 from shadow.criteria import parse
-from shadow.gate import Progress, judge, measure
+from shadow.gate import judge
+from shadow.measure import Progress, measure
 from shadow.tally import Run, RunTotals, SegmentTotals
 from study.model import HOURS
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from scorer.errors import SettingsError
 from shadow.claims import Sums
 from shadow.criteria import Release, load, parse
-from shadow.gate import Decision, Judgement, Progress, Verdict, judge, measure
+from shadow.findings import Decision, Judgement, Verdict
+from shadow.gate import judge
+from shadow.measure import Progress, measure
 from shadow.tally import ALL, CAP_PARTS, Run, RunTotals, SegmentTotals
 
 CAP = 50_000

@@ -20,7 +20,7 @@ from scorer.store import BundleStore
 from scorer.view import Attribute, FeatureView
 from shadow.criteria import parse
 from shadow.explain import Explainer, differences
-from shadow.gate import Decision, Judgement
+from shadow.findings import Decision, Judgement
 from shadow.labellook import Labels
 from shadow.look import Look, judged_slots, present_run, proposal
 from shadow.query import Query, select

@@ -10,7 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.batches import _as_parsed
+from scorer.consumer_thread import as_parsed
 from scorer.producer import _fill
 
 texts = st.binary(max_size=40)
@@ -41,5 +41,5 @@ def test_every_record_is_in_a_batch_once_and_in_order(
 
 def test_a_fetch_makes_its_records_where_we_give_it_what_was_parsed() -> None:
     theirs = list(inspect.signature(PartitionRecords._consumer_record).parameters)
-    assert theirs[1:] == list(inspect.signature(_as_parsed).parameters)
+    assert theirs[1:] == list(inspect.signature(as_parsed).parameters)
     assert "self._consumer_record(tp, record)" in inspect.getsource(PartitionRecords._unpack_records)

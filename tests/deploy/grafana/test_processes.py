@@ -17,7 +17,7 @@ from harness.stack import PARTITIONS, Stack, get, wait_for
 MANY = """
 import numpy as np
 from prometheus_client import generate_latest
-from shadow import api, metrics
+from shadow import gauges, metrics
 from shadow.criteria import parse
 from shadow.gate import judge
 from shadow.labellook import Labels
@@ -31,10 +31,10 @@ assert len(names) == 50
 part = SegmentTotals(counts=np.array([9000, 500, 100, 100]), pairs=np.array([90, 90]))
 totals = RunTotals(Run(1, 1), {name: part for name in names}, hours=10)
 for slot in ("candidate", "challenger", "third"):
-    api._show(Look(slot, totals, totals, judge(totals, totals, release), Labels((), (), ())))
+    gauges.show(Look(slot, totals, totals, judge(totals, totals, release), Labels((), (), ())))
     for gauge in (metrics.SLOT_EPOCH, metrics.UNREAD, metrics.RETENTION_USED):
         gauge.labels(slot).set(1)
-api._show_outcomes("control", totals)
+gauges.show_outcomes("control", totals)
 print(sum(not line.startswith(b"#") for line in generate_latest(metrics.SERVE_REGISTRY).splitlines()))
 """
 

@@ -19,9 +19,10 @@ from scorer.errors import SettingsError
 from scorer.settings import CommonSettings, ScorerSettings, Topics, checked_timing, load
 from scorer.view import FeatureView
 from shadow import criteria
-from shadow.api import Serve, build
+from shadow.api import build
 from shadow.cli import cli as shadow_cli
-from shadow.gate import Decision, Judgement
+from shadow.findings import Decision, Judgement
+from shadow.serving import Serve
 from shadow.settings import ShadowSettings
 
 pytestmark = pytest.mark.needs("kustomize")

@@ -1,0 +1,75 @@
+"""What `shadow serve` has seen of a slot, as metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shadow import metrics
+from shadow.clean import CAUSES
+from shadow.findings import Decision, Verdict
+from shadow.look import Look
+from shadow.tally import OUTCOMES, RunTotals
+
+_LEVELS = {Verdict.PASS: 1, Verdict.INSUFFICIENT: 0, Verdict.FAIL: -1}
+DECISIONS = {Decision.PROMOTE: 1, Decision.HOLD: 0, Decision.REJECT: -1}
+_PER_CRITERION = (
+    metrics.CRITERION,
+    metrics.OBSERVED,
+    metrics.BOUND,
+    metrics.LIMIT,
+    metrics.FLOOR,
+    metrics.EVIDENCE,
+)
+
+
+def show(seen: Look) -> None:
+    """Put a look at a slot into the metrics."""
+    slot, totals = seen.slot, seen.candidate
+    show_outcomes(slot, totals)
+    decided = totals.compared + totals.errors + totals.gap
+    metrics.COVERAGE.labels(slot).set(totals.compared / decided if decided else 0.0)
+    judgement = seen.judgement
+    metrics.PROGRESS.labels(slot).set(min(1.0, judgement.covered_hours / judgement.needed_hours))
+    metrics.DECISION.labels(slot).set(DECISIONS[judgement.decision])
+    resets = judgement.clean.resets if judgement.clean is not None else ()
+    for cause in CAUSES:
+        metrics.RESETS.labels(slot, cause).set(sum(reset.cause == cause for reset in resets))
+    for finding in judgement.findings:
+        labels = (slot, finding.criterion, finding.segment)
+        metrics.CRITERION.labels(*labels).set(_LEVELS[finding.verdict])
+        metrics.LIMIT.labels(*labels).set(finding.limit)
+        for gauge, value in (
+            (metrics.OBSERVED, finding.observed),
+            (metrics.BOUND, finding.bound),
+            (metrics.FLOOR, finding.floor),
+            (metrics.EVIDENCE, finding.evidence),
+        ):
+            gauge.labels(*labels).set(np.nan if value is None else value)
+
+
+def drop(before: Look, seen: Look) -> None:
+    """Forget criteria that are not asked for any longer."""
+    now = {(f.criterion, f.segment) for f in seen.judgement.findings}
+    for criterion, segment in {(f.criterion, f.segment) for f in before.judgement.findings} - now:
+        for gauge in _PER_CRITERION:
+            gauge.remove(seen.slot, criterion, segment)
+
+
+def forget(slot: str) -> None:
+    """Show nothing of a slot any longer."""
+    for gauge in (
+        metrics.OUTCOMES,
+        metrics.COVERAGE,
+        metrics.PROGRESS,
+        metrics.DECISION,
+        metrics.RESETS,
+        *_PER_CRITERION,
+    ):
+        gauge.remove_by_labels({"slot": slot})
+
+
+def show_outcomes(slot: str, totals: RunTotals) -> None:
+    """Put a run's outcomes by segment into the metrics."""
+    for segment, part in totals.segments.items():
+        for outcome, count in zip(OUTCOMES, part.counts.tolist(), strict=True):
+            metrics.OUTCOMES.labels(slot, segment, outcome).set(count)
