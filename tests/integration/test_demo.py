@@ -21,7 +21,15 @@ REPORT = ROOT / "build" / "demo.json"
 def start(log: Path, *argv: str) -> subprocess.Popen[bytes]:
     with log.open("wb") as out:
         command = [sys.executable, str(ROOT / "deploy" / "local" / "demo.py"), *argv]
-        return subprocess.Popen(command, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            cwd=log.parent,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # a shell that runs the tests in its background has them, and what they start, ignore SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
 
 def left_of(demo: subprocess.Popen[bytes]) -> list[str]:
