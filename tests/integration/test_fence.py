@@ -22,7 +22,7 @@ from scorer.pipeline import Published
 from scorer.producer import Record
 from scorer.recovery import recover
 from scorer.settings import ScorerSettings
-from scorer.topics import ensure_topics, partitions_of, read_to_end, reader
+from scorer.topics import ensure_topics, partitions_of, read_to_end, reader, spans
 from shadow import local
 
 pytestmark = pytest.mark.anyio
@@ -182,6 +182,27 @@ async def test_markers_alone_are_read_past(settings: ScorerSettings) -> None:
         async with reader(settings) as consumer:
             async with asyncio.timeout(10):
                 assert (await recover(consumer, [0, 1], settings))[0].published == Published(6, -1)
+
+
+@pytest.mark.needs("kafka")
+@pytest.mark.variant
+async def test_nobody_is_behind_for_markers_at_the_end(settings: ScorerSettings) -> None:
+    async def span() -> dict[int, tuple[int, int]]:
+        parts = await partitions_of(settings, settings.topics.decisions)
+        async with reader(settings) as consumer:
+            return await spans(consumer, parts)
+
+    async with scorers(settings) as (first, second):
+        assert await span() == {0: (0, 0), 1: (0, 0)}
+        await first.take_over([0, 1])
+        assert await span() == {0: (0, 0), 1: (0, 0)}
+        await first.write(settings.topics.decisions, 0, rows(*range(7)))  # behind a marker, so offsets 1 to 7
+        assert await span() == {0: (0, 8), 1: (0, 0)}
+        await second.take_over([0, 1])
+        await second.renew([0])
+        assert await span() == {0: (0, 8), 1: (0, 0)}
+        await second.write(settings.topics.decisions, 0, rows(*range(7, 3007)))
+        assert await span() == {0: (0, 3010), 1: (0, 0)}
 
 
 @pytest.fixture(
