@@ -185,9 +185,9 @@ def _matched_parts(found: Matched) -> str:
         "",
     )
     return (
-        "<p>By segment, at that threshold: shares of live's blocks. Overall the two block alike; a segment in which "
-        "they do not is one that the candidate ranks otherwise. The control stands at its own matched threshold.</p>"
-        + table(head, rows)
+        "<p>By segment, at that threshold, as shares of live's blocks. Where the two should block alike overall, a "
+        "segment in which they do not is one that the candidate ranks otherwise. The control stands at its own matched "
+        "threshold.</p>" + table(head, rows)
     )
 
 
