@@ -46,7 +46,7 @@ def _histograms(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def timing() -> dict[str, float]:
-    """Medians of five: gate_ms, one look with all its reasons, the second view and drift; path_ms, 672 looks at once."""
+    """Medians of five: gate_ms, one look with its reasons, the second view and drift; path_ms, 672 looks at once."""
     rng = np.random.default_rng(0)
     candidate, control = _path(rng), _path(rng)
     progress = Progress(np.arange(1, HOURS + 1), np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
