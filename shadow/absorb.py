@@ -17,9 +17,10 @@ from shadow.cases import Case, card_hash
 from shadow.clean import VIEW
 from shadow.compare import PairedOutcome, compare
 from shadow.decisions import Decisions
+from shadow.histogram import SNAPSHOT_EVERY, score_histograms, snapshot_histograms
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import OUTCOMES, Run, event_hours, tally
+from shadow.tally import OUTCOMES, Run, event_hours, merge, tally
 
 #: Decisions of a partition whose scores are remembered, to tell a harmless duplicate from a conflict.
 REMEMBERED = 20_000
@@ -139,22 +140,26 @@ def _compare(
     out: Advance,
 ) -> None:
     scores = np.full(len(decisions), np.nan)
+    hours = event_hours(decisions.occurred_ms, decisions.scored_ms)
+    days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
+    epochs, run_of = np.unique(decisions.epochs, return_inverse=True)
+    runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
     for view, rows in decisions.views().items():
-        scores[rows] = candidate.score(view, decisions.matrix(rows))
+        matrix = decisions.matrix(rows)
+        scores[rows] = candidate.score(view, matrix)
+        some = decisions.sources[rows] % SNAPSHOT_EVERY == 0
+        merge(out.snapshots, snapshot_histograms(runs, run_of[rows[some]], days[rows[some]], view, matrix[some]))
     outcome = compare(decisions.blocks, scores, candidate.threshold)
     columns: dict[str, Any] = {name: decisions.column(name) for name in segments.fields - {"amount"}}
     columns["amount"] = (decisions.minor / minor_per_unit).tolist()
     of = segments.assign(columns, len(decisions))
-    hours = event_hours(decisions.occurred_ms, decisions.scored_ms)
-    epochs, run_of = np.unique(decisions.epochs, return_inverse=True)
-    runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
-    n = len(segments.names)
-    out.tallies = tally(
-        runs, run_of, hours, of, outcome.codes, decisions.minor, decisions.scores, scores, outcome.usable, n, cap_minor
+    n, usable, minor = len(segments.names), outcome.usable, decisions.minor
+    out.tallies = tally(runs, run_of, hours, of, outcome.codes, minor, usable, n, cap_minor)
+    out.histograms = score_histograms(
+        runs, run_of, days, of, decisions.blocks, minor, decisions.scores, scores, usable, n
     )
-    rows = np.flatnonzero(outcome.usable)
+    rows = np.flatnonzero(usable)
     out.scores = [scores[rows]]
-    days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
     discordant = rows[outcome.codes[rows] >= 2]
     for i in discordant.tolist():
         card = card_hash(decisions.rows[i]["transaction"]["card_id"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from shadow.histogram import Histograms, Snapshots
 from shadow.samples import Stratum
-from shadow.tally import Run, Tallies, merge
+from shadow.tally import LATE_DAY, Run, Tallies, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Advance:
     """What the decisions [from, to) of a partition add up to, in memory until it is applied."""
 
     tallies: Tallies = field(default_factory=dict)
+    histograms: Histograms = field(default_factory=dict)
+    snapshots: Snapshots = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
@@ -52,13 +55,15 @@ class Advance:
 
 
 def day_of(hour: int) -> int:
-    """The event day of an event hour, -1 for LATE."""
-    return hour // 24 if hour >= 0 else -1
+    """The event day of an event hour, LATE_DAY for LATE."""
+    return hour // 24 if hour >= 0 else LATE_DAY
 
 
 def add(into: Advance, more: Advance) -> None:
     """Add what a later batch of the partition adds up to, in place."""
     merge(into.tallies, more.tallies)
+    merge(into.histograms, more.histograms)
+    merge(into.snapshots, more.snapshots)
     into.pairs += more.pairs
     into.samples += more.samples
     into.scores += more.scores

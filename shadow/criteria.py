@@ -72,6 +72,15 @@ class Release(BaseModel):
     reject_error: float = Field(
         0.02, gt=0, lt=0.5, description="chance that a candidate within every limit is ever rejected"
     )
+    calibration_days: int = Field(
+        7,
+        ge=1,
+        le=28,
+        description="event days at the beginning of a run that the matched threshold and drift are taken from",
+    )
+    drift_error: float = Field(
+        0.01, gt=0, lt=0.5, description="chance that a look says of anything that it drifts when nothing does"
+    )
     amount_cap: float = Field(
         500.0, gt=0, description="in the reporting currency: an amount above it counts as this much in the evidence"
     )

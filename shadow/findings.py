@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from shadow.clean import CleanPeriod
+from shadow.drift import DriftLook
+from shadow.matched import Matched
 
 
 class Verdict(StrEnum):
@@ -66,7 +68,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Findings, worst first, and their fold."""
+    """Findings, worst first, and their fold. matched, drift: beside the criteria; they decide nothing."""
 
     decision: Decision
     findings: tuple[Finding, ...]
@@ -75,6 +77,13 @@ class Judgement:
     run: str
     clean: CleanPeriod | None = None
     rates: tuple[Rate, ...] = ()
+    matched: Matched | None = None
+    drift: DriftLook | None = None
+
+    @property
+    def suggested_threshold(self) -> float | None:
+        """At which the candidate would block as much as live; None where that is not known, or what it has already."""
+        return None if self.matched is None or self.matched.is_as_shipped else self.matched.threshold
 
     @property
     def not_judged(self) -> tuple[str, ...]:
@@ -99,7 +108,13 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
-        return {**asdict(self), "reason": self.reason, "not_judged": self.not_judged}
+        more = {
+            "reason": self.reason,
+            "not_judged": self.not_judged,
+            "suggested_threshold": self.suggested_threshold,
+            "drifted": () if self.drift is None else self.drift.drifted,
+        }
+        return asdict(self) | more
 
 
 def _still(finding: Finding) -> str:

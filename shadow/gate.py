@@ -11,8 +11,10 @@ import numpy as np
 from shadow.claims import HIGHEST, LOWEST, Claim, Sums, excess
 from shadow.clean import CleanPeriod
 from shadow.criteria import Release
+from shadow.drift import DriftLook
 from shadow.evidence import Array
 from shadow.findings import Decision, Finding, Judgement, Rate, Verdict
+from shadow.matched import Matched
 from shadow.measure import FAIL, OPEN, PASS, Measured, Progress, Row, measure
 from shadow.tally import ALL, OUTCOMES, RunTotals
 
@@ -27,12 +29,14 @@ def judge(
     minor_per_unit: float = 100.0,
     beside: RunTotals | None = None,
     labelled: Sequence[Claim] = (),
+    matched: Matched | None = None,
+    drift: DriftLook | None = None,
 ) -> Judgement:
     """Hold a candidate's run against the criteria, now, and say why.
 
     control: the run of the A/A control against the same live epoch; without it the excess cannot be judged. beside:
     the candidate's run in the hours that the control has compared, if they are not the same. labelled: as in `measure`,
-    of shape (S,).
+    of shape (S,). matched, drift: what is known beside the criteria; it decides nothing.
     """
     names = release.segments.names
     sums, ours = Sums.of(candidate, names), Sums.of(beside or candidate, names)
@@ -67,6 +71,8 @@ def judge(
         str(candidate.run),
         clean,
         tuple(_rates(ours, theirs, release)) if theirs is not None else (),
+        matched,
+        drift,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from shadow import metrics
 from shadow.clean import CAUSES
-from shadow.findings import Decision, Verdict
+from shadow.findings import Decision, Judgement, Verdict
 from shadow.look import Look
 from shadow.tally import OUTCOMES, RunTotals
 
@@ -19,6 +19,13 @@ _PER_CRITERION = (
     metrics.LIMIT,
     metrics.FLOOR,
     metrics.EVIDENCE,
+)
+_BESIDE = (
+    metrics.MATCHED_THRESHOLD,
+    metrics.MATCHED_BLOCKS,
+    metrics.DRIFT_PSI,
+    metrics.DRIFT_LIMIT,
+    metrics.SCORE_DISTANCE,
 )
 
 
@@ -46,6 +53,25 @@ def show(seen: Look) -> None:
         ):
             gauge.labels(*labels).set(np.nan if value is None else value)
 
+    _show_beside(slot, judgement)
+
+
+def _show_beside(slot: str, judgement: Judgement) -> None:
+    """What is known beside the criteria; what is not known any more goes."""
+    for gauge in _BESIDE:
+        gauge.remove_by_labels({"slot": slot})
+    if judgement.matched is not None:
+        metrics.MATCHED_THRESHOLD.labels(slot).set(judgement.matched.threshold)
+        for part in judgement.matched.parts:
+            if part.shift is not None:
+                metrics.MATCHED_BLOCKS.labels(slot, part.segment).set(part.shift.estimate)
+    for row in judgement.drift.rows if judgement.drift is not None else ():
+        metrics.DRIFT_PSI.labels(slot, row.what).set(row.psi)
+        metrics.DRIFT_LIMIT.labels(slot, row.what).set(np.nan if row.limit is None else row.limit)
+        for end, value in (("estimate", row.distance), ("low", row.low), ("high", row.high)):
+            if value is not None:
+                metrics.SCORE_DISTANCE.labels(slot, row.what, end).set(value)
+
 
 def drop(before: Look, seen: Look) -> None:
     """Forget criteria that are not asked for any longer."""
@@ -64,6 +90,7 @@ def forget(slot: str) -> None:
         metrics.DECISION,
         metrics.RESETS,
         *_PER_CRITERION,
+        *_BESIDE,
     ):
         gauge.remove_by_labels({"slot": slot})
 

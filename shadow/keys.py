@@ -10,7 +10,9 @@
 | `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts, marks |
 | `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
 | `<p>:{slot:p}:resets:<run>` | set | what reset the clean period, as `<event hour>:<cause>` |
-| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, bins l k, errors e |
+| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, errors e |
+| `<p>:{slot:p}:h:<run>:<day or total>:<segment>` | string | score histograms, int64 (KINDS, BINS) of `shadow.bins` |
+| `<p>:{slot:p}:f:<run>:<day>:<view>:<n>` | string | histogram of the n-th feature of a view, int64 (FEATURE_BINS,) |
 | `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
 | `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
 | `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |
@@ -22,6 +24,7 @@
 | `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition: up to there the bucket has every label |
 | `<p>:lease:<slot>:<transaction>` | string | who looks at a case for review right now |
 
+Strings of sums are big-endian, and end with the last bin that was ever counted up. Rows of hours and days live 60 days.
 In `s`, `r`, `tau` and `z` the day `run` stands for the whole run: its bodies are the cases that labels are joined to.
 """
 
@@ -95,6 +98,12 @@ class Keys:
 
     def tally(self, run: str, hour: int | str, segment: str) -> str:
         return f"{self.base}:t:{run}:{hour}:{segment}"
+
+    def scores(self, run: str, day: int | str, segment: str) -> str:
+        return f"{self.base}:h:{run}:{day}:{segment}"
+
+    def feature(self, run: str, day: int, view: str, position: int) -> str:
+        return f"{self.base}:f:{run}:{day}:{view}:{position}"
 
     def pairs(self, run: str, day: int) -> str:
         return f"{self.base}:pairs:{run}:{day}"

@@ -15,6 +15,7 @@ from shadow.labellook import Labels, labels_of
 from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
 from shadow.tally import Run, RunTotals
+from shadow.viewlook import drift_of, second_view
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,15 @@ def judged_slots(deployments: Deployments, settings: ShadowSettings) -> list[str
     return sorted(name for name, slot in deployments.slots.items() if name not in apart and slot.digest is not None)
 
 
-async def look(redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings) -> Look:
-    """Judge a slot now. Raises UserError if it is empty."""
+async def look(
+    redis: Any,
+    deployments: Deployments,
+    slot: str,
+    release: Release,
+    settings: ShadowSettings,
+    before: Look | None = None,
+) -> Look:
+    """Judge a slot now. Raises UserError if it is empty. before: the last look, if any: drift is news once a day."""
     run = present_run(deployments, slot)
     if run is None:
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
@@ -56,11 +64,25 @@ async def look(redis: Any, deployments: Deployments, slot: str, release: Release
     store = TallyReader(redis, slot, names, settings.prefix)
     totals = await store.totals(run)
     labels = await labels_of(redis, store, totals, release, settings)
-    control = None
+    control = beside = None
     if control_run is not None and slot != settings.control:
-        control = await TallyReader(redis, settings.control, names, settings.prefix).totals(control_run)
-    judgement = judge(totals, control, release, 10.0**settings.minor_digits, labelled=labels.claims)
+        reader = TallyReader(redis, settings.control, names, settings.prefix)
+        control = await reader.totals(control_run)
+        beside = reader, control
+    second = await second_view(store, totals, release, deployments.slot(slot).threshold, beside)
+    if before is not None and _is_of_same_day(before.candidate, totals) and before.judgement.drift is not None:
+        drift = before.judgement.drift
+    else:
+        drift = await drift_of(store, totals, release, deployments)
+    judgement = judge(
+        totals, control, release, 10.0**settings.minor_digits, labelled=labels.claims, matched=second, drift=drift
+    )
     return Look(slot, totals, control, judgement, labels)
+
+
+def _is_of_same_day(before: RunTotals, now: RunTotals) -> bool:
+    """Whether no event day of the run has ended in between."""
+    return before.run == now.run and {h // 24 for h in before.covered} == {h // 24 for h in now.covered}
 
 
 def proposal(deployments: Deployments, seen: Look, release: Release, known: dict[str, Any]) -> Suggestion | None:

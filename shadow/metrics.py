@@ -108,6 +108,37 @@ EVIDENCE = _by_criterion(
     "shadow_gate_evidence",
     "Evidence of a criterion as log10 of an e-value: above 0 that the limit is kept, below 0 that it is exceeded.",
 )
+MATCHED_THRESHOLD = Gauge(
+    "shadow_matched_threshold",
+    "Threshold at which the candidate blocked as much as live in the run's calibration window; a suggestion.",
+    ["slot"],
+    registry=SERVE_REGISTRY,
+)
+MATCHED_BLOCKS = Gauge(
+    "shadow_matched_more_blocks",
+    "Blocks of the candidate at that threshold beyond live's, as a share of live's, in what followed the window.",
+    ["slot", "segment"],
+    registry=SERVE_REGISTRY,
+)
+DRIFT_PSI = Gauge(
+    "shadow_drift_psi",
+    "Population stability index of a score or feature in the last event days against the calibration window.",
+    ["slot", "what"],
+    registry=SERVE_REGISTRY,
+)
+DRIFT_LIMIT = Gauge(
+    "shadow_drift_limit",
+    "What that index stays below while nothing drifts, by the counts; NaN where it cannot be told.",
+    ["slot", "what"],
+    registry=SERVE_REGISTRY,
+)
+SCORE_DISTANCE = Gauge(
+    "shadow_score_distance",
+    "Greatest distance between the distribution functions of scores since the calibration window and in it: estimate, "
+    "and the bounds low and high, which hold at all times.",
+    ["slot", "what", "end"],
+    registry=SERVE_REGISTRY,
+)
 RESETS = Gauge(
     "shadow_clean_period_resets",
     "Event hours of the current run in which something reset the clean period, by cause.",

@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 
 from shadow.advance import Advance, Pair, Sample
+from shadow.bins import Counts
 from shadow.clean import ERROR
+from shadow.histogram import Histograms, Snapshots
 from shadow.keys import TOTAL, Keys
 from shadow.samples import WHOLE_RUN, keep
-from shadow.tally import BINS, ERRORS, Run, Tallies
+from shadow.tally import ERRORS, Run, Tallies
 
-HOUR_SECONDS = 60 * 86_400
+#: How long rows of hours and days live.
+HISTOGRAM_DAYS = 60
+HOUR_SECONDS = HISTOGRAM_DAYS * 86_400
 #: Short names keep a hash of one segment in Redis's compact form.
 FIELDS = (
     *(f"c{i}" for i in range(4)),
     *(f"m{i}" for i in range(4)),
     *(f"a{i}" for i in range(1, 4)),
     *(f"q{i}" for i in range(2, 4)),
-    *(f"l{i}" for i in range(BINS)),
-    *(f"k{i}" for i in range(BINS)),
     "e",
 )
 
@@ -70,6 +72,7 @@ class Payload:
             "resets": list(self._resets(what.tallies)),
             "marks": list(self._marks(what)),
             "tallies": list(self._tallies(what.tallies)),
+            "histograms": [*self._scores(what.histograms), *self._snapshots(what.snapshots)],
             "pairs": [self._pair(pair) for pair in what.pairs],
             "samples": [self._sample(sample) for sample in what.samples],
         }
@@ -102,6 +105,27 @@ class Payload:
             yield from self._rows(run, hour, sums, HOUR_SECONDS)
         for run, sums in whole.items():
             yield from self._rows(run, TOTAL, sums, 0)
+
+    def _scores(self, histograms: Histograms) -> Iterable[list[int]]:
+        whole: dict[Run, Counts] = {}
+        for (run, day), sums in histograms.items():
+            whole[run] = whole[run] + sums if run in whole else sums
+            for at, segment in enumerate(self._segments):
+                yield from self._histogram(self._at.scores(str(run), day, segment), HOUR_SECONDS, sums[at])
+        for run, sums in whole.items():
+            for at, segment in enumerate(self._segments):
+                yield from self._histogram(self._at.scores(str(run), TOTAL, segment), 0, sums[at])
+
+    def _snapshots(self, snapshots: Snapshots) -> Iterable[list[int]]:
+        for (run, day, view), sums in snapshots.items():
+            for position, counts in enumerate(sums):
+                yield from self._histogram(self._at.feature(str(run), day, view, position), HOUR_SECONDS, counts)
+
+    def _histogram(self, key: str, seconds: int, sums: Counts) -> Iterable[list[int]]:
+        flat = sums.ravel()
+        cells = np.flatnonzero(flat)
+        if len(cells):
+            yield [self._key(key), seconds, *np.stack([cells, flat[cells]], axis=1).ravel().tolist()]
 
     def _rows(self, run: Run, hour: int | str, sums: Any, seconds: int) -> Iterable[list[Any]]:
         for at, segment in enumerate(self._segments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,20 +12,19 @@ import orjson
 
 from shadow import keys
 from shadow.advance import day_of
+from shadow.bins import BINS, FEATURE_BINS, KINDS, Counts
 from shadow.cases import Case
-from shadow.clean import Reset
+from shadow.clean import VIEW, Reset
 from shadow.keys import TOTAL, Keys
 from shadow.payload import FIELDS, day_name
 from shadow.samples import WHOLE_RUN
 from shadow.tally import (
     ALL,
-    CANDIDATE_SCORES,
     CAPPED,
     COLUMNS,
     COUNTS,
     ERRORS,
     LATE,
-    LIVE_SCORES,
     MINOR,
     SQUARES,
     Run,
@@ -131,27 +130,32 @@ class TallyReader:
                 pipe.hget(at.fence, "gap")
                 for segment in self._segments:
                     pipe.hgetall(at.tally(name, TOTAL, segment))
+                    pipe.get(at.scores(name, TOTAL, segment))
             replies = iter(await pipe.execute())
         counters: dict[str, int] = defaultdict(int)
         digests: dict[str, str] = {}
+        view = ""
         hours: set[bytes] = set()
         resets: set[bytes] = set()
         gap = 0
         sums = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in self._segments}
+        scores = {segment: np.zeros((len(KINDS), BINS), dtype=np.int64) for segment in self._segments}
         for _ in ats:
             meta = {key.decode(): value.decode() for key, value in next(replies).items()}
             for counter in COUNTERS:
                 counters[counter] += int(meta.get(counter, 0))
             digests |= {key: meta[key] for key in ("live_digest", "candidate_digest") if key in meta}
+            view = meta.get(f"mark:{VIEW}", view)
             hours |= next(replies)
             resets |= next(replies)
             gap += int(next(replies) or 0)
             for segment in self._segments:
                 _add(sums[segment], next(replies))
+                scores[segment] += _cells(next(replies), len(KINDS) * BINS).reshape(len(KINDS), BINS)
         covered = tuple(sorted(map(int, hours - {b"%d" % LATE})))
         return RunTotals(
             run=run,
-            segments={segment: _totals(counts) for segment, counts in sums.items()},
+            segments={segment: _totals(counts, scores[segment]) for segment, counts in sums.items()},
             hours=len(covered),
             covered=covered,
             resets=tuple(sorted(map(_reset, resets))),
@@ -162,6 +166,7 @@ class TallyReader:
             gap=gap,
             live_digest=digests.get("live_digest", ""),
             candidate_digest=digests.get("candidate_digest", ""),
+            view=view,
         )
 
     async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
@@ -177,6 +182,30 @@ class TallyReader:
                 for hour, found in zip(hours, await pipe.execute(), strict=True):
                     _add(sums[hour], found)
         return {hour: _totals(counts) for hour, counts in sorted(sums.items())}
+
+    async def histograms(self, run: Run, days: Sequence[int], segments: Sequence[str]) -> Counts:
+        """Scores on some event days: int64 (partitions, days, segments, KINDS, BINS)."""
+        ats = [self._keys(partition) for partition in await self.partitions()]
+        names = [at.scores(str(run), day, segment) for at in ats for day in days for segment in segments]
+        return (await self._strings(names, len(KINDS) * BINS)).reshape(
+            len(ats), len(days), len(segments), len(KINDS), BINS
+        )
+
+    async def snapshots(self, run: Run, days: Sequence[int], view: str, features: int) -> Counts:
+        """Features of a view on some event days: int64 (partitions, days, features, FEATURE_BINS)."""
+        ats = [self._keys(partition) for partition in await self.partitions()]
+        names = [at.feature(str(run), day, view, n) for at in ats for day in days for n in range(features)]
+        return (await self._strings(names, FEATURE_BINS)).reshape(len(ats), len(days), features, FEATURE_BINS)
+
+    async def _strings(self, names: Sequence[str], cells: int) -> Counts:
+        """Strings of sums: int64 (names, cells)."""
+        out = np.zeros((len(names), cells), dtype=np.int64)
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.get(name)
+            for at, found in enumerate(await pipe.execute()):
+                out[at] = _cells(found, cells)
+        return out
 
     async def progress(self) -> list[Progress]:
         """How far each partition is read."""
@@ -239,17 +268,24 @@ def _add(sums: Any, found: Mapping[bytes, bytes]) -> None:
         sums[_COLUMN_OF[name]] += int(value)
 
 
+def _cells(found: bytes | None, n: int) -> Counts:
+    """A string of sums, with the zeros behind its end."""
+    out = np.zeros(n, dtype=np.int64)
+    if found is not None:
+        out[: len(found) // 8] = np.frombuffer(found, dtype=">i8")
+    return out
+
+
 _COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))}
 
 
-def _totals(sums: Any) -> SegmentTotals:
+def _totals(sums: Any, scores: Any = None) -> SegmentTotals:
     return SegmentTotals(
         counts=sums[COUNTS],
         minor=sums[MINOR],
         capped=sums[CAPPED],
         squares=sums[SQUARES],
         pairs=sums[COLUMNS:],
-        live_scores=sums[LIVE_SCORES],
-        candidate_scores=sums[CANDIDATE_SCORES],
+        scores=np.zeros((len(KINDS), BINS), dtype=np.int64) if scores is None else scores,
         errors=int(sums[ERRORS]),
     )

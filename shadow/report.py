@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from shadow.findings import Judgement, Verdict
 from shadow.labelled import ChargebackBounds
-from shadow.tally import ALL, EDGES, OUTCOMES, RunTotals, SegmentTotals
+from shadow.tally import ALL, OUTCOMES, RunTotals, SegmentTotals
 
 #: Samples that are told.
 TELLING = 10
@@ -56,20 +54,6 @@ def telling(samples: Iterable[dict[str, Any]], n: int = TELLING) -> list[dict[st
     return sorted(chosen, key=lambda s: -abs(s["gap"] or 0.0))[:n]
 
 
-def matched_threshold(part: SegmentTotals) -> tuple[float, float] | None:
-    """Between which edges of score bins the candidate would block as many as live does; None where live blocks none.
-
-    The error of the binning is that this is a bin, not a point.
-    """
-    blocked = int(part.counts[1] + part.counts[2])
-    above = np.cumsum(part.candidate_scores[::-1])[::-1]
-    if not blocked or above[0] < blocked:
-        return None
-    at = int(np.flatnonzero(above >= blocked)[-1])
-    edges = [0.0, *EDGES.tolist(), 1.0]
-    return edges[at], edges[at + 1]
-
-
 def markdown(report: Report) -> str:
     """A summary for a pull request."""
     judgement, totals = report.judgement, report.totals
@@ -98,6 +82,9 @@ def markdown(report: Report) -> str:
     if left:
         lines.append(f"Not judged, as `release.yaml` allows: {', '.join(map(_plain, left))}.")
     lines += [f"{gap}." for gap in report.gaps]
+    beside = [part.told for part in (judgement.matched, judgement.drift) if part is not None]
+    if beside:
+        lines += ["", *(f"* {_plain(line)}" for told in beside for line in told.splitlines())]
     return "\n".join(lines) + "\n"
 
 

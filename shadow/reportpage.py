@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-
-import numpy as np
 
 from shadow.charts import Axis, Line, Mark, chart, span
 from shadow.findings import Decision, Finding, Verdict
 from shadow.labelled import ChargebackBounds
-from shadow.report import Report, matched_threshold
-from shadow.tally import ALL, EDGES, SegmentTotals
+from shadow.report import Report
+from shadow.reportviews import at_live_rate, drift, scores
+from shadow.tables import table
+from shadow.tally import ALL, SegmentTotals
 
 _CLASS = {Verdict.PASS: "pass", Verdict.FAIL: "fail", Verdict.INSUFFICIENT: "thin"}
 _SIGN = {Verdict.PASS: "\N{CHECK MARK}", Verdict.FAIL: "\N{BALLOT X}", Verdict.INSUFFICIENT: "?"}
@@ -32,7 +31,9 @@ def html(report: Report) -> str:
         _outcomes(report),
         _rates(report),
         _evidence(report),
-        _scores(report),
+        scores(report),
+        at_live_rate(report),
+        drift(report),
         _labels(report),
         _samples(report),
     )
@@ -42,21 +43,6 @@ def html(report: Report) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(section for section in sections if section)
         + "\n</body>\n</html>\n"
-    )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "wide") -> str:
-    """Cells are HTML; the first of each row is its header. On a phone a wide table becomes one block a row."""
-    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = []
-    for first, *rest in rows:
-        cells = "".join(
-            f'<td data-name="{escape(name)}">{cell}</td>' for name, cell in zip(head[1:], rest, strict=True)
-        )
-        body.append(f'<tr><th scope="row" data-name="{escape(head[0])}">{first}</th>{cells}</tr>')
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
@@ -100,11 +86,11 @@ def _not_judged(report: Report) -> str:
         mine = [f for f in rows if f.excused and f.segment == segment]
         cells.append((escape(segment), f"{len(mine)} criteria", "may stay so", escape(mine[0].reason)))
     told = f"{len(holding)} criteria hold the promotion, {len(rows) - len(holding)} may stay unknown by release.yaml."
-    table = _table(("segment", "criterion", "", "why"), cells) if cells else ""
+    listing = table(("segment", "criterion", "", "why"), cells) if cells else ""
     listed = "".join(f"<li>{escape(gap)}</li>" for gap in gaps)
     more = f"<ul>{listed}</ul>" if gaps else ""
     is_open = " open" if len(cells) <= 8 else ""
-    shown = f"<details{is_open}><summary>Which, and why</summary>{table}</details>" if rows else ""
+    shown = f"<details{is_open}><summary>Which, and why</summary>{listing}</details>" if rows else ""
     return f'<h2 id="open">What could not be judged</h2><p>{told}</p>{more}{shown}'
 
 
@@ -169,7 +155,7 @@ def _outcomes(report: Report) -> str:
         return f"<b>{count:,}</b> <small>{count / total:.3%}<br>{money:,.0f} in money</small>"
 
     rows = [("live allows", cell(0), cell(3)), ("live blocks", cell(2), cell(1))]
-    return '<h2 id="outcomes">The four outcomes</h2><p>Live and candidate on the very same transactions.</p>' + _table(
+    return '<h2 id="outcomes">The four outcomes</h2><p>Live and candidate on the very same transactions.</p>' + table(
         ("", "candidate allows", "candidate blocks"), rows
     )
 
@@ -202,7 +188,7 @@ def _rates(report: Report) -> str:
     head = ("segment", "candidate", "control", "excess", "at all times within", "excess; the tick is the limit")
     return (
         '<h2 id="floor">Beside the A/A floor</h2><p>Disagreements with live as a share of live\'s blocks. The control '
-        "is a twin of live from another seed: what it differs by is no news.</p>" + _table(head, rows, "floors")
+        "is a twin of live from another seed: what it differs by is no news.</p>" + table(head, rows, "floors")
     )
 
 
@@ -241,52 +227,6 @@ def _power(n: int) -> str:
 
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SHARES = ((0.001, "0.1 %"), (0.01, "1 %"), (0.1, "10 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"))
-_LOG_ODDS = [(math.log(p / (1 - p)), text) for p, text in _SHARES]
-
-
-def _scores(report: Report) -> str:
-    part = report.totals.segments.get(ALL, SegmentTotals())
-    live, candidate = part.live_scores, part.candidate_scores
-    if not candidate.sum():
-        return ""
-    odds = np.log(EDGES / (1 - EDGES))
-    left = [float(odds[0]) - float(odds[1] - odds[0]), *odds.tolist()]
-    highest = math.log10(max(10, int(max(live.max(), candidate.max()))))
-    ticks = [(float(n), f"{10**n:,}") for n in range(0, int(highest) + 1, 2)]
-    x = Axis(left[0], float(odds[-1]), _LOG_ODDS, "score")
-    marks = [
-        Mark("mark", name, x=math.log(t / (1 - t)))
-        for t, name in zip(report.thresholds, ("live", "candidate"), strict=True)
-        if t is not None and 0 < t < 1
-    ]
-    lines = [
-        Line(left, np.log10(np.maximum(counts, 0.5)).tolist(), style, steps=True)
-        for counts, style in ((live, "a"), (candidate, "b"))
-    ]
-    picture = chart("distribution of scores", lines, x, Axis(-0.3, highest + 0.2, ticks, "transactions"), marks)
-    blocked = int(part.counts[1] + part.counts[2])
-    figures = [
-        f"<figure><h3>Scores</h3>{picture}<figcaption><span class='key'>live</span> "
-        "<span class='key two'>candidate</span>; upright: thresholds</figcaption></figure>"
-    ]
-    matched = matched_threshold(part)
-    if blocked and matched is not None:
-        above = np.cumsum(candidate[::-1])[::-1][1:] / blocked
-        most = 3.0
-        curve = chart(
-            "blocks of the candidate by threshold",
-            (Line(odds.tolist(), np.minimum(above, most).tolist(), "b"),),
-            x,
-            Axis(0, most, [(n / 2, f"{n * 50} %") for n in range(7)], "blocks, of live's"),
-            (*marks[1:], Mark("bound", "as many as live", y=1.0)),
-        )
-        figures.append(
-            f"<figure><h3>Trade-off</h3>{curve}<figcaption>What the candidate would block at each threshold. It blocks "
-            f"as many as live at a threshold between {matched[0]:.4g} and {matched[1]:.4g} (one bin of scores)."
-            "</figcaption></figure>"
-        )
-    return f'<h2 id="scores">Scores and threshold</h2><div class="charts">{"".join(figures)}</div>'
 
 
 def _labels(report: Report) -> str:
@@ -316,7 +256,7 @@ def _labels(report: Report) -> str:
     return (
         f"{head}<p>Labels are asked for in {len(rows)} segments. Reviews of the cases kept for it: {escape(states)}; "
         f"{review['waiting']:,} wait in the queue. Chargebacks never speak of what live blocks, so they leave a range."
-        f"</p>{_table(names, rows)}"
+        f"</p>{table(names, rows)}"
     )
 
 
@@ -358,5 +298,5 @@ def _samples(report: Report) -> str:
     )
     return (
         '<h2 id="samples">The most telling disagreements</h2><p>Those with the widest gap between the scores.</p>'
-        + _table(head, rows)
+        + table(head, rows)
     )

@@ -115,9 +115,9 @@ class Serve:
         if not slots or control is None:
             metrics.OUTCOMES.remove_by_labels({"slot": self.settings.control})
         for slot in slots:
-            with metrics.GATE_SECONDS.time():
-                seen = await look(self.redis, deployments, slot, self.release, self.settings)
             before = self.looks.get(slot)
+            with metrics.GATE_SECONDS.time():
+                seen = await look(self.redis, deployments, slot, self.release, self.settings, before)
             if before is None or before.judgement.decision is not seen.judgement.decision:
                 log.info("slot %s: %s", slot, seen.judgement.reason)
             self.looks[slot] = seen

@@ -1,23 +1,24 @@
-"""What a comparison adds up to: the four outcomes per run, hour and segment, as frozen integer sums."""
+"""What a comparison adds up to: the four outcomes per run, hour and segment, as frozen integer sums.
+
+Scores are added up by day: see `shadow.histogram`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from shadow.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE, Counts
 from shadow.clean import CleanPeriod, Reset, clean_period
 
 HOUR_MS = 3_600_000
 #: Outcomes of a paired comparison, in the order of every array that counts them.
 OUTCOMES = ("both_allow", "both_block", "live_only", "candidate_only")
-#: Number of score bins; see `score_bins`.
-BINS = 32
 #: The segment that holds every transaction.
 ALL = "all"
-
-Counts = npt.NDArray[np.int64]
 
 
 def _zeros(n: int) -> Counts:
@@ -52,7 +53,7 @@ class SegmentTotals:
     squares: int64 (2,), squares of the cut amounts, each in thousandths of the cap: live_only, candidate_only.
     pairs: int64 (2,), discordant pairs counted once per card and day: live_only, candidate_only.
     errors: transactions that the candidate could not score; they are in no other sum.
-    live_scores, candidate_scores: int64 (BINS,), histograms of the two scores.
+    scores: int64 (KINDS, BINS), histograms of scores as `shadow.bins` has them; of a single hour there are none.
     """
 
     counts: Counts = field(default_factory=lambda: _zeros(4))
@@ -60,8 +61,7 @@ class SegmentTotals:
     capped: Counts = field(default_factory=lambda: _zeros(3))
     squares: Counts = field(default_factory=lambda: _zeros(2))
     pairs: Counts = field(default_factory=lambda: _zeros(2))
-    live_scores: Counts = field(default_factory=lambda: _zeros(BINS))
-    candidate_scores: Counts = field(default_factory=lambda: _zeros(BINS))
+    scores: Counts = field(default_factory=lambda: np.zeros((len(KINDS), BINS), dtype=np.int64))
     errors: int = 0
 
     @property
@@ -70,10 +70,19 @@ class SegmentTotals:
         return int(self.counts.sum())
 
     @property
+    def live_scores(self) -> Counts:
+        """Histogram of live's scores: int64 (BINS,)."""
+        return np.asarray(self.scores[LIVE])
+
+    @property
+    def candidate_scores(self) -> Counts:
+        """Histogram of the candidate's scores: int64 (BINS,)."""
+        return np.asarray(self.scores[ALLOWED] + self.scores[BLOCKED])
+
+    @property
     def columns(self) -> Counts:
-        """All sums but the pairs, as a row of a tally: int64 (COLUMNS,)."""
-        parts = (self.counts, self.minor, self.capped, self.squares, self.live_scores, self.candidate_scores)
-        return np.concatenate([*parts, [self.errors]])
+        """All sums but the pairs and the scores, as a row of a tally: int64 (COLUMNS,)."""
+        return np.concatenate([self.counts, self.minor, self.capped, self.squares, [self.errors]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class RunTotals:
     """Everything known about one run of one slot, summed over partitions.
 
     segments: by name, `ALL` among them. hours: how many event hours have at least one comparison; covered: which they
-    are, since 1970. resets: of the clean period, within the run.
+    are, since 1970. resets: of the clean period, within the run. view: the feature view of its last decisions.
     compared + errors + duplicates + repeats = decisions of the run that the slot has read. `errors` are decisions that
     the candidate could not score; `conflicts` are second decisions for an offset with another score under one epoch;
     `gap` is the number of decisions of the slot that retention took before they were read.
@@ -99,6 +108,7 @@ class RunTotals:
     resets: tuple[Reset, ...] = ()
     live_digest: str = ""
     candidate_digest: str = ""
+    view: str = ""
 
     def clean(self, needed: int) -> CleanPeriod:
         """The clean period; all hours count as clean if it is not known which they are."""
@@ -111,22 +121,15 @@ class RunTotals:
 
 #: Hour of transactions that are dated too far from the time they were scored at.
 LATE = -1
+#: Day of the same.
+LATE_DAY = -1
 BEHIND_MS, AHEAD_MS = 48 * HOUR_MS, 5 * 60_000
-#: Lower edges of the score bins after the first, in log-odds: even steps from 0.03 % to 99.97 %, so that the bins are
-#: finest where block rates of 0.2 to 5 % put their thresholds.
-EDGES = 1 / (1 + np.exp(-np.linspace(-8, 8, BINS - 1)))
 #: Where the kinds of sums lie in a tally.
 COUNTS, MINOR, CAPPED, SQUARES = slice(0, 4), slice(4, 8), slice(8, 11), slice(11, 13)
-LIVE_SCORES, CANDIDATE_SCORES = slice(13, 13 + BINS), slice(13 + BINS, 13 + 2 * BINS)
-ERRORS = 13 + 2 * BINS
+ERRORS = 13
 COLUMNS = ERRORS + 1
 #: Squares of amounts are summed in this part of the cap, so that they stay small integers.
 CAP_PARTS = 1000
-
-
-def score_bins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Bin of each score, -1 for NaN: int64 (n,)."""
-    return np.where(np.isnan(scores), -1, np.searchsorted(EDGES, scores, side="right")).astype(np.int64)
 
 
 def event_hours(occurred_ms: Counts, scored_ms: Counts) -> Counts:
@@ -147,8 +150,6 @@ def tally(
     segments: Counts,
     codes: Counts,
     minor: Counts,
-    live_scores: npt.NDArray[np.float64],
-    candidate_scores: npt.NDArray[np.float64],
     usable: npt.NDArray[np.bool_],
     n_segments: int,
     cap_minor: int,
@@ -162,7 +163,6 @@ def tally(
     out: Tallies = {}
     if not len(codes):
         return out
-    live_bins, candidate_bins = score_bins(live_scores), score_bins(candidate_scores)
     groups, group_of = np.unique(np.stack([run_of, hours], axis=1), axis=0, return_inverse=True)
     sums = np.zeros((len(groups), n_segments, COLUMNS), dtype=np.int64)
     group = np.broadcast_to(group_of.reshape(-1, 1), segments.shape)
@@ -175,15 +175,15 @@ def tally(
     ):
         has = usable & (codes >= least)
         np.add.at(sums, (group[has], segments[has], first + codes[has, None]), amounts[has, None])
-    for first, bins in ((LIVE_SCORES.start, live_bins), (CANDIDATE_SCORES.start, candidate_bins)):
-        has = (bins >= 0) & usable
-        np.add.at(sums, (group[has], segments[has], first + bins[has, None]), 1)
     for at, (run, hour) in enumerate(groups.tolist()):
         out[runs[run], hour] = sums[at]
     return out
 
 
-def merge(into: Tallies, more: Tallies) -> None:
+_Key = TypeVar("_Key")
+
+
+def merge(into: dict[_Key, Counts], more: dict[_Key, Counts]) -> None:
     """Add sums to sums, in place."""
     for key, counts in more.items():
         into[key] = into[key] + counts if key in into else counts

@@ -16,6 +16,7 @@ from scorer.store import BundleStore
 from scorer.topics import read_to_end, reader
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
+from shadow.bins import BINS, KINDS
 from shadow.candidate import Candidate
 from shadow.criteria import Release
 from shadow.decisions import read
@@ -137,6 +138,9 @@ def _differences(tallied: dict[Run, RunTotals], total: Advance, release: Release
     sums: dict[Run, Any] = defaultdict(lambda: np.zeros((len(names), COLUMNS), dtype=np.int64))
     for (run, _), counts in total.tallies.items():
         sums[run] = sums[run] + counts
+    scores: dict[Run, Any] = defaultdict(lambda: np.zeros((len(names), len(KINDS), BINS), dtype=np.int64))
+    for (run, _), histograms in total.histograms.items():
+        scores[run] = scores[run] + histograms
     pairs: dict[Run, Any] = defaultdict(lambda: np.zeros((len(names), 2), dtype=np.int64))
     seen: set[tuple[Run, int, str, int]] = set()
     for pair in total.pairs:
@@ -153,7 +157,11 @@ def _differences(tallied: dict[Run, RunTotals], total: Advance, release: Release
         for at, name in enumerate(names):
             part = there.segments[name]
             mine = part.columns
-            for what, ours, theirs in (("sums", mine, sums[run][at]), ("pairs", part.pairs, pairs[run][at])):
+            for what, ours, theirs in (
+                ("sums", mine, sums[run][at]),
+                ("pairs", part.pairs, pairs[run][at]),
+                ("scores", part.scores.ravel(), scores[run][at].ravel()),
+            ):
                 if not np.array_equal(ours, theirs):
                     column = int(np.flatnonzero(ours != theirs)[0])
                     yield Difference(str(run), f"{what}[{column}] of {name}", int(ours[column]), int(theirs[column]))

@@ -71,6 +71,12 @@ def _print(seen: Look, brief: bool) -> None:
     console.print(f"slot {seen.slot}, run {judgement.run}: {passed} criteria pass; {hours} covered", highlight=False)
     if judgement.clean is not None:
         console.print(_clean(judgement.clean), highlight=False)
+    if judgement.matched is not None:
+        console.print(judgement.matched.told, highlight=False)
+    if judgement.suggested_threshold is not None:
+        console.print(_try(seen.slot, judgement.suggested_threshold), highlight=False)
+    if judgement.drift is not None:
+        console.print(judgement.drift.told, highlight=False)
     console.print(judgement.reason, style="bold", highlight=False)
 
 
@@ -83,6 +89,14 @@ def _clean(clean: CleanPeriod) -> str:
     if clean.missing and clean.ends is not None:
         told += f"; {clean.missing} missing, full at {_hour(clean.ends + 1)} at the earliest"
     return told
+
+
+def _try(slot: str, threshold: float) -> str:
+    """How to take the suggested threshold."""
+    return (
+        f"to try that threshold: `scorer deploy BUNDLE --slot {slot} --threshold {threshold:.4g} --by … --reason …`, "
+        "a new run; the verdict below is on the bundle as shipped"
+    )
 
 
 def _hour(hour: int) -> str:

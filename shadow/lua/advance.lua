@@ -11,6 +11,7 @@
 --   marks    [[run hash, resets set, hour, {cause: text}]]  noted if the text is another than the hash has; then kept.
 --            The causes `coverage gap` and `decision conflict` are compared by the counts of this script's own keys
 --   tallies  [[hash, seconds to live or 0, field, increment, field, increment, ...]]
+--   histograms  [[string, seconds to live or 0, cell, increment, cell, increment, ...]]  cells are int64
 --   pairs    [[set, seconds, member, field, hash, hash, ...]]  field counts up in each hash if member is new in set
 --   samples  [[member, hash value, bodies, references, seconds, why set, why member, body, [[zset, taus, field, k], ...]]]
 --            a why member ends with the member; an empty one: nobody explains it
@@ -23,6 +24,7 @@ local fence = redis.call('HMGET', KEYS[1], 'nonce', 'next')
 if fence[1] ~= p.nonce then return {'wiped'} end
 if tonumber(fence[2]) ~= p.from then return {'stale', fence[2]} end
 
+local CELLS = 1000 -- numbers of a histogram in one command: Lua passes on no more than some 8,000 arguments
 local function whole(n) return string.format('%.0f', n) end
 local function exact(x) return string.format('%.17g', x) end
 
@@ -58,6 +60,18 @@ for _, t in ipairs(p.tallies) do
   local key = KEYS[t[1]]
   for i = 3, #t, 2 do redis.call('HINCRBY', key, t[i], whole(t[i + 1])) end
   if t[2] > 0 then redis.call('EXPIRE', key, whole(t[2])) end
+end
+for _, h in ipairs(p.histograms) do
+  local key = KEYS[h[1]]
+  for first = 3, #h, CELLS do
+    local add = {}
+    for i = first, math.min(first + CELLS, #h + 1) - 1, 2 do
+      local n = #add
+      add[n + 1], add[n + 2], add[n + 3], add[n + 4] = 'INCRBY', 'i64', '#' .. whole(h[i]), whole(h[i + 1])
+    end
+    redis.call('BITFIELD', key, unpack(add))
+  end
+  if h[2] > 0 then redis.call('EXPIRE', key, whole(h[2])) end
 end
 for _, d in ipairs(p.pairs) do
   if redis.call('SADD', KEYS[d[1]], d[3]) == 1 then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -251,6 +252,21 @@ def _compare_tallies(client: Any, base: str, where: str, counted: Counted, verdi
         }
         for key in client.scan_iter(f"{base}:t:*", count=5000)
     }
+    histograms = {
+        key.decode().removeprefix(f"{base}:"): {
+            at: count for at, (count,) in enumerate(struct.iter_unpack(">q", client.get(key))) if count
+        }
+        for kind in "hf"
+        for key in client.scan_iter(f"{base}:{kind}:*", count=5000)
+    }
+    for key in sorted(histograms.keys() | counted.histograms.keys()):
+        cells, due = histograms.get(key, {}), {at: n for at, n in counted.histograms[key].items() if n}
+        if cells != due:
+            verdict.miscounted += 1
+            wrong_cells = {
+                at: (cells.get(at, 0), due.get(at, 0)) for at in {*cells, *due} if cells.get(at) != due.get(at)
+            }
+            verdict.tell(f"{where}: {key} (tallied, recounted): {dict(list(wrong_cells.items())[:4])}")
     for key in sorted(there.keys() | counted.tallies.keys()):
         has, wants = there.get(key, {}), {name: n for name, n in counted.tallies.get(key, {}).items() if n}
         if has == wants:

@@ -24,8 +24,11 @@ import yaml
 from faults.ledger import Filling
 
 HOUR_MS = 3_600_000
-#: 32 bins of even steps in log-odds from -8 to 8.
-EDGES = [1 / (1 + math.exp(-(-8 + 16 * i / 30))) for i in range(31)]
+#: Bins of scores in log-odds: in steps of 1/2 from -8 to -5, of 1/32 to 5, of 1/2 to 8. Five kinds of sums in a row.
+ODDS = [-8 + i / 2 for i in range(6)] + [-5 + i / 32 for i in range(320)] + [5 + i / 2 for i in range(7)]
+EDGES = [1 / (1 + math.exp(-odds)) for odds in ODDS]
+#: Features are tallied of one transaction in four: missing, zero, then 44 octaves of four bins from 2 ** -10, by sign.
+EVERY, SIZES = 4, 176
 #: Where amounts are cut, if the criteria say nothing, and minor units in one.
 AMOUNT_CAP, MINOR_PER_UNIT = 500.0, 100
 KEEP = {0: 5, 1: 5, 2: 50, 3: 50}
@@ -35,10 +38,12 @@ Score = Callable[[list[dict[str, Any]]], list[float]]
 
 @dataclass
 class Counted:
-    """Of one partition. tallies: by key after the base, then field. strata: (run, day, outcome, segment) to the kept
-    (hash, source offset); taus: to the smallest hash refused. counters: by run. scores: of compared decisions."""
+    """Of one partition. tallies, histograms: by key after the base, then field or cell. strata: (run, day, outcome,
+    segment) to the kept (hash, source offset); taus: to the smallest hash refused. counters: by run. scores: of
+    compared decisions."""
 
     tallies: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    histograms: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     strata: dict[tuple[str, int | str, int, str], list[tuple[float, int]]] = field(default_factory=dict)
     taus: dict[tuple[str, int | str, int, str], float] = field(default_factory=dict)
     counters: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -64,6 +69,16 @@ def candidate_scores(store: Path, filling: Filling, views: dict[str, dict[str, A
         return [float(found) for found in model.predict(matrix, num_threads=1)]
 
     return score
+
+
+def feature_bin(value: float | None) -> int:
+    """Where a feature is counted."""
+    if value is None or math.isnan(value):
+        return 0
+    if value == 0:
+        return 1
+    at = min(SIZES - 1, max(0, math.floor((math.log2(abs(value)) + 10) * 4)))
+    return (2 if value > 0 else 2 + SIZES) + at
 
 
 def segments_of(row: dict[str, Any], release: dict[str, Any]) -> list[str]:
@@ -129,6 +144,9 @@ def recount(
         hour = occurred // HOUR_MS if is_near else -1
         day, of = (hour // 24 if hour >= 0 else -1), segments_of(row, release)
         keys = [f"t:{run}:{when}:{segment}" for when in (hour, "total") for segment in of]
+        if source % EVERY == 0:
+            for n, value in enumerate(row["features"]):
+                counted.histograms[f"f:{run}:{day}:{row['view']}:{n}"][feature_bin(value)] += 1
         if not 0 <= score <= 1:
             for key in keys:
                 counted.tallies[key]["e"] += 1
@@ -144,9 +162,13 @@ def recount(
                 sums[f"a{outcome}"] += cut
             if outcome >= 2:
                 sums[f"q{outcome}"] += (-(-cut * 1000 // cap)) ** 2
-            sums[f"k{bisect.bisect_right(EDGES, score)}"] += 1
+        bins = len(EDGES) + 1
+        for key in (f"h:{run}:{when}:{segment}" for when in (day, "total") for segment in of):
+            cells, at = counted.histograms[key], bisect.bisect_right(EDGES, score)
             if row["score"] is not None:
-                sums[f"l{bisect.bisect_right(EDGES, row['score'])}"] += 1
+                cells[bisect.bisect_right(EDGES, row["score"])] += 1
+            cells[(1 + live) * bins + at] += 1
+            cells[(3 + live) * bins + at] += row["amount_minor"]
         pair = (run, day, row["transaction"]["card_id"])
         if outcome >= 2 and pair not in pairs:
             pairs.add(pair)

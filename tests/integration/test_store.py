@@ -16,10 +16,11 @@ from harness.stores import RedisServer, debian_redis, valkey
 from scorer.errors import UserError
 from shadow import local
 from shadow.advance import Advance, Pair, Sample, add
+from shadow.bins import BINS, FEATURE_BINS, KINDS
 from shadow.connection import connect, telling
 from shadow.samples import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
 from shadow.store import Applied, Fence, Stale, TallyStore, Wiped
-from shadow.tally import COLUMNS, LATE, Run
+from shadow.tally import COLUMNS, LATE, LATE_DAY, Run
 
 RUN = Run(1, 1)
 SEGMENTS = ("all", "country=DE", "country=other")
@@ -154,6 +155,43 @@ async def test_partitions_and_runs_are_apart_and_add_up(store: TallyStore) -> No
     assert {hour: part.compared for hour, part in (await store.hourly(RUN, "all")).items()} == {100: 2, 101: 2, 102: 2}
     assert [info.run for info in await store.runs()] == [RUN, other]
     assert (await TallyStore(store.redis, "control", SEGMENTS).totals(RUN)).compared == 0
+
+
+async def test_histograms_add_up_by_day_and_partition_and_in_all(store: TallyStore) -> None:
+    """In cells as large as money gets, in more of them than one command takes."""
+    rng = np.random.default_rng(1)
+    days = {4: 0, 5: 0, LATE_DAY: 0}
+    shape = (len(SEGMENTS), len(KINDS), BINS)
+    sums = {(p, day): rng.integers(0, 10**12, shape) * (rng.random(shape) < 0.5) for p in (0, 3) for day in days}
+    views = {(p, day): rng.integers(0, 1000, (2, FEATURE_BINS)) for p in (0, 3) for day in days}
+    for partition in (0, 3):
+        fence = await store.open_partition(partition, 0)
+        for n in range(2):
+            what = an_advance(hour=100, source=10 + n)
+            what.histograms = {(RUN, day): sums[partition, day] for day in days}
+            what.snapshots = {(RUN, day, "v1-abc"): views[partition, day] for day in days}
+            assert isinstance(await store.advance(partition, fence, n + 1, what), Applied)
+            assert isinstance(await store.advance(partition, fence, n + 1, what), Stale), "applied twice"
+            fence = await store.open_partition(partition, 0)
+    found = await store.histograms(RUN, [5, 4, 77], SEGMENTS[:2])
+    assert found.shape == (2, 3, 2, len(KINDS), BINS)
+    for at, partition in enumerate((0, 3)):
+        assert (found[at, 0] == 2 * sums[partition, 5][:2]).all()
+        assert (found[at, 1] == 2 * sums[partition, 4][:2]).all()
+    assert not found[:, 2].any()
+    whole = sum(2 * part for part in sums.values())
+    totals = await store.totals(RUN)
+    for at, segment in enumerate(SEGMENTS):
+        assert (totals.segments[segment].scores == whole[at]).all()
+    snapshots = await store.snapshots(RUN, [4, LATE_DAY], "v1-abc", 3)
+    for at, partition in enumerate((0, 3)):
+        for n, day in enumerate((4, LATE_DAY)):
+            assert (snapshots[at, n, :2] == 2 * views[partition, day]).all()
+    assert not snapshots[:, :, 2].any()
+    assert not (await store.histograms(Run(9, 9), [4], SEGMENTS)).any()
+    ttl = await store.redis.ttl("shadow:{candidate:0}:h:L1-C1:4:all")
+    assert 59 * 86_400 < ttl <= 60 * 86_400
+    assert await store.redis.ttl("shadow:{candidate:0}:h:L1-C1:total:all") == -1
 
 
 async def test_late_transactions_count_but_cover_no_hour(store: TallyStore) -> None:

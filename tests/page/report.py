@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from shadow.bins import BINS, EDGES, FEATURE_BINS, KINDS
+from shadow.claims import Sums
 from shadow.criteria import Release
+from shadow.drift import DriftLook, Windows, look
 from shadow.gate import judge
 from shadow.labelled import ChargebackBounds
+from shadow.matched import Matched, matched
 from shadow.report import Path, Report
-from shadow.tally import BINS, Run, RunTotals, SegmentTotals
+from shadow.tally import Run, RunTotals, SegmentTotals
 
 NASTY = '<script>alert(1)</script>"&'
 RELEASE = Release.model_validate(
@@ -25,10 +31,45 @@ RELEASE = Release.model_validate(
 )
 
 
+def a_histogram(scale: float, shift: float = 0.3) -> np.ndarray:
+    """Scores of normal log-odds: live blocks 1 %, the candidate's are higher by so much and agree on most."""
+    odds = np.log(EDGES / (1 - EDGES))
+    out = np.zeros((len(KINDS), BINS), dtype=np.int64)
+    for row, n, middle, sd in ((0, 1e5, -4.0, 1.5), (1, 1e5, -4.0 + shift, 1.5), (2, 1e3, 1.2 + shift, 1.6)):
+        below = np.array([0.0, *(NormalDist(middle, sd).cdf(edge) for edge in odds), 1.0])
+        out[row] = np.round(np.diff(below) * n * scale)
+    out[3:] = out[1:3] * 4200
+    return out
+
+
+def a_second_view(names: Sequence[str]) -> Matched:
+    """The candidate at live's block rate; in one segment it blocks more."""
+    before, after = (np.stack([a_histogram(1.0 if at == 0 else 0.4) for at in range(len(names))]) for _ in range(2))
+    after[2] = a_histogram(0.4, 1.4)
+    floor = np.stack([a_histogram(1.0 if at == 0 else 0.4, 0.0) for at in range(len(names))])
+    sums = Sums.of(a_run(40, 900), names)
+    found = matched(before, after, sums, RELEASE, range(20_500, 20_507), 0.2, (floor, floor, sums))
+    assert found is not None
+    return found
+
+
+def a_drift() -> DriftLook:
+    """One feature drifts, one has a single value."""
+    rng = np.random.default_rng(1)
+    cells = rng.poisson(40, (2, 8, 7, len(KINDS), BINS))
+    features = rng.poisson(20, (2, 8, 7, 12, FEATURE_BINS))
+    features[1, ..., 3, 60:90] += 12
+    features[..., 5, :] = 0
+    features[..., 5, 7] = 500
+    names = [f"card_mean_{n}d" for n in range(11)] + [NASTY]
+    within = Windows(tuple(range(20_500, 20_507)), tuple(range(20_514, 20_521)))
+    totals = cells.sum(axis=(1, 2))
+    return look(cells, features, names, within, 0.01, totals[0], totals[1], 0.005)
+
+
 def a_part(scale: float, lost: int, added: int) -> SegmentTotals:
     """A segment: live blocks 1 % of so many."""
     both = int(1000 * scale)
-    scores = np.round(100_000 * scale * np.exp(-((np.arange(BINS) - BINS / 4) ** 2) / (BINS / 4))).astype(np.int64)
     counts = np.array([int(100_000 * scale), both, lost, added])
     return SegmentTotals(
         counts=counts,
@@ -36,8 +77,7 @@ def a_part(scale: float, lost: int, added: int) -> SegmentTotals:
         capped=counts[1:] * 4200,
         squares=counts[2:] * 84**2,
         pairs=counts[2:],
-        live_scores=scores,
-        candidate_scores=np.roll(scores, 1),
+        scores=a_histogram(scale),
     )
 
 
@@ -65,7 +105,9 @@ def a_sample(n: int) -> dict[str, Any]:
 def a_report(lost: int = 40, added: int = 900, controlled: bool = True) -> Report:
     """By default a candidate that blocks far too much."""
     totals = a_run(lost, added)
-    judgement = judge(totals, a_run(50, 50) if controlled else None, RELEASE)
+    names = RELEASE.segments.names
+    beside = {"matched": a_second_view(names), "drift": a_drift()}
+    judgement = judge(totals, a_run(50, 50) if controlled else None, RELEASE, **beside)
     hours = range(1, 401)
     paths = [
         Path("more_blocks", "all", [-1.0] * 400, [h / 60 for h in hours]),

@@ -68,7 +68,18 @@ def test_the_verdict_is_the_first_line_and_every_part_is_there(browser: Browser,
     told = browser.run("return document.body.innerText.split('\\n')[0]")
     assert told.startswith("Reject: more_blocks in ")
     ids = browser.run("return [...document.querySelectorAll('h2')].map(e => e.id)")
-    assert ids == ["open", "criteria", "outcomes", "floor", "evidence", "scores", "labels", "samples"]
+    assert ids == [
+        "open",
+        "criteria",
+        "outcomes",
+        "floor",
+        "evidence",
+        "scores",
+        "matched",
+        "drift",
+        "labels",
+        "samples",
+    ]
     assert browser.run("return document.querySelectorAll('#samples ~ .scroll tbody tr').length") == 10
     failing = "return [...document.querySelectorAll('td.fail')].every(e => e.innerText.includes('\u2717') && e.title)"
     assert browser.run(failing), "colour alone says it"

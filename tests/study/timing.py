@@ -7,9 +7,12 @@ from statistics import median
 
 import numpy as np
 
+from shadow.bins import BINS, FEATURE_BINS, KINDS
 from shadow.claims import Sums
 from shadow.criteria import parse
+from shadow.drift import Windows, look
 from shadow.gate import judge
+from shadow.matched import matched
 from shadow.measure import Progress, measure
 from shadow.tally import Run, RunTotals, SegmentTotals
 from study.model import HOURS
@@ -37,14 +40,28 @@ def _totals(path: Sums) -> RunTotals:
     return RunTotals(Run(1, 1), parts, HOURS)
 
 
+def _histograms(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Scores of days like those of the path."""
+    return rng.poisson(3, (*shape, len(KINDS), BINS))
+
+
 def timing() -> dict[str, float]:
-    """Medians of five: gate_ms, one look with all its reasons, from hourly sums; path_ms, 672 looks in one call."""
+    """Medians of five: gate_ms, one look with its reasons, the second view and drift; path_ms, 672 looks at once."""
     rng = np.random.default_rng(0)
     candidate, control = _path(rng), _path(rng)
     progress = Progress(np.arange(1, HOURS + 1), np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
 
+    n, features = len(RELEASE.segments.names), 40
+    windows = [_histograms(rng, n) for _ in range(4)]
+    scores, snapshots = _histograms(rng, 2, 8, 7), rng.poisson(3, (2, 8, 7, features, FEATURE_BINS))
+    days, names = tuple(range(7)), [f"f{at}" for at in range(features)]
+
     def one_look() -> None:
-        judge(_totals(candidate), _totals(control), RELEASE)
+        ours, theirs = _totals(candidate), _totals(control)
+        sums = [Sums.of(totals, RELEASE.segments.names) for totals in (ours, theirs)]
+        second = matched(windows[0], windows[1], sums[0], RELEASE, days, 0.5, (windows[2], windows[3], sums[1]))
+        changed = look(scores, snapshots, names, Windows(days, days), 0.01, windows[0][0], windows[1][0], 0.005)
+        judge(ours, theirs, RELEASE, matched=second, drift=changed)
 
     def path() -> None:
         measure(candidate, control, candidate, progress, RELEASE, CAP)

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.absorb import Memory, absorb
-from shadow.advance import Advance, add
+from shadow.advance import Advance, add, day_of
+from shadow.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, LIVE, feature_bins, score_bins
 from shadow.cases import CANDIDATE_ONLY, Case
 from shadow.decisions import Decisions, read
+from shadow.histogram import SNAPSHOT_EVERY
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import CANDIDATE_SCORES, LATE, LIVE_SCORES, OUTCOMES, Run
+from shadow.tally import LATE, OUTCOMES, Run, merge
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
@@ -124,10 +126,39 @@ def test_sums_are_those_of_a_count_by_hand(changes: list[dict[str, Any]]) -> Non
 @given(st.lists(anything, min_size=1, max_size=25))
 def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]]) -> None:
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
-    for sums in take(rows).tallies.values():
-        compared = sums[:, :4].sum(axis=1)
-        assert (sums[:, LIVE_SCORES].sum(axis=1) == compared).all()
-        assert (sums[:, CANDIDATE_SCORES].sum(axis=1) == compared).all()
+    found = take(rows)
+    by_day: dict[tuple[Run, int], Any] = {}
+    for (run, hour), sums in found.tallies.items():
+        merge(by_day, {(run, day_of(hour)): sums})
+    assert {key for key, sums in by_day.items() if sums[:, :4].any()} == found.histograms.keys()
+    for key, scores in found.histograms.items():
+        allow, both, lost, added = np.moveaxis(by_day[key][:, :4], -1, 0)
+        assert (scores[:, LIVE].sum(axis=1) == allow + both + lost + added).all()
+        assert (scores[:, ALLOWED].sum(axis=1) == allow + added).all()
+        assert (scores[:, BLOCKED].sum(axis=1) == both + lost).all()
+        minor = by_day[key][:, 4:8]
+        assert (scores[:, ALLOWED_MONEY].sum(axis=1) == minor[:, 0] + minor[:, 3]).all()
+        assert (scores[:, BLOCKED_MONEY].sum(axis=1) == minor[:, 1] + minor[:, 2]).all()
+        at = int(score_bins(np.array([0.5]))[0])  # the threshold is the lower edge of a bin, so bins say who blocks
+        assert (scores[:, ALLOWED, at:].sum(axis=1) == added).all()
+        assert (scores[:, BLOCKED, :at].sum(axis=1) == lost).all()
+
+
+@given(st.lists(anything, min_size=1, max_size=25))
+def test_every_fourth_snapshot_is_tallied_whatever_becomes_of_it(changes: list[dict[str, Any]]) -> None:
+    rows = [a_decision(at, **change) for at, change in enumerate(changes)]
+    wanted: Counter[tuple[Run, int, int]] = Counter()
+    for row in rows[::SNAPSHOT_EVERY]:
+        day = -1 if row["transaction"]["occurred_at"].startswith("2020") else DAY
+        value = np.array(row["features"], dtype=float)
+        wanted[Run(row["epoch"], 1), day, int(feature_bins(value)[0])] += 1
+    found = {
+        (run, day, at): int(count)
+        for (run, day, view), sums in take(rows).snapshots.items()
+        for at, count in enumerate(sums[0])
+        if count and view == "v"
+    }
+    assert found == dict(wanted)
 
 
 @given(st.lists(anything, max_size=25), st.sets(st.integers(1, 24)))
@@ -140,6 +171,9 @@ def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any
         decisions = wire(rows[start:end], start)
         add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0, 5000))
     assert unpacked(parts) == unpacked(whole)
+    for ours, theirs in ((parts.histograms, whole.histograms), (parts.snapshots, whole.snapshots)):
+        assert ours.keys() == theirs.keys()
+        assert all((ours[key] == theirs[key]).all() for key in theirs)
     assert parts.pairs == whole.pairs
     assert parts.source == whole.source
     assert {run: texts["first_offset"] for run, texts in parts.meta.items()} == {

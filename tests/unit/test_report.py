@@ -6,16 +6,15 @@ import math
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from page.report import NASTY, a_part, a_report, a_sample
+from page.report import NASTY, a_report, a_sample
 from shadow.charts import Axis, Line, Mark, chart, span
-from shadow.report import TELLING, markdown, matched_threshold, telling
+from shadow.drift import DriftLook
+from shadow.report import TELLING, markdown, telling
 from shadow.reportpage import html
-from shadow.tally import SegmentTotals, score_bins
 
 
 def test_the_page_and_the_summary_begin_with_the_verdict() -> None:
@@ -80,16 +79,38 @@ def test_the_most_telling_samples_are_the_widest_gaps_of_both_directions(gaps: l
     assert len(telling(samples)) <= TELLING
 
 
-@given(st.lists(st.floats(0.001, 0.999), min_size=5, max_size=60), st.integers(1, 4))
-def test_at_the_matched_threshold_as_many_are_blocked_as_live_blocks(scores: list[float], blocked: int) -> None:
-    bins = np.bincount(score_bins(np.array(scores)), minlength=len(a_part(1, 1, 1).live_scores))
-    part = SegmentTotals(counts=np.array([len(scores) - blocked, blocked, 0, 0]), candidate_scores=bins)
-    found = matched_threshold(part)
-    assert found is not None
-    low, high = found
-    exact = sorted(scores, reverse=True)[blocked - 1]
-    assert low <= exact <= high
-    assert matched_threshold(SegmentTotals()) is None
+def test_the_suggested_threshold_and_what_drifts_are_told_and_decide_nothing() -> None:
+    report = a_report()
+    judgement = report.judgement
+    assert judgement.matched is not None
+    assert judgement.drift is not None
+    assert judgement.suggested_threshold == judgement.matched.threshold
+    without = replace(judgement, matched=None, drift=None)
+    assert (without.decision, without.findings, without.suggested_threshold) == (
+        judgement.decision,
+        judgement.findings,
+        None,
+    )
+    page, summary = html(report), markdown(report)
+    assert f"--threshold {judgement.matched.threshold:.4g}" in page
+    assert "a new run" in page
+    assert "feature: card_mean_3d" in page
+    assert "1 of 14 exceed their limit" in page
+    assert judgement.matched.told.splitlines()[0].replace("<", "&lt;") in summary
+    assert "drift: feature: card_mean_3d" in summary
+    told = judgement.to_json()
+    assert told["suggested_threshold"] == judgement.matched.threshold
+    assert told["drifted"] == ("feature: card_mean_3d",)
+    assert len(told["matched"]["curve"]) > 10
+
+
+def test_before_there_is_a_second_week_the_page_says_what_is_missing() -> None:
+    report = a_report()
+    nothing = replace(report.judgement, matched=None, drift=DriftLook(None, missing="needs <days>"))
+    page = html(replace(report, judgement=nothing))
+    assert "Not known yet: the threshold" in page
+    assert "Not known yet: needs &lt;days&gt;." in page
+    assert "nan" not in page.lower().replace("alert", "")
 
 
 def test_charts_are_well_formed_and_stay_within_their_frame() -> None:

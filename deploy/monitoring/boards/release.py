@@ -234,11 +234,61 @@ def release(samples: str) -> dict[str, Any]:
                         [
                             Query(f"max(scorer_live_threshold{{{IN}}})", "live", BLUE),
                             Query(f"max by (slot) (shadow_threshold{{{SLOT}}})", "{{slot}}", PURPLE),
+                            Query(
+                                f"max by (slot) (shadow_matched_threshold{{{SLOT}}})",
+                                "{{slot}} at live's block rate",
+                                ORANGE,
+                            ),
                         ],
                     ),
                 ],
             ),
-            "Scores",
+            "Scores, and what drifts",
+            (
+                10,
+                [
+                    lines(
+                        "At live's block rate: blocks more than live",
+                        "The candidate at the threshold that gave live's block rate in the run's first event days, in "
+                        "what followed: its blocks beyond live's, as a share of live's. It informs: the gate judges "
+                        "the bundle as shipped.",
+                        "percentunit",
+                        [
+                            Query(
+                                f"max by (slot, segment) (shadow_matched_more_blocks{{{SEGMENT}}})",
+                                "{{slot}} {{segment}}",
+                            )
+                        ],
+                        at,
+                    ),
+                    lines(
+                        "Drift: index over its limit",
+                        "Population stability index of scores and features against the same weekdays of the run's "
+                        "first event days, over the limit that follows from the counts. Above 1 the traffic has "
+                        "changed, which does not make a candidate worse.",
+                        "short",
+                        [
+                            Query(
+                                f"max by (slot, what) (shadow_drift_psi{{{SLOT}}}) "
+                                f"/ max by (slot, what) (shadow_drift_limit{{{SLOT}}})",
+                                "{{slot}} {{what}}",
+                            )
+                        ],
+                    ),
+                    lines(
+                        "Distance of the scores from the first days",
+                        "Greatest distance between the distribution of scores since the calibration window and in it, "
+                        "with bounds that hold at all times.",
+                        "percentunit",
+                        [
+                            Query(
+                                f"max by (slot, what, end) (shadow_score_distance{{{SLOT}}})",
+                                "{{slot}} {{what}}, {{end}}",
+                            )
+                        ],
+                    ),
+                ],
+            ),
             (
                 9,
                 [

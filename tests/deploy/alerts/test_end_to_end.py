@@ -27,6 +27,13 @@ REPORT = ROOT / "build" / "alerts.json"
 #: Longest wait for an alert, and for its end.
 FIRE_SECONDS, RESOLVE_SECONDS = 60.0, 90.0
 WARM_SECONDS = 25.0
+#: Queries that are empty here: the stream is of some hours, and what follows the first days of a run wants days.
+OF_DAYS = {
+    "release: Thresholds C",
+    "release: At live's block rate: blocks more than live A",
+    "release: Drift: index over its limit A",
+    "release: Distance of the scores from the first days A",
+}
 
 
 def test_there_is_a_fault_for_each_alert() -> None:
@@ -141,7 +148,7 @@ def look(stage: Stage, began: float) -> None:
                 for title, address in linked(panel, series, serve, end - 300, end):
                     check_link(address, series.labels, f"{board}: {panel['title']}: {title} of {series.legend}")
                     visited += 1
-    assert empty == []
+    assert set(empty) <= OF_DAYS
     assert visited > 20
 
 

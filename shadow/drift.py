@@ -1,0 +1,236 @@
+"""Drift with honest limits: scores and features of one window against another, with limits computed from the counts.
+
+"PSI over 0.2" is folklore: under no drift at all the index is (1/n + 1/m) times a chi-squared variable, so that a limit
+has to know the sizes of both windows. And transactions are not independent: those of a card resemble each other, and
+every day has its own mood. So
+
+1. windows hold the same weekdays: each day of the one stands against the same weekday of the other;
+2. bins are merged until each holds enough, the tail of high values kept apart, where thresholds are;
+3. the clustering is measured, not assumed. The topic is keyed by card, so partitions are random groups of cards:
+   how much the change differs between partitions says how much of it is cards, and how much it differs between days
+   says how much is days. The larger of the two counts;
+4. the limit of the PSI is the quantile of its distribution under no drift, given all that, at an error that is shared
+   by everything that is looked at together. The two-sample test beside it is the chi-squared test of homogeneity with
+   the correction of Rao and Scott.
+
+Drift of the input says that the traffic has changed, not that a candidate is worse: it informs, and rejects nothing.
+
+Sources: Yurdakul and Naranjo (2020), "Statistical properties of the population stability index"; Rao and Scott (1984),
+"On chi-squared tests for multiway contingency tables with cell proportions estimated from survey data"; random groups:
+Wolter (2007), "Introduction to variance estimation", chapter 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import fdtrc, fdtri
+
+from shadow.bins import ALLOWED, BLOCKED, BY_VALUE, LIVE, Counts
+from shadow.evidence import Array, drift_bounds
+
+#: A merged bin expects so many in the smaller window.
+LEAST = 30
+#: Shares of both windows at which bins are cut: tenths, and the tail.
+CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+#: So many groups of cards or days are needed to measure how much they differ, each with so many in either window.
+GROUPS, GROUP_LEAST = 3, 30
+WEEK = 7
+#: Drifted things that a line names.
+TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Event days of both windows, since 1970: the n-th of `recent` has the weekday of the n-th of `reference`."""
+
+    reference: tuple[int, ...]
+    recent: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How much something has changed.
+
+    what: `score: candidate`, `score: live`, or `feature: <name>`. reference, recent: values counted. psi: the
+    population stability index. limit: what it exceeds with no drift with the chance that was given; None where that
+    cannot be said (it has one value only, or there are too few groups to measure the clustering). p: of the two-sample
+    test. clustering: how many counted values are worth one. distance: between the two distribution functions, with
+    `low` and `high`, which hold at all times (of scores only, and of all that followed the calibration window).
+    """
+
+    what: str
+    reference: int
+    recent: int
+    psi: float
+    limit: float | None
+    p: float | None
+    clustering: float | None
+    distance: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether the index exceeds its limit."""
+        return self.limit is not None and self.psi > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class DriftLook:
+    """Everything that was looked at together. missing: why there is nothing, for people; empty if there is."""
+
+    windows: Windows | None
+    rows: tuple[Drift, ...] = ()
+    missing: str = ""
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """What exceeds its limit, the farthest first."""
+        over = [row for row in self.rows if row.has_drifted]
+        return tuple(row.what for row in sorted(over, key=lambda row: -row.psi / (row.limit or 1)))
+
+    @property
+    def told(self) -> str:
+        """A line for people."""
+        if self.windows is None:
+            return f"drift: not known yet; {self.missing}"
+        judged = [row for row in self.rows if row.limit is not None]
+        days = len(self.windows.recent)
+        against = f"over {days} event day{'s' if days > 1 else ''} against the same weekdays of the calibration window"
+        if not judged:
+            return f"drift: cannot be told from chance {against}"
+        by_what = {row.what: row for row in self.rows}
+        over = [f"{what} (PSI {by_what[what].psi:.3g}, limit {by_what[what].limit:.3g})" for what in self.drifted]
+        more = f" and {len(over) - TOLD} more" if len(over) > TOLD else ""
+        found = f"{', '.join(over[:TOLD])}{more}; this informs and decides nothing" if over else "none"
+        return f"drift: {found}, of {len(judged)} looked at {against}"
+
+
+def windows(days: Sequence[int], reference: Sequence[int]) -> Windows | None:
+    """The newest week after the reference days, each day with the same weekday in them; None while there is none.
+
+    days: event days with a comparison; the last one is still going on and left out. Where a weekday is there twice in
+    the reference, its first day is taken.
+    """
+    first_of = {day % WEEK: day for day in sorted(reference, reverse=True)}
+    complete = sorted(set(days))[:-1]
+    later = [day for day in complete if reference and day > max(reference) and day % WEEK in first_of]
+    recent = [day for day in later if day > later[-1] - WEEK]
+    return Windows(tuple(first_of[day % WEEK] for day in recent), tuple(recent)) if recent else None
+
+
+def merged(counts: Counts, apart: int = 0) -> Counts:
+    """Bins put together so that there is enough in each: (..., k) of (..., bins), in order.
+
+    counts: int64 (2, ..., bins), the two windows first. apart: so many of the first bins are each kept apart (missing
+    values), if they hold enough.
+    """
+    flat = counts.reshape(2, -1, counts.shape[-1]).sum(axis=1)
+    both, sizes = flat.sum(axis=0), flat.sum(axis=1)
+    total = both.sum()
+    if not sizes.min():
+        return np.asarray(counts.sum(axis=-1, keepdims=True))
+    least = LEAST * total / sizes.min()
+    inside = np.cumsum(both[apart:])
+    wanted = np.searchsorted(inside, np.array(CUTS) * inside[-1], side="left") + apart + 1
+    starts = [0]
+    for start in sorted({*range(1, apart + 1), *wanted.tolist()}):
+        if start < len(both) and both[starts[-1] : start].sum() >= least:
+            starts.append(start)
+    while len(starts) > 1 and both[starts[-1] :].sum() < least:
+        starts.pop()
+    return np.asarray(np.add.reduceat(counts, starts, axis=-1))
+
+
+def psi(reference: Array, recent: Array) -> float:
+    """The population stability index of two samples, by counts of bins: sum of (q - p) * log(q / p).
+
+    Half a value is added to each bin, so that an empty one is no infinity.
+
+    >>> psi(np.array([50.0, 50.0]), np.array([50.0, 50.0]))
+    0.0
+    """
+    p, q = ((part + 0.5) / (part + 0.5).sum() for part in (reference, recent))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def clustering(counts: Array) -> float | None:
+    """How much more the change from one window to the other differs between groups than it would by chance.
+
+    counts: (2, groups, bins). 1 if values are independent. None where there are too few groups to tell.
+    """
+    sizes = counts.sum(axis=-1)
+    has = (sizes >= GROUP_LEAST).all(axis=0)
+    groups, k = int(has.sum()), counts.shape[-1]
+    if groups < GROUPS or k < 2:
+        return None
+    kept, n = counts[:, has], sizes[:, has]
+    pooled = kept.sum(axis=(0, 1)) / n.sum()
+    change = kept[1] / n[1][:, None] - kept[0] / n[0][:, None]
+    whole = kept[1].sum(axis=0) / n[1].sum() - kept[0].sum(axis=0) / n[0].sum()
+    each = ((change - whole) ** 2 / pooled).sum(axis=-1) / (1 / n[0] + 1 / n[1])
+    return float(each.sum() / ((groups - 1) * (k - 1)))
+
+
+def compare(what: str, counts: Counts, alpha: float, apart: int = 0) -> Drift:
+    """One thing in both windows. counts: int64 (2, partitions, days, bins), bins in order. alpha: error of its limit.
+
+    `apart` is as in `merged`. With k - 1 degrees of freedom between k bins and g groups, the corrected statistic is
+    held against F with (k - 1) / 2 and (g - 1) * (k - 1) / 2, not with twice as many: clusters move bins together, so
+    that they count as fewer than they are (the second-order correction of Rao and Scott, taken as one half).
+    """
+    bins = merged(counts, apart).astype(np.float64)
+    k = bins.shape[-1]
+    first, second = bins.sum(axis=(1, 2))
+    n, m = float(first.sum()), float(second.sum())
+    index = psi(first, second)
+    by_cards, by_days = clustering(bins.sum(axis=2)), clustering(bins.sum(axis=1))
+    measured = [(value, groups) for value, groups in ((by_cards, bins.shape[1]), (by_days, bins.shape[2])) if value]
+    if k < 2 or not measured:
+        return Drift(what, int(n), int(m), index, None, None, None)
+    factor, groups = max(measured)
+    factor = max(1.0, factor)
+    pooled = (first + second) / (n + m)
+    change = second / m - first / n
+    statistic = float((change**2 / pooled).sum()) / (1 / n + 1 / m)
+    top = (k - 1) / 2
+    below = top * (groups - 1)
+    p = float(fdtrc(top, below, statistic / (k - 1) / factor))
+    limit = factor * (1 / n + 1 / m) * (k - 1) * float(fdtri(top, below, 1 - alpha))
+    return Drift(what, int(n), int(m), index, limit, p, factor)
+
+
+def look(
+    scores: Counts,
+    features: Counts,
+    names: Sequence[str],
+    within: Windows,
+    error: float,
+    calibration: Counts,
+    following: Counts,
+    band_error: float,
+) -> DriftLook:
+    """Compare scores and features of two windows.
+
+    scores: int64 (2, partitions, days, KINDS, BINS) of all traffic. features: int64 (2, partitions, days, n,
+    FEATURE_BINS), in the order of names. error: chance that anything is said to drift when nothing does, in one look.
+    calibration, following: int64 (KINDS, BINS), all that the run has before and after the mark, for the distance of the
+    scores, at `band_error`.
+    """
+    alpha = error / (2 + len(names))
+    rows = []
+    for what, kinds in (("score: candidate", (ALLOWED, BLOCKED)), ("score: live", (LIVE,))):
+        row = compare(what, scores[..., kinds, :].sum(axis=-2), alpha)
+        worth = 1 / row.clustering if row.clustering else 1.0
+        before, after = (part[list(kinds)].sum(axis=0) for part in (calibration, following))
+        found = drift_bounds(before, after, band_error, worth, worth)
+        if row.clustering and np.isfinite(found.estimate):
+            ends = (float(found.estimate), float(found.low), float(found.high))
+            row = Drift(row.what, row.reference, row.recent, row.psi, row.limit, row.p, row.clustering, *ends)
+        rows.append(row)
+    for at, name in enumerate(names):
+        rows.append(compare(f"feature: {name}", features[..., at, :][..., BY_VALUE], alpha, apart=1))
+    return DriftLook(within, tuple(rows))
