@@ -17,10 +17,11 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import orjson  # noqa: E402
 
-from study.model import HARMFUL, KINDS, Truth  # noqa: E402
+from study.model import HARMFUL, KINDS  # noqa: E402
 from study.plot import draw  # noqa: E402
-from study.simulated import RULES, Outcome, release_of, summary  # noqa: E402
+from study.simulated import RULES, is_right, release_of  # noqa: E402
 from study.timing import timing  # noqa: E402
+from study.verdicts import Outcome, summary  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "study.json"
@@ -40,14 +41,14 @@ WORKERS = 2
 
 def simulate(share: float, seed: int) -> dict[str, dict[str, Any]]:
     """All kinds through all rules: by rule and kind."""
-    found: dict[tuple[str, str], list[tuple[Truth, Outcome]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[Outcome, bool | None]]] = defaultdict(list)
     with ProcessPoolExecutor(WORKERS) as pool:
         for kind in KINDS:
             n = max(1, round(RELEASES[kind] * share))
             started = time.monotonic()
             for truth, outcomes in pool.map(partial(release_of, kind, seed=seed), range(n), chunksize=5):
                 for rule, outcome in outcomes.items():
-                    found[rule, kind].append((truth, outcome))
+                    found[rule, kind].append((outcome, is_right(truth, outcome)))
             told = summary(found["gate", kind])
             print(f"{kind:22} {told}  {time.monotonic() - started:.0f} s", flush=True)
     return {rule: {kind: summary(found[rule, kind]) for kind in KINDS} for rule in RULES}
