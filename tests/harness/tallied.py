@@ -47,9 +47,7 @@ def an_hour(
     return what
 
 
-def fill(
-    address: str, slot: str, run: Run, hours: int, counts: Sequence[Sequence[int]], segments: Segments
-) -> None:
+def fill(address: str, slot: str, run: Run, hours: int, counts: Sequence[Sequence[int]], segments: Segments) -> None:
     """So many hours of the same counts, in partition 0 of a slot. address: host:port."""
 
     async def go() -> None:

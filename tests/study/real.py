@@ -18,15 +18,15 @@ import numpy as np
 
 from scorer.bundle import Bundle
 from shadow import local
-from shadow.cli.plan import traffic_of
 from shadow.criteria import Release, load
 from shadow.labelled import label_claims
-from shadow.planning import plan
+from shadow.planning import advice, plan, traffic_of
 from shadow.tally import HOUR_MS
 from study.baselines import disagreement_limit, mcnemar_daily, psi_limit
 from study.handbook import BLOCK_RATE, MERCHANT, NAMES, VIEW, WINDOWS, Handbook
 from study.model import DAYS
 from study.shadowed import MINOR_PER_UNIT, Pairs, Shadowed, Stream, shadow
+from study.tallies import at_hour
 from study.verdicts import Outcome, names_right, summary, through_the_gate
 
 RELEASE = load(Path(__file__).with_name("real.yaml"))
@@ -36,6 +36,8 @@ KINDS = ("same", "retrained", "features_dropped", "threshold_moved", "labels_fli
 #: Block rates of a moved threshold, as shares of live's.
 MOVED = (0.5, 1.6)
 PLAN_RUNS = 100
+#: Days of the control's run that `shadow plan` is asked after.
+PLAN_AFTER = 7
 
 
 @dataclass(frozen=True)
@@ -152,16 +154,17 @@ def study(source: Path, folder: Path, seed: int, pairs: int = WINDOWS - 1, round
 
             twin = handbook.train(window - 1, seed=seed + 1_000_003, rounds=rounds)
             control = through(twin, twin.threshold, None, 0)
-            windows.append(_window(window, live, control, seed))
+            release, told_of = _planned(window, live, control, seed)
+            windows.append(told_of)
             print(f"real, window {window}: {windows[-1]['transactions']} transactions", flush=True)
             for number, candidate in enumerate(candidates(handbook, window, lives, rounds), start=1):
                 seen = through(candidate.bundle, candidate.threshold, control, number)
                 did = effects(seen.pairs, handbook.fraud, RELEASE)
-                harmed = [name for name, effect in did.items() if effect.beyond and not RELEASE.excuses("*", name)]
-                outcomes = judged(seen, control, RELEASE)
+                harmed = [name for name, effect in did.items() if effect.beyond]
+                outcomes = judged(seen, control, release)
                 for rule, outcome in outcomes.items():
                     found[rule, candidate.kind].append((outcome, names_right(harmed, (), outcome)))
-                releases.append(_told(candidate, outcomes, did, harmed))
+                releases.append(_told(candidate, outcomes, did, harmed, release))
                 gate = outcomes["gate"]
                 reviews = int(seen.labels.reviewed[-1].max())
                 told = f"{gate.verdict} on day {gate.day:.1f} ({', '.join(gate.named[:3])}), {reviews} reviews"
@@ -180,29 +183,34 @@ def study(source: Path, folder: Path, seed: int, pairs: int = WINDOWS - 1, round
     }
 
 
-def _window(window: int, live: Bundle, control: Shadowed, seed: int) -> dict[str, Any]:
-    """What a window is like, and what `shadow plan` says of its traffic."""
-    traffic = traffic_of(control.totals, RELEASE, RELEASE.cap_minor(MINOR_PER_UNIT))
-    forecasts = plan(traffic, RELEASE, DAYS, PLAN_RUNS, np.random.default_rng(seed))
+def _planned(window: int, live: Bundle, control: Shadowed, seed: int) -> tuple[Release, dict[str, Any]]:
+    """Criteria of a window, and what it is like. What `shadow plan` says will never settle, asked after the control's
+    first week, need not be known: a promotion names it as not judged."""
+    week = at_hour(control.path, PLAN_AFTER * 24 - 1)
+    traffic = traffic_of(week, PLAN_AFTER, RELEASE.cap_minor(MINOR_PER_UNIT))
+    lines = advice(plan(traffic, RELEASE, DAYS, PLAN_RUNS, np.random.default_rng(seed)), RELEASE)
+    release = RELEASE.model_copy(update={"may_stay_insufficient": (*RELEASE.may_stay_insufficient, *lines)})
     blocks = control.path.counts[-1, 0, 1:3].sum()
-    return {
+    return release, {
         "window": window,
         "transactions": int(control.path.compared[-1, 0]),
         "live_blocks": int(blocks),
         "twin_disagrees": round(float(control.path.counts[-1, 0, 2:].sum() / blocks), 3),
         "live": {name: live.manifest.metrics["overall"][name] for name in ("average_precision", "recall")},
-        "never_settle": [f.segment for f in forecasts if not f.settles and not RELEASE.excuses("transactions", f.segment)],
+        "never_settle": [line.removeprefix("*: ") for line in lines],
     }
 
 
 def _told(
-    candidate: Candidate, outcomes: dict[str, Outcome], did: dict[str, Effect], harmed: list[str]
+    candidate: Candidate, outcomes: dict[str, Outcome], did: dict[str, Effect], harmed: list[str], release: Release
 ) -> dict[str, Any]:
+    judged_ones = [name for name in harmed if not release.excuses("transactions", name)]
     return {
         "kind": candidate.kind,
         "window": candidate.window,
         "told": candidate.told,
         "harmed": harmed,
+        "effect": "harmful" if judged_ones else "harmful where not judged" if harmed else "harmless",
         "verdicts": {
             rule: {"verdict": o.verdict, "day": round(o.day, 1), "named": o.named} for rule, o in outcomes.items()
         },
@@ -220,9 +228,10 @@ def _told(
 
 
 def _by_effect(releases: list[dict[str, Any]], rule: str) -> dict[str, dict[str, int]]:
-    """Verdicts by what was measured: whether any segment was harmed beyond a margin."""
+    """Verdicts by what was measured: whether a segment was harmed beyond a margin, and whether it is one that the plan
+    says can be judged."""
     out: dict[str, dict[str, int]] = {}
-    for name, is_harmful in (("harmful", True), ("harmless", False)):
-        mine = [r["verdicts"][rule]["verdict"] for r in releases if bool(r["harmed"]) is is_harmful]
-        out[name] = {"n": len(mine)} | {verdict: mine.count(verdict) for verdict in ("promote", "hold", "reject")}
+    for effect in ("harmful", "harmful where not judged", "harmless"):
+        mine = [r["verdicts"][rule]["verdict"] for r in releases if r["effect"] == effect]
+        out[effect] = {"n": len(mine)} | {verdict: mine.count(verdict) for verdict in ("promote", "hold", "reject")}
     return out

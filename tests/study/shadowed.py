@@ -178,7 +178,10 @@ def shadow(
     control: Sums | None,
     rng: np.random.Generator,
 ) -> Shadowed:
-    """A bundle in the shadow of a window. first_hour: since 1970. control: the seed twin's path; without it nothing is reviewed."""
+    """A bundle in the shadow of a window.
+
+    first_hour: since 1970. control: the seed twin's path; without it nothing is reviewed.
+    """
     views = {VIEW.id: {"names": list(VIEW.names), "definitions": VIEW.definitions(VIEW.names)}}
     model = Recorded(Candidate(bundle.digest, 1, threshold, bundle, views))
     return asyncio.run(_shadow(days, model, Run(live_epoch, 1), first_hour, release, redis, fraud, control, rng))
@@ -240,9 +243,10 @@ def _pairs(decisions: Any, model: Recorded, release: Release) -> Pairs:
 
 
 def _joined(several: list[Pairs]) -> Pairs:
+    columns = ("live", "candidate", "minor", "segments")
     return Pairs(
         [name for one in several for name in one.names],
-        *(np.concatenate([getattr(one, name) for one in several]) for name in ("live", "candidate", "minor", "segments")),
+        *(np.concatenate([getattr(one, column) for one in several]) for column in columns),
     )
 
 
