@@ -7,15 +7,17 @@ their amounts and their reviews are drawn day by day, and `shadow.measure.measur
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from shadow.cases import DAY_MS, Case
 from shadow.claims import Sums, within_floor
 from shadow.criteria import Release
 from shadow.evidence import Array
 from shadow.labelled import LabelledPairs, label_claims
+from shadow.labels import Votes
 from shadow.measure import PASS, Measured, Progress, measure
 from shadow.tally import ALL, CAP_PARTS
 
@@ -90,6 +92,36 @@ class Forecast:
     def settles(self) -> bool:
         """Whether the traffic is enough."""
         return self.share >= SETTLES
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How labels of a source came. n: labelled cases. per_day: of them, in the days from the first to the last label.
+    median: days from the transaction to the label."""
+
+    n: int
+    per_day: float
+    median: float
+
+
+def label_delays(cases: Iterable[Case], found: Mapping[str, Sequence[Votes]]) -> dict[str, Delay]:
+    """How long labels took, by source; those without any are left out. found: votes by subject, as the store has them.
+
+    A case that several slots have counts once. Of several people the first counts.
+    """
+    answered: dict[str, dict[str, tuple[int, int]]] = {}
+    for case in cases:
+        for subject in case.subjects:
+            for votes in found.get(subject, ()):
+                for source, people in votes.items():
+                    at = min(at for at, _ in people.values())
+                    answered.setdefault(source, {})[case.transaction] = (at, at - case.occurred_ms)
+    out = {}
+    for source, several in sorted(answered.items()):
+        moments, waits = np.array(list(several.values()), dtype=np.float64).T
+        days = max(1.0, float(np.ptp(moments)) / DAY_MS)
+        out[source] = Delay(len(several), len(several) / days, max(0.0, float(np.median(waits))) / DAY_MS)
+    return out
 
 
 def plan(

@@ -28,8 +28,8 @@ TWIN_STEP = 1_000_003
 @click.option("--label", help="Field that is 1 for fraud, 0 else; default: that of the setting mapping, or is_fraud.")
 @click.option("--features", help="Features of the view to use, separated by commas; default: all.")
 @click.option("--without", help="Features of the view to leave out, separated by commas.")
-@click.option("--from", "since", help="Learn from what is from this time on (RFC 3339 or a date). What is before counts in "
-              "velocity only.")  # fmt: skip
+@click.option("--from", "since", help="Learn from what is from this time on (RFC 3339 or a date); "
+              "what is before counts in velocity only.")  # fmt: skip
 @click.option("--to", "until", help="Only transactions before this time.")
 @click.option("--labels-known-by", help="Use labels only as they were known at this time.")
 @click.option(
