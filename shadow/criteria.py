@@ -66,6 +66,9 @@ class Release(BaseModel):
     schema_number: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
     segments: Segments = Field(default_factory=lambda: Segments({}))
     minimum_covered_hours: int = Field(336, ge=1, description="event hours with comparisons: the clean period")
+    tolerated_error_rate: float = Field(
+        0.0, ge=0, lt=1, description="of an hour's decisions, what the candidate may fail to score in a clean hour"
+    )
     promote_error: float = Field(
         0.005, gt=0, lt=0.5, description="chance that a criterion whose limit is exceeded ever passes"
     )
