@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scorer.bundle import Bundle, Training, create
 from scorer.errors import UserError
 from scorer.events import Events, Reading, decode
-from scorer.features import history
+from scorer.features import history, take
 from scorer.files import FileChunk
 from scorer.view import FeatureView
 
@@ -48,6 +48,25 @@ class History:
     labels: npt.NDArray[np.int8]
     known_ms: npt.NDArray[np.int64]
     fingerprint: str
+
+    def between(self, since_ms: int | None, until_ms: int | None) -> History:
+        """What occurred in a range of time, the end exclusive, with snapshots that know what came before, as a scorer's
+        do. Raises UserError if nothing did."""
+        occurred = self.events.occurred_ms
+        rows = np.flatnonzero(
+            (occurred >= (occurred.min() if since_ms is None else since_ms))
+            & (occurred < (occurred.max() + 1 if until_ms is None else until_ms))
+        )
+        if not len(rows):
+            raise UserError("train: there are no transactions in that time; give another")
+        return replace(
+            self,
+            events=take(self.events, rows),
+            matrix=self.matrix[rows],
+            labels=self.labels[rows],
+            known_ms=self.known_ms[rows],
+            fingerprint=hashlib.sha256(f"{self.fingerprint} {since_ms} {until_ms}".encode()).hexdigest(),
+        )
 
 
 def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Reading, path: str) -> History:

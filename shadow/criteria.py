@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,9 @@ class Release(BaseModel):
     schema_number: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
     segments: Segments = Field(default_factory=lambda: Segments({}))
     minimum_covered_hours: int = Field(336, ge=1, description="event hours with comparisons: the clean period")
+    tolerated_error_rate: float = Field(
+        0.0, ge=0, lt=1, description="of an hour's decisions, what the candidate may fail to score in a clean hour"
+    )
     promote_error: float = Field(
         0.005, gt=0, lt=0.5, description="chance that a criterion whose limit is exceeded ever passes"
     )
@@ -137,6 +140,18 @@ def parse(text: str) -> Release:
             f"release criteria: exceptions: {unknown[0]} is no declared segment; declare it or remove it"
         )
     return release
+
+
+def excusing(text: str, patterns: Sequence[str]) -> str:
+    """The text of a release.yaml with other `may_stay_insufficient`; everything else, comments too, stays as it is."""
+    lines = "".join(f"\n  - {orjson.dumps(pattern).decode()}" for pattern in patterns)
+    said = f"may_stay_insufficient:{lines or ' []'}\n"
+    tree = yaml.compose(text)
+    for key, value in tree.value if tree is not None else ():
+        if key.value == "may_stay_insufficient":
+            rest = text[value.end_mark.index :]
+            return text[: key.start_mark.index] + said + (rest.removeprefix("\n") if value.flow_style else rest)
+    return f"{text.rstrip()}\n{said}"
 
 
 def load(path: Path) -> Release:

@@ -38,9 +38,10 @@ def show(seen: Look) -> None:
     judgement = seen.judgement
     metrics.PROGRESS.labels(slot).set(min(1.0, judgement.covered_hours / judgement.needed_hours))
     metrics.DECISION.labels(slot).set(DECISIONS[judgement.decision])
-    resets = judgement.clean.resets if judgement.clean is not None else ()
+    causes = [reset.cause for reset in judgement.clean.resets] if judgement.clean is not None else []
+    causes += judgement.clean.begun if judgement.clean is not None else ()
     for cause in CAUSES:
-        metrics.RESETS.labels(slot, cause).set(sum(reset.cause == cause for reset in resets))
+        metrics.RESETS.labels(slot, cause).set(causes.count(cause))
     for finding in judgement.findings:
         labels = (slot, finding.criterion, finding.segment)
         metrics.CRITERION.labels(*labels).set(_LEVELS[finding.verdict])

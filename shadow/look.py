@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from scorer.deployments import LIVE, PREVIOUS, Answer, Change, Deployments, Suggestion, Target
 from scorer.errors import UserError
+from shadow.clean import ERROR, Compared, begun_by, untolerated
 from shadow.criteria import Release
 from shadow.findings import Decision, Judgement
 from shadow.gate import judge
 from shadow.labellook import Labels, labels_of
 from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.tally import Run, RunTotals
+from shadow.tally import ALL, Run, RunTotals
 from shadow.viewlook import drift_of, second_view
 
 
@@ -47,6 +48,23 @@ def judged_slots(deployments: Deployments, settings: ShadowSettings) -> list[str
     return sorted(name for name, slot in deployments.slots.items() if name not in apart and slot.digest is not None)
 
 
+async def clean_totals(store: TallyReader, run: Run, release: Release) -> RunTotals:
+    """A run's sums, with why it was begun, and without resets that the criteria tolerate."""
+    totals = await store.totals(run)
+    compared = {
+        info.run: Compared((info.live_digest, info.candidate_digest), (info.live_threshold, info.candidate_threshold))
+        for info in await store.runs()
+    }
+    before = max((other for other in compared if other < run), default=None)
+    if before is not None and run in compared:
+        totals = replace(totals, begun=begun_by(compared[before], compared[run]))
+    if release.tolerated_error_rate and any(reset.cause == ERROR for reset in totals.resets):
+        hourly = await store.hourly(run, ALL)
+        errors = {hour: (part.errors, part.compared + part.errors) for hour, part in hourly.items()}
+        totals = replace(totals, resets=untolerated(totals.resets, errors, release.tolerated_error_rate))
+    return totals
+
+
 async def look(
     redis: Any,
     deployments: Deployments,
@@ -62,7 +80,7 @@ async def look(
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
     names = release.segments.names
     store = TallyReader(redis, slot, names, settings.prefix)
-    totals = await store.totals(run)
+    totals = await clean_totals(store, run, release)
     labels = await labels_of(redis, store, totals, release, settings)
     control = beside = None
     if control_run is not None and slot != settings.control:

@@ -141,7 +141,7 @@ SCORE_DISTANCE = Gauge(
 )
 RESETS = Gauge(
     "shadow_clean_period_resets",
-    "Event hours of the current run in which something reset the clean period, by cause.",
+    "Event hours of the current run in which something reset the clean period, by cause, and 1 for what began the run.",
     ["slot", "cause"],
     registry=SERVE_REGISTRY,
 )

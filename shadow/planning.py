@@ -1,20 +1,25 @@
 """Power before the shadow: how long the gate will take to decide in each segment, from the traffic to be expected.
 
-The rule itself is simulated, not a formula about it: live's blocks, the disagreements of a candidate like the A/A
-control and their amounts are drawn day by day, and `shadow.measure.measure` looks at every day's end.
+The rule itself is simulated, not a formula about it: live's blocks, the disagreements of a candidate that is as good,
+their amounts and their reviews are drawn day by day, and `shadow.measure.measure` looks at every day's end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from shadow.claims import Sums
+from shadow.cases import DAY_MS, Case
+from shadow.claims import Sums, within_floor
 from shadow.criteria import Release
 from shadow.evidence import Array
+from shadow.labelled import LabelledPairs, label_claims
+from shadow.labels import Votes
 from shadow.measure import PASS, Measured, Progress, measure
-from shadow.tally import CAP_PARTS
+from shadow.tally import ALL, CAP_PARTS
 
 #: A segment that passes in fewer of the simulated runs within the horizon never settles.
 SETTLES = 0.9
@@ -37,10 +42,43 @@ class Traffic:
     square: float = 0.1
 
 
+def traffic_of(control: Sums, days: float, cap_minor: int) -> Traffic:
+    """What the A/A control's run has seen in so many days, above 0: one look, in which live blocked something.
+
+    What a segment shows of itself is pulled towards all traffic where that is little, as if another 100 blocks of all
+    traffic had been seen in it.
+    """
+    blocks = control.counts[..., 1] + control.counts[..., 2]
+    differ = control.counts[..., 2:].sum(axis=-1)
+    overall = differ[0] / blocks[0]
+    discordance = (differ + overall * 100) / (blocks + 100)
+    amount = float(control.capped[0].sum() / max(1.0, control.counts[0, 1:].sum()) / cap_minor)
+    square = float(control.squares[0].sum() / differ[0] / CAP_PARTS**2) if differ[0] else amount
+    crowding = float(control.crowding[0])
+    return Traffic(control.compared / days, blocks / days, discordance, crowding, amount, max(square, amount**2))
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """What is expected of people. per_day: cases answered. delay: days from a transaction to its answer. right: share
+    of answers that are. fraud: share of disagreements that are fraud, on either side.
+
+    excess: disagreements of the candidate beyond those of a seed twin, as a share of live's blocks; where the gate
+    cannot know that they are few it asks for reviews.
+    """
+
+    per_day: float = 0.0
+    delay: float = 1.0
+    right: float = 0.95
+    fraud: float = 0.4
+    excess: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """When a segment settles. days: the 10th, 50th and 90th percentile over runs, None where it does not within the
-    horizon. slowest: the criterion that takes longest. share: of runs that settle within the horizon."""
+    horizon. slowest: the criterion that takes longest. share: of runs that settle within the horizon. reviews: the
+    mean number that was done in it."""
 
     segment: str
     transactions: float
@@ -48,6 +86,7 @@ class Forecast:
     days: tuple[float | None, float | None, float | None]
     slowest: str
     share: float
+    reviews: float = 0.0
 
     @property
     def settles(self) -> bool:
@@ -55,9 +94,44 @@ class Forecast:
         return self.share >= SETTLES
 
 
-def plan(traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.random.Generator) -> list[Forecast]:
-    """Forecasts of every segment for a candidate that is as good as live, over a horizon of days."""
-    seen = _runs(traffic, release, horizon, runs, rng)
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How labels of a source came. n: labelled cases. per_day: of them, in the days from the first to the last label.
+    median: days from the transaction to the label."""
+
+    n: int
+    per_day: float
+    median: float
+
+
+def label_delays(cases: Iterable[Case], found: Mapping[str, Sequence[Votes]]) -> dict[str, Delay]:
+    """How long labels took, by source; those without any are left out. found: votes by subject, as the store has them.
+
+    A case that several slots have counts once. Of several people the first counts.
+    """
+    answered: dict[str, dict[str, tuple[int, int]]] = {}
+    for case in cases:
+        for subject in case.subjects:
+            for votes in found.get(subject, ()):
+                for source, people in votes.items():
+                    at = min(at for at, _ in people.values())
+                    answered.setdefault(source, {})[case.transaction] = (at, at - case.occurred_ms)
+    out = {}
+    for source, several in sorted(answered.items()):
+        moments, waits = np.array(list(several.values()), dtype=np.float64).T
+        days = max(1.0, float(np.ptp(moments)) / DAY_MS)
+        out[source] = Delay(len(several), len(several) / days, max(0.0, float(np.median(waits))) / DAY_MS)
+    return out
+
+
+def plan(
+    traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.random.Generator, people: Reviews | None = None
+) -> list[Forecast]:
+    """Forecasts of every segment for a candidate that is as good as live, over a horizon of days.
+
+    people: without them nothing is reviewed, and the candidate differs from live no more than a seed twin.
+    """
+    seen, reviewed = _runs(traffic, release, horizon, runs, rng, people or Reviews())
     out = []
     open_by = {row.criterion: (row.codes != PASS) & row.asked for row in seen.rows}
     settled = ~np.any(list(open_by.values()), axis=0)
@@ -75,6 +149,7 @@ def plan(traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.ra
                 days=(days[0], days[1], days[2]),
                 slowest=max(each, key=lambda criterion: each[criterion]),
                 share=float(np.isfinite(first).mean()),
+                reviews=float(reviewed[:, -1, at].mean()),
             )
         )
     return out
@@ -85,17 +160,18 @@ def _first(settled: Array) -> Array:
     return np.where(settled.any(axis=1), settled.argmax(axis=1) + 1.0, np.inf)
 
 
-def _runs(traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.random.Generator) -> Measured:
-    """Simulated runs, looked at daily: leading axes (runs, days)."""
+def _runs(
+    traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.random.Generator, people: Reviews
+) -> tuple[Measured, Array]:
+    """Simulated runs, looked at daily, and reviews done by then: leading axes (runs, days)."""
     shape = (runs, horizon, len(release.segments.names))
     clusters = traffic.blocks / traffic.crowding
-    half = traffic.discordance / 2
 
     def drawn(share: Array) -> Array:
         return np.asarray(rng.poisson(np.broadcast_to(clusters * share, shape)).cumsum(axis=1), dtype=np.float64)
 
-    def twin(agreed: Array) -> Sums:
-        live_only, candidate_only = drawn(half), drawn(half)
+    def model(agreed: Array, discordance: Array) -> Sums:
+        live_only, candidate_only = drawn(discordance / 2), drawn(discordance / 2)
         both = np.maximum(agreed - live_only, 0)
         cards = np.stack([both, live_only, candidate_only], axis=-1)
         counts = np.concatenate([days[..., None], cards * traffic.crowding], axis=-1)
@@ -103,11 +179,52 @@ def _runs(traffic: Traffic, release: Release, horizon: int, runs: int, rng: np.r
         return Sums(counts, capped, squares, cards[..., 1:], np.zeros(shape))
 
     days = np.broadcast_to(traffic.transactions, shape).cumsum(axis=1)
-    agreed = drawn(np.ones_like(half))
-    candidate, control = twin(agreed), twin(agreed)
+    agreed = drawn(np.ones_like(clusters))
+    candidate, control = model(agreed, traffic.discordance + people.excess), model(agreed, traffic.discordance)
     nothing = np.zeros((runs, horizon), dtype=np.int64)
     hours = np.broadcast_to(np.arange(1, horizon + 1) * 24, nothing.shape)
-    return measure(candidate, control, candidate, Progress(hours, nothing, nothing), release, CAP_MINOR)
+    labels = _reviewed(candidate, control, traffic, release, rng, people)
+    claims = label_claims(labels, candidate, release) if people.per_day else ()
+    progress = Progress(hours, nothing, nothing)
+    return measure(candidate, control, candidate, progress, release, CAP_MINOR, claims), labels.reviewed
+
+
+def _reviewed(
+    candidate: Sums, control: Sums, traffic: Traffic, release: Release, rng: np.random.Generator, people: Reviews
+) -> LabelledPairs:
+    """What is answered by each day's end. Segments in which labels are asked for and not settled share the day's
+    reviews evenly; a case counts for one segment only, which the queue does better (it counts in all of its own)."""
+    runs, horizon, n = candidate.errors.shape
+    counts = np.zeros((runs, horizon, n, 6))
+    bar, delay = -math.log(release.promote_error), math.ceil(people.delay)
+    fraud = people.fraud * people.right + (1 - people.fraud) * (1 - people.right)
+    kinds = np.array([fraud, fraud, 1 - fraud, 1 - fraud, 0.0, 0.0])
+    asked = ~release.excused("lost_fraud") & (within_floor(candidate, control, release).log_within() < bar)
+    for day in range(1, horizon):
+        known = _labelled(counts[:, day - 1], traffic)
+        look = _at(candidate, day)
+        within = [np.maximum(c.log_within(), c.log_beyond()) for c in label_claims(known, look, release)]
+        wanted = asked[:, day] & (np.min(within, axis=0) < bar)
+        there = candidate.pairs[:, day - delay] if day >= delay else np.zeros((runs, n, 2))
+        waiting = np.maximum(there.sum(axis=-1) - known.reviewed, 0) * wanted
+        each = people.per_day / np.maximum(wanted.sum(axis=-1, keepdims=True), 1)
+        done = np.floor(np.minimum(waiting, each + rng.random(waiting.shape)))
+        of_live = rng.binomial(done.astype(np.int64), 0.5)
+        by_side = np.stack([of_live, done - of_live], axis=-1)
+        found = rng.binomial(by_side.astype(np.int64), kinds[:2])
+        parts = [found[..., 0], found[..., 1], by_side[..., 0] - found[..., 0], by_side[..., 1] - found[..., 1]]
+        counts[:, day] = counts[:, day - 1]
+        counts[:, day, :, :4] += np.stack(parts, axis=-1)
+    return _labelled(counts, traffic)
+
+
+def _labelled(counts: Array, traffic: Traffic) -> LabelledPairs:
+    """Answers of cases whose amounts are what they are on the average."""
+    return LabelledPairs(counts, counts, counts * traffic.amount, counts * traffic.square, counts.sum(axis=-1))
+
+
+def _at(sums: Sums, day: int) -> Sums:
+    return Sums(*(getattr(sums, field.name)[:, day] for field in fields(Sums)))
 
 
 #: Amounts are drawn as shares of the cap, so that any will do.
@@ -123,6 +240,8 @@ def _amounts(cards: Array, traffic: Traffic, rng: np.random.Generator) -> tuple[
     return sums * CAP_MINOR, cards[..., 1:] * second * traffic.crowding * CAP_PARTS**2
 
 
-def advice(forecasts: list[Forecast], release: Release) -> list[str]:
-    """Lines for `may_stay_insufficient` that this traffic calls for and `release.yaml` does not have."""
-    return [f"*: {f.segment}" for f in forecasts if not f.settles and not release.excuses("transactions", f.segment)]
+def advice(forecasts: Sequence[Forecast], release: Release) -> list[str]:
+    """Lines for `may_stay_insufficient` that this traffic calls for and `release.yaml` does not have. All traffic is
+    never excused: who cannot judge it cannot judge anything."""
+    never = [f.segment for f in forecasts if not f.settles and f.segment != ALL]
+    return [f"*: {segment}" for segment in never if not release.excuses("transactions", segment)]

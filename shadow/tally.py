@@ -90,7 +90,8 @@ class RunTotals:
     """Everything known about one run of one slot, summed over partitions.
 
     segments: by name, `ALL` among them. hours: how many event hours have at least one comparison; covered: which they
-    are, since 1970. resets: of the clean period, within the run. view: the feature view of its last decisions.
+    are, since 1970. resets: of the clean period, within the run; begun: what ended the run before it.
+    view: the feature view of its last decisions.
     compared + errors + duplicates + repeats = decisions of the run that the slot has read. `errors` are decisions that
     the candidate could not score; `conflicts` are second decisions for an offset with another score under one epoch;
     `gap` is the number of decisions of the slot that retention took before they were read.
@@ -106,13 +107,14 @@ class RunTotals:
     gap: int = 0
     covered: tuple[int, ...] = ()
     resets: tuple[Reset, ...] = ()
+    begun: tuple[str, ...] = ()
     live_digest: str = ""
     candidate_digest: str = ""
     view: str = ""
 
     def clean(self, needed: int) -> CleanPeriod:
         """The clean period; all hours count as clean if it is not known which they are."""
-        return clean_period(self.covered or range(self.hours), self.resets, needed)
+        return clean_period(self.covered or range(self.hours), self.resets, needed, self.begun)
 
     @property
     def compared(self) -> int:

@@ -28,7 +28,8 @@ TWIN_STEP = 1_000_003
 @click.option("--label", help="Field that is 1 for fraud, 0 else; default: that of the setting mapping, or is_fraud.")
 @click.option("--features", help="Features of the view to use, separated by commas; default: all.")
 @click.option("--without", help="Features of the view to leave out, separated by commas.")
-@click.option("--from", "since", help="Only transactions from this time on (RFC 3339 or a date).")
+@click.option("--from", "since", help="Learn from what is from this time on (RFC 3339 or a date); "
+              "what is before counts in velocity only.")  # fmt: skip
 @click.option("--to", "until", help="Only transactions before this time.")
 @click.option("--labels-known-by", help="Use labels only as they were known at this time.")
 @click.option(
@@ -78,7 +79,9 @@ def train(
         model = store.fetch(store.resolve(twin))
         names, chosen, seed, block_rate, threshold = _twin(model, block_rate, threshold)
     reading = Reading(settings.money, attributes=view.attributes)
-    data = read_history(read_transactions(file, mapping, since, until), view, reading, str(file))
+    data = read_history(read_transactions(file, mapping, None, until), view, reading, str(file))
+    if since is not None:
+        data = data.between(time_bound(since, "--from"), None)
     rounds = int({**PARAMETERS, **chosen}["num_iterations"])
     with click.progressbar(
         length=rounds, label=f"training on {len(data.labels)}", show_pos=True, file=sys.stderr

@@ -83,6 +83,8 @@ def _print(seen: Look, brief: bool) -> None:
 def _clean(clean: CleanPeriod) -> str:
     """What the clean period is waiting for."""
     told = f"clean period: {clean.hours} of {clean.needed} hours"
+    if clean.begun:
+        told += f", a run begun by {' and '.join(clean.begun)}"
     if clean.resets:
         last = clean.resets[-1]
         told += f", reset at {_hour(last.hour)} by {last.cause} ({len(clean.resets)} in all)"

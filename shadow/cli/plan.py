@@ -12,19 +12,19 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from scorer.deployments import CONTROL, Deployments
 from scorer.errors import UserError
 from scorer.ledger import read
 from scorer.settings import load
 from shadow import criteria
 from shadow.claims import Sums
 from shadow.connection import connect, telling
+from shadow.labels import REVIEW
+from shadow.labelstore import LabelStore
 from shadow.look import present_run
-from shadow.planning import Forecast, Traffic, advice
+from shadow.planning import Delay, Forecast, Reviews, Traffic, advice, label_delays, traffic_of
 from shadow.planning import plan as forecast
 from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
-from shadow.tally import CAP_PARTS, RunTotals
 
 
 @click.command()
@@ -34,18 +34,41 @@ from shadow.tally import CAP_PARTS, RunTotals
               help="Disagreements of a seed twin with live, as a share of live's blocks.")  # fmt: skip
 @click.option("--share", "shares", multiple=True, metavar="SEGMENT=SHARE",
               help="Part of the traffic in a segment (country=FR=0.1); repeatable. The rest is even.")  # fmt: skip
+@click.option(
+    "--reviews",
+    type=click.FloatRange(min=0),
+    help="Reviews a day. Without it: as many as were done lately in the running slots, with --transactions none.",
+)
+@click.option(
+    "--review-days",
+    type=click.FloatRange(min=0),
+    help="Days from a transaction to its review. Without it: as they took in the running slots, else 1.",
+)
+@click.option(
+    "--excess",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Disagreements of the candidate beyond a seed twin's, as a share of live's blocks: who is right there "
+    "is asked for.",
+)
 @click.option("--days", type=click.IntRange(1, 365), default=28, show_default=True, help="How far to look ahead.")
 @click.option("--runs", type=click.IntRange(10, 2000), default=200, show_default=True, help="Simulated shadows.")
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--write", is_flag=True, help="Put what never settles into may_stay_insufficient of release.yaml.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def plan(
     transactions: float | None,
     block_rate: float,
     discordance: float,
     shares: tuple[str, ...],
+    reviews: float | None,
+    review_days: float | None,
+    excess: float,
     days: int,
     runs: int,
     seed: int,
+    write: bool,
     as_json: bool,
 ) -> None:
     """Simulate the gate's own rule on the traffic to be expected, for a candidate that is as good as live.
@@ -54,19 +77,37 @@ def plan(
     """
     settings = load(ShadowSettings)
     release = criteria.load(settings.release)
+    delays: dict[str, Delay] = {}
     if transactions is None:
         if shares:
             raise UserError("plan: --share needs --transactions; without it the control's own traffic is taken")
-        traffic = asyncio.run(_measured(settings, release))
+        traffic, delays = asyncio.run(_measured(settings, release))
     else:
         traffic = _given(release, transactions, block_rate, discordance, shares)
-    forecasts = forecast(traffic, release, days, runs, np.random.default_rng(seed))
+    lately = delays.get(REVIEW, Delay(0, 0.0, 1.0))
+    people = Reviews(
+        per_day=lately.per_day if reviews is None else reviews,
+        delay=lately.median if review_days is None else review_days,
+        excess=excess,
+    )
+    forecasts = forecast(traffic, release, days, runs, np.random.default_rng(seed), people)
     lines = advice(forecasts, release)
+    if write and lines:
+        text = settings.release.read_text(encoding="utf-8")
+        settings.release.write_text(criteria.excusing(text, (*release.may_stay_insufficient, *lines)), encoding="utf-8")
     if as_json:
         segments = [{**asdict(f), "settles": f.settles} for f in forecasts]
-        click.echo(orjson.dumps({"horizon_days": days, "segments": segments, "may_stay_insufficient": lines}))
+        told = {
+            "horizon_days": days,
+            "reviews": asdict(people),
+            "label_delays": {source: asdict(delay) for source, delay in delays.items()},
+            "segments": segments,
+            "may_stay_insufficient": lines,
+            "written": write and bool(lines),
+        }
+        click.echo(orjson.dumps(told))
         return
-    _print(forecasts, lines, days)
+    _print(forecasts, lines, days, people, delays, write)
 
 
 def _given(
@@ -95,59 +136,61 @@ def _given(
     return Traffic(volume, volume * block_rate, np.full(len(parts), discordance))
 
 
-async def _measured(settings: ShadowSettings, release: criteria.Release) -> Traffic:
+async def _measured(settings: ShadowSettings, release: criteria.Release) -> tuple[Traffic, dict[str, Delay]]:
+    """What the control has seen, and how long labels took in all slots. Raises UserError if that is too little."""
     deployments = await read(settings)
-    redis = connect(settings.redis)
-    with telling(settings.redis):
-        try:
-            totals = await _control(redis, deployments, settings, release)
-        finally:
-            await redis.aclose()
-    return traffic_of(totals, release, release.cap_minor(10.0**settings.minor_digits))
-
-
-async def _control(
-    redis: object, deployments: Deployments, settings: ShadowSettings, release: criteria.Release
-) -> RunTotals:
     run = present_run(deployments, settings.control)
     if run is None:
         raise UserError(f"slot {settings.control}: is empty; give figures (--transactions), or fill it with a twin")
-    return await TallyReader(redis, settings.control, release.segments.names, settings.prefix).totals(run)
-
-
-def traffic_of(control: RunTotals, release: criteria.Release, cap_minor: int) -> Traffic:
-    """Traffic as the control's run has seen it. Raises UserError if that was less than a day or without a block."""
-    if control.hours < 24 or not control.segments[release.segments.names[0]].counts[1:3].sum():
+    names = release.segments.names
+    redis = connect(settings.redis)
+    with telling(settings.redis):
+        try:
+            totals = await TallyReader(redis, settings.control, names, settings.prefix).totals(run)
+            cases = [
+                case
+                for slot in sorted(deployments.slots)
+                for info in await TallyReader(redis, slot, names, settings.prefix).runs()
+                for case in await TallyReader(redis, slot, names, settings.prefix).cases(info.run)
+            ]
+            found = await LabelStore(redis, settings.prefix).of(s for case in cases for s in case.subjects)
+        finally:
+            await redis.aclose()
+    sums = Sums.of(totals, names)
+    if totals.hours < 24 or not sums.counts[0, 1:3].sum():
         raise UserError(
-            f"slot {CONTROL}: {control.hours} hours are too little to plan by; give figures (--transactions)"
+            f"slot {settings.control}: {totals.hours} hours and {int(sums.counts[0, 1:3].sum())} blocks "
+            "are too little to plan by; give figures (--transactions)"
         )
-    sums, days = Sums.of(control, release.segments.names), control.hours / 24
-    blocks = sums.counts[..., 1] + sums.counts[..., 2]
-    differ = sums.counts[..., 2:].sum(axis=-1)
-    overall = float(differ[0] / blocks[0])
-    own = np.divide(differ, blocks, out=np.full(blocks.shape, overall), where=blocks > 0)
-    # what a segment shows is pulled towards all traffic where it is little
-    discordance = (own * blocks + overall * 100) / (blocks + 100)
-    n = max(1.0, float(sums.counts[0, 1:].sum()))
-    amount = float(sums.capped[0].sum()) / n / cap_minor
-    several = max(1.0, float(differ[0]))
-    square = float(sums.squares[0].sum()) / several / CAP_PARTS**2 if differ[0] else amount
-    return Traffic(
-        sums.compared / days, blocks / days, discordance, float(sums.crowding[0]), amount, max(square, amount**2)
-    )
+    traffic = traffic_of(sums, totals.hours / 24, release.cap_minor(10.0**settings.minor_digits))
+    return traffic, label_delays(cases, found)
 
 
-def _print(forecasts: list[Forecast], lines: list[str], horizon: int) -> None:
+def _print(
+    forecasts: list[Forecast],
+    lines: list[str],
+    horizon: int,
+    people: Reviews,
+    delays: dict[str, Delay],
+    is_written: bool,
+) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
-    table = Table("segment", "transactions a day", "blocks a day", "days to decide", "slowest criterion", box=None)
+    heads = ("segment", "transactions a day", "blocks a day", "reviews", "days to decide", "slowest criterion")
+    table = Table(*heads, box=None)
     for f in forecasts:
-        table.add_row(f.segment, f"{f.transactions:,.0f}", f"{f.blocks:,.1f}", _range(f, horizon), f.slowest)
+        numbers = (f"{f.transactions:,.0f}", f"{f.blocks:,.1f}", f"{f.reviews:,.0f}")
+        table.add_row(f.segment, *numbers, _range(f, horizon), f.slowest)
     console.print(table)
+    told = f"{people.per_day:g} reviews a day, {people.delay:.1f} days after the transaction"
+    console.print(f"a candidate as good as live, {people.excess:.0%} beyond the A/A floor; {told}", highlight=False)
+    for source, delay in delays.items():
+        console.print(f"{source}s took {delay.median:.1f} days, the median of {delay.n}", highlight=False)
     never = [f.segment for f in forecasts if not f.settles]
     told = f"never at this traffic: {', '.join(never)}" if never else f"every segment settles within {horizon} days"
     console.print(told, style="bold", highlight=False)
     if lines:
-        console.print("For release.yaml, if these may stay insufficient:", highlight=False)
+        written = "Written to release.yaml" if is_written else "For release.yaml, if these may stay insufficient"
+        console.print(f"{written}:", highlight=False)
         for line in lines:
             console.print(f'  may_stay_insufficient: - "{line}"', highlight=False)
 

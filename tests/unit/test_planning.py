@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shadow.cases import DAY_MS, Case
 from shadow.clean import ERROR, GAP, Reset, clean_period
-from shadow.criteria import parse
-from shadow.planning import Traffic, advice, plan
+from shadow.criteria import excusing, parse
+from shadow.planning import Delay, Reviews, Traffic, advice, label_delays, plan
 
 RELEASE = parse("schema: 1\nsegments:\n  country: {field: country, values: [DE, FR]}\nmay_stay_insufficient: []\n")
 
@@ -49,6 +50,59 @@ def test_a_plan_is_the_same_for_the_same_seed() -> None:
     assert plans[0] == plans[1]
     louder = replace(a_traffic(), discordance=np.full(4, 1.0))
     assert plan(louder, RELEASE, 10, 20, np.random.default_rng(3))[0].days != plans[0][0].days
+
+
+def test_beyond_the_floor_it_takes_reviews_and_late_ones_take_longer() -> None:
+    def settled(**people: float) -> float:
+        found = plan(a_traffic(), RELEASE, 28, 60, np.random.default_rng(5), Reviews(excess=1.0, **people))[1]
+        assert found.segment == "country=DE"
+        return found.share
+
+    assert settled() == 0.0
+    assert settled(per_day=200) > settled(per_day=100) > settled(per_day=25)
+    assert settled(per_day=200) > settled(per_day=200, delay=10) > 0
+
+
+def test_all_traffic_is_never_excused() -> None:
+    thin = Traffic(*(value / 1000 for value in (a_traffic().transactions, a_traffic().blocks)), np.full(4, 0.17))
+    lines = advice(plan(thin, RELEASE, 10, 20, np.random.default_rng(1)), RELEASE)
+    assert lines == ["*: country=DE", "*: country=FR", "*: country=other"]
+
+
+def test_delays_are_those_of_the_first_label_of_each_case_and_source() -> None:
+    cases = [Case(f"t{at}", 2, 1, at * DAY_MS, f"c{at}", ("all",), 0.5, at, at) for at in range(3)]
+    found = {
+        "t:t0": [{"review": {"ann": (DAY_MS, "fraud"), "bob": (3 * DAY_MS, "legit")}}],
+        "c:c1:86400": [{"review": {"ann": (5 * DAY_MS, "legit")}, "chargeback": {"a": (41 * DAY_MS, "fraud")}}],
+        "t:elsewhere": [{"review": {"ann": (9 * DAY_MS, "fraud")}}],
+    }
+    delays = label_delays([*cases, *cases], found)
+    assert delays == {"chargeback": Delay(1, 1.0, 40.0), "review": Delay(2, 0.5, 2.5)}
+    assert label_delays(cases, {}) == {}
+
+
+names = st.lists(st.sampled_from(["*: a=b", 'x: "quoted"', "lost_fraud*: c=*", "*: #"]), unique=True)
+
+
+@given(
+    names,
+    st.sampled_from(
+        [
+            "schema: 1\n",
+            "schema: 1\nmay_stay_insufficient: ['*: old=1']  # why\npromote_error: 0.01  # kept\n",
+            "schema: 1\nmay_stay_insufficient:\n  # a word\n  - '*: old'\n  - '*: b'\npromote_error: 0.01  # kept",
+            "may_stay_insufficient: []\nschema: 1",
+            "schema: 1\npromote_error: 0.01  # kept\nmay_stay_insufficient: [\n  '*: a=b',\n  ]\n",
+        ]
+    ),
+)
+def test_only_what_may_stay_insufficient_is_written_anew(patterns: list[str], text: str) -> None:
+    before, after = parse(text), excusing(text, patterns)
+    assert parse(after).may_stay_insufficient == tuple(patterns)
+    assert parse(after).model_copy(update={"may_stay_insufficient": ()}) == before.model_copy(
+        update={"may_stay_insufficient": ()}
+    )
+    assert ("# kept" in after) == ("# kept" in text)
 
 
 hours = st.sets(st.integers(0, 300))

@@ -214,6 +214,22 @@ def test_labels_that_came_later_are_not_learnt(history: Path) -> None:
     assert bundle.manifest.training.labels_known_by == "2026-01-31T00:00:00+00:00"
 
 
+def test_what_is_learnt_from_a_later_time_on_has_seen_what_was_before(history: Path) -> None:
+    data, since = a_history(history), time_bound("2026-01-20", "--from")
+    part = data.between(since, None)
+    rows = np.flatnonzero(data.events.occurred_ms >= since)
+    assert np.array_equal(part.matrix, data.matrix[rows], equal_nan=True)
+    assert part.events.ids == [data.events.ids[row] for row in rows]
+    assert part.labels.tolist() == data.labels[rows].tolist()
+    cold = a_history(history, since="2026-01-20")
+    velocity = VIEW.names.index("card_count_30d")
+    assert part.matrix[:, velocity].sum() > cold.matrix[:, velocity].sum(), "no card is new because of where one begins"
+    assert part.fingerprint not in (data.fingerprint, cold.fingerprint)
+    assert fit(part).manifest.training.first.startswith("2026-01-20")
+    with pytest.raises(UserError, match="no transactions in that time"):
+        data.between(time_bound("2030-01-01", "--from"), None)
+
+
 def test_too_little_to_learn_from_is_told(history: Path) -> None:
     with pytest.raises(UserError, match="give more"):
         fit(a_history(history, limit=300))
