@@ -64,18 +64,38 @@ async def clean_totals(store: TallyReader, run: Run, release: Release) -> RunTot
     return totals
 
 
-async def look(redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings) -> Look:
-    """Judge a slot now. Raises UserError if it is empty."""
+async def control_totals(
+    redis: Any, deployments: Deployments, release: Release, settings: ShadowSettings
+) -> RunTotals | None:
+    """What the A/A control has of its present run; None without one."""
+    run = present_run(deployments, settings.control)
+    if run is None:
+        return None
+    return await TallyReader(redis, settings.control, release.segments.names, settings.prefix).totals(run)
+
+
+async def look(
+    redis: Any,
+    deployments: Deployments,
+    slot: str,
+    release: Release,
+    settings: ShadowSettings,
+    control: RunTotals | None = None,
+) -> Look:
+    """Judge a slot now. control: what it has, if that was read just now. Raises UserError if the slot is empty."""
     run = present_run(deployments, slot)
     if run is None:
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
+    if control is not None and control.run != control_run:
+        control = None
     names = release.segments.names
     store = TallyReader(redis, slot, names, settings.prefix)
     totals = await clean_totals(store, run, release)
     labels = await labels_of(redis, store, totals, release, settings)
-    control = None
-    if control_run is not None and slot != settings.control:
+    if slot == settings.control:
+        control = None
+    elif control is None and control_run is not None:
         control = await TallyReader(redis, settings.control, names, settings.prefix).totals(control_run)
     judgement = judge(totals, control, release, 10.0**settings.minor_digits, labelled=labels.claims)
     return Look(slot, totals, control, judgement, labels)

@@ -21,7 +21,7 @@ from shadow.connection import AWAY, connect, memory
 from shadow.criteria import Release
 from shadow.labelfeed import LabelTail
 from shadow.labelstore import LabelStore
-from shadow.look import Look, judged_slots, look, present_run, proposal
+from shadow.look import Look, control_totals, judged_slots, look, proposal
 from shadow.promotion import suggest
 from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
@@ -111,12 +111,12 @@ class Serve:
         for gone in set(self.looks) - set(slots):
             del self.looks[gone]
             gauges.forget(gone)
-        control = present_run(deployments, self.settings.control)
-        if not slots or control is None:
+        control = await control_totals(self.redis, deployments, self.release, self.settings) if slots else None
+        if control is None:
             metrics.OUTCOMES.remove_by_labels({"slot": self.settings.control})
         for slot in slots:
             with metrics.GATE_SECONDS.time():
-                seen = await look(self.redis, deployments, slot, self.release, self.settings)
+                seen = await look(self.redis, deployments, slot, self.release, self.settings, control)
             before = self.looks.get(slot)
             if before is None or before.judgement.decision is not seen.judgement.decision:
                 log.info("slot %s: %s", slot, seen.judgement.reason)
