@@ -32,8 +32,8 @@ class Need:
 def turns(cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need]) -> list[tuple[Case, str]]:
     """Cases to look at in order, each with the segment whose turn it is.
 
-    cases: by hash. states: of their reviews. wanted: of the segments in which labels are asked for. Segments take turns,
-    the most open first; in each the smallest hash that waits is next. What somebody looks at just now is in it, too.
+    cases: by hash. states: of their reviews. wanted: of the segments in which labels are asked for. Segments take
+    turns, the most open first; in each the smallest hash that waits is next. What somebody looks at just now is in it.
     """
     passed: set[str] = set()
     queues: Mapping[str, list[int]] = {
