@@ -21,6 +21,9 @@ from scorer.settings import CommonSettings, ScorerSettings
 COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 #: A rejected value is as long as its sender made it.
 REJECTED = {"max.message.bytes": "2097152"}
+#: Half a year, as long as the shadow keeps them (`label_days`): chargebacks take months, and a Redis that was lost has
+#: them read again from here. Kafka's own week would forget them before the case they speak of is judged.
+LABELS = {"retention.ms": str(180 * 86_400_000)}
 #: Longest wait of one fetch while reading a log to its end, in milliseconds.
 WAIT_MS = 250
 #: More markers than ever stand behind the last record of a partition.
@@ -117,6 +120,7 @@ async def ensure_topics(settings: ScorerSettings) -> int:
             names.deployments: COMPACTED,
             names.velocity: COMPACTED,
             names.rejected: REJECTED,
+            names.labels: LABELS,
         }
         for role, chosen in settings.topic_configs.items():
             topic = getattr(names, role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -77,13 +77,33 @@ def amount_shift(sums: Sums, cap_minor: int) -> Ratio:
     return Ratio((1, -1, 0), (0, 1, 1), (candidate_only, live_only, both), squares)
 
 
+def alike(one: Sums, other: Sums) -> tuple[Sums, Sums]:
+    """Counts and pairs of two runs in the shadow of one live model, in each segment as if they had seen equally many of
+    live's blocks.
+
+    The one that has seen more is weighed down, and a weight of less than 1 makes no evidence: log(1 + c * a) is at
+    least a * log(1 + c). What is compared is then a rate of one time with a rate of another.
+    """
+    blocks = [sums.counts[..., 1] + sums.counts[..., 2] for sums in (one, other)]
+    fewer = np.minimum(*blocks)
+    out = []
+    for sums, mine in zip((one, other), blocks, strict=True):
+        share = np.divide(fewer, mine, out=np.ones_like(mine), where=mine > 0)[..., None]
+        out.append(replace(sums, counts=sums.counts * share, pairs=sums.pairs * share))
+    return out[0], out[1]
+
+
 def excess(candidate: Sums, control: Sums, sides: Sequence[int] = (0, 1)) -> Ratio:
     """Disagreements of the candidate beyond those of the control, as a share of what live blocks, in card-days.
 
     sides: which are counted, 0 for what live alone blocks and 1 for what the other alone does. Both compared the same
     transactions with live. Bets on a transaction on which both differ multiply, and as one pays where the other costs,
     the product is at most what a bet on the difference would pay; so the two need not be known together.
+
+    Where one has seen more of live than the other, as a control does that runs before the candidate comes, each of its
+    transactions weighs less: see `alike`.
     """
+    candidate, control = alike(candidate, control)
     ours = candidate.pairs[..., list(sides)].sum(axis=-1)
     lost, added = control.pairs[..., 0], control.pairs[..., 1]
     both = control.counts[..., 1] / np.maximum(candidate.crowding, control.crowding)

@@ -65,6 +65,16 @@ async def clean_totals(store: TallyReader, run: Run, release: Release) -> RunTot
     return totals
 
 
+async def control_totals(
+    redis: Any, deployments: Deployments, release: Release, settings: ShadowSettings
+) -> RunTotals | None:
+    """What the A/A control has of its present run; None without one."""
+    run = present_run(deployments, settings.control)
+    if run is None:
+        return None
+    return await TallyReader(redis, settings.control, release.segments.names, settings.prefix).totals(run)
+
+
 async def look(
     redis: Any,
     deployments: Deployments,
@@ -72,20 +82,28 @@ async def look(
     release: Release,
     settings: ShadowSettings,
     before: Look | None = None,
+    control: RunTotals | None = None,
 ) -> Look:
-    """Judge a slot now. Raises UserError if it is empty. before: the last look, if any: drift is news once a day."""
+    """Judge a slot now. Raises UserError if it is empty.
+
+    before: the last look, if any: drift is news once a day. control: what the control has, if that was read just now.
+    """
     run = present_run(deployments, slot)
     if run is None:
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
+    if control is not None and control.run != control_run:
+        control = None
     names = release.segments.names
     store = TallyReader(redis, slot, names, settings.prefix)
     totals = await clean_totals(store, run, release)
     labels = await labels_of(redis, store, totals, release, settings)
-    control = beside = None
-    if control_run is not None and slot != settings.control:
+    beside = None
+    if control_run is None or slot == settings.control:
+        control = None
+    else:
         reader = TallyReader(redis, settings.control, names, settings.prefix)
-        control = await reader.totals(control_run)
+        control = control or await reader.totals(control_run)
         beside = reader, control
     second = await second_view(store, totals, release, deployments.slot(slot).threshold, beside)
     if before is not None and _is_of_same_day(before.candidate, totals) and before.judgement.drift is not None:

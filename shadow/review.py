@@ -7,7 +7,7 @@ what a case is about. Which segment comes next goes by where the question is mos
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +29,13 @@ class Need:
     more: int | None
 
 
-def turns(
-    cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need], taken: Iterable[str]
-) -> list[tuple[Case, str]]:
+def turns(cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need]) -> list[tuple[Case, str]]:
     """Cases to look at in order, each with the segment whose turn it is.
 
-    cases: by hash. states: of their reviews. wanted: of the segments in which labels are asked for. taken: transactions
-    that somebody else looks at. Segments take turns, the most open first; in each the smallest hash that waits is next.
+    cases: by hash. states: of their reviews. wanted: of the segments in which labels are asked for. Segments take
+    turns, the most open first; in each the smallest hash that waits is next. What somebody looks at just now is in it.
     """
-    passed = set(taken)
+    passed: set[str] = set()
     queues: Mapping[str, list[int]] = {
         need.segment: in_turn(cases, states, need.segment)[1] for need in wanted if need.settled < 1
     }

@@ -50,7 +50,7 @@ async def open_queue(
     seen = await look(redis, deployments, slot, release, settings)
     states = [one.review for one in seen.labels.known]
     wanted = needs(seen.labels.claims, seen.label_segments, release.segments.names, -math.log(release.promote_error))
-    waiting = turns(seen.labels.cases, states, wanted, ())
+    waiting = turns(seen.labels.cases, states, wanted)
     return Queue(seen, seen.labels.cases, seen.labels.known, tuple(wanted), tuple(waiting))
 
 

@@ -21,7 +21,7 @@ from shadow.connection import AWAY, connect, memory
 from shadow.criteria import Release
 from shadow.labelfeed import LabelTail
 from shadow.labelstore import LabelStore
-from shadow.look import Look, judged_slots, look, present_run, proposal
+from shadow.look import Look, control_totals, judged_slots, look, proposal
 from shadow.promotion import suggest
 from shadow.readback import TallyReader
 from shadow.settings import ShadowSettings
@@ -111,13 +111,13 @@ class Serve:
         for gone in set(self.looks) - set(slots):
             del self.looks[gone]
             gauges.forget(gone)
-        control = present_run(deployments, self.settings.control)
-        if not slots or control is None:
+        control = await control_totals(self.redis, deployments, self.release, self.settings) if slots else None
+        if control is None:
             metrics.OUTCOMES.remove_by_labels({"slot": self.settings.control})
         for slot in slots:
             before = self.looks.get(slot)
             with metrics.GATE_SECONDS.time():
-                seen = await look(self.redis, deployments, slot, self.release, self.settings, before)
+                seen = await look(self.redis, deployments, slot, self.release, self.settings, before, control)
             if before is None or before.judgement.decision is not seen.judgement.decision:
                 log.info("slot %s: %s", slot, seen.judgement.reason)
             self.looks[slot] = seen

@@ -1,4 +1,4 @@
-"""Tallies on a Redis Cluster of three masters, and on a replica that takes over without the last writes."""
+"""Tallies and labels on a Redis Cluster of three masters, and on a replica that takes over without the last writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import redis
 
 from harness.stores import RedisServer, debian_redis
 from integration.test_store import RUN, SEGMENTS, a_pair, a_sample, an_advance
+from shadow.cases import Case, by_card, by_transaction, card_hash
 from shadow.connection import connect, memory
+from shadow.labels import State, Vote
+from shadow.labelstore import LabelStore
 from shadow.local import free_port
 from shadow.store import Applied, Fence, Stale, TallyStore
 
@@ -90,6 +93,36 @@ async def test_partitions_are_spread_over_the_masters_and_add_up(store: TallySto
             fences.append(len(client.keys("*:fence")))
     assert sum(fences) == 12
     assert min(fences) > 0, f"fences by master: {fences}"
+
+
+async def test_labels_are_spread_over_the_masters_and_join_their_cases(
+    store: TallyStore, masters: list[RedisServer]
+) -> None:
+    labels = LabelStore(store.redis, label_days=30)
+    day, n = 86_400_000, 300
+    cases = [
+        Case(f"t{at}", 2 + at % 2, 100, at * day, card_hash(f"c{at}"), ("all",), at / n, at, at) for at in range(n)
+    ]
+    votes = [Vote(by_transaction(f"t{at}"), "review", "ann", at * day + 1, "fraud") for at in range(0, n, 3)]
+    votes += [Vote(by_card(card_hash(f"c{at}"), at * day), "chargeback", "bank", at * day, "fraud") for at in (1, 7)]
+    assert await labels.merge(votes, {0: 500, 1: 7}) == len(votes)
+    assert await labels.merge(votes, {0: 400}) == 0, "taken in twice"
+    assert await labels.reached([0, 1, 2]) == {0: 500, 1: 7, 2: 0}
+    known = await labels.known(cases)
+    assert [at for at, one in enumerate(known) if one.review is State.FRAUD] == list(range(0, n, 3))
+    assert [at for at, one in enumerate(known) if one.chargeback is State.FRAUD] == [1, 7]
+    held = []
+    for server in masters:
+        with server.client() as client:
+            held.append(len(client.keys("*:{labels:*}:*")))
+    assert min(held) > 0, f"keys of labels by master: {held}"
+    assert await labels.erase(card_hash("c7"), [by_transaction("t6")]) == 2
+    after = await labels.known(cases)
+    assert (after[6].review, after[7].chargeback) == (State.PENDING, State.PENDING)
+    assert await labels.lease("candidate", "t1", "ann", 5)
+    assert not await labels.lease("candidate", "t1", "bob", 5)
+    await labels.release("candidate", "t1")
+    assert await labels.lease("candidate", "t1", "bob", 5)
 
 
 async def test_a_replica_that_lacks_the_last_writes_is_recounted_from_its_own_fence(tmp_path: Path) -> None:

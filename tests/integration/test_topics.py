@@ -42,6 +42,8 @@ def test_kafka_keeps_the_settings_that_topics_are_created_with(tmp_path: Path) -
         stack.run("scorer", "topics", env={"SCORER_TOPIC_CONFIGS": orjson.dumps(CONFIGS).decode()})
         decisions = asyncio.run(settings_of(stack.settings(), "decisions"))
         velocity = asyncio.run(settings_of(stack.settings(), "velocity"))
+        labels = asyncio.run(settings_of(stack.settings(), "labels"))
     assert decisions["retention.ms"] == "1814400000"
+    assert labels["retention.ms"] == str(180 * 86_400_000), "a chargeback takes months"
     assert velocity["segment.ms"] == "60000"
     assert velocity["cleanup.policy"] == "compact"  # ours stays where nothing else was asked for

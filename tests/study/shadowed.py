@@ -318,6 +318,6 @@ class Reviewers:
         of_labels = {claim.criterion for claim in claims}
         asked = np.any([row.asked & ~row.excused for row in looked.rows if row.criterion in of_labels], axis=0)
         wanted = needs(claims, {name for name, ask in zip(names, asked, strict=True) if ask}, names, bar)
-        for case, _ in turns(cases, [one.review for one in known], wanted, ())[:REVIEWS_A_DAY]:
+        for case, _ in turns(cases, [one.review for one in known], wanted)[:REVIEWS_A_DAY]:
             is_fraud = self._fraud[case.transaction] ^ (self._rng.random() >= RIGHT)
             self._answers[case.transaction] = State.FRAUD if is_fraud else State.LEGIT

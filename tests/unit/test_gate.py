@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorer.errors import SettingsError
-from shadow.claims import Sums
+from shadow.claims import Sums, within_floor
 from shadow.criteria import Release, load, parse
 from shadow.findings import Decision, Judgement, Verdict
 from shadow.gate import judge
@@ -261,3 +261,39 @@ def test_the_most_suspicious_segment_is_named_first() -> None:
     assert judgement.decision is Decision.HOLD
     assert judgement.reason.startswith("hold: not enough evidence on more_bl")
     assert "in country=FR" in judgement.reason.split(",")[0]
+
+
+# --- a control that has seen more, or less, than the candidate ---
+
+
+@pytest.mark.parametrize("times", [0.25, 0.5, 1, 2, 8])
+def test_a_control_that_ran_for_longer_hides_no_excess_and_a_late_one_makes_none(times: float) -> None:
+    def control(live_only: int, candidate_only: int) -> RunTotals:
+        both = 2000 - live_only
+        counts = [int(n * times) for n in (60_000, both, live_only, candidate_only)]
+        return a_run(DE=part(*counts))
+
+    def excess(candidate: SegmentTotals) -> Any:
+        judgement = judge(a_run(DE=candidate), control(100, 100), RELEASE)
+        return next(f for f in judgement.findings if (f.criterion, f.segment) == ("excess_disagreement", "country=DE"))
+
+    twin = excess(part(60_000, 1900, 100, 100))
+    assert twin.observed == pytest.approx(0, abs=0.005), "the floor is a rate, however long it was measured"
+    assert twin.verdict is Verdict.PASS
+    apart = excess(part(60_000, 1500, 500, 500))
+    assert apart.observed == pytest.approx(0.4, abs=0.005)
+    assert apart.verdict is Verdict.INSUFFICIENT
+
+
+def test_what_has_seen_more_of_live_weighs_less_and_proves_no_more() -> None:
+    names = RELEASE.segments.names
+    candidate = Sums.of(a_run(), names)
+    evidence = [
+        within_floor(
+            candidate, Sums.of(a_run(DE=part(*(n * times for n in (60_000, 1900, 100, 100)))), names), RELEASE
+        ).log_within()[1]
+        for times in (1, 2, 50)
+    ]
+    assert evidence == pytest.approx([evidence[0]] * 3), "of its own two weeks the candidate has no more than that"
+    empty = Sums.of(a_run(DE=part(0, 0, 0, 0)), names)
+    assert within_floor(candidate, empty, RELEASE).log_within()[1] <= 0, "no control, no evidence"
