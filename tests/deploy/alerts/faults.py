@@ -114,7 +114,7 @@ def transactions_expire_undecided(stage: Stage) -> Iterator[None]:
     wait_for("more is sent", lambda: (stage.wire.ends("transactions") or 0) > sent + stage.rate)
     with stage.silence():
         stage.wire.delete_before("transactions", stage.wire.ends_by_partition("transactions"))
-        stage.scorer()
+    stage.scorer()
     yield
 
 
