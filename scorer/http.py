@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -36,6 +38,14 @@ class Health:
         return time.monotonic() - self._beaten
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up: a scraper that waits no longer is no fault of this process."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class HealthServer:
     """Serves until `stop`. Raises SettingsError if the address is taken."""
 
@@ -60,7 +70,7 @@ class HealthServer:
                 """Probes are not logged."""
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Pages)
+            self._server = _Server((host, port), Pages)
         except OSError as error:
             raise SettingsError(f"http {host}:{port}: {error.strerror}; choose another port") from None
         self.port: int = self._server.server_address[1]

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from redis.exceptions import RedisClusterException, RedisError
 
-from scorer.deployments import Suggestion
+from scorer.deployments import CANDIDATE, Suggestion
 from scorer.errors import UserError
 from shadow import metrics
 from shadow.findings import Decision
@@ -23,6 +23,13 @@ from shadow.query import Query, select
 from shadow.review_api import bearer, router
 from shadow.serving import Serve
 from shadow.tally import OUTCOMES, Run, RunTotals
+
+
+class Asked(Query):
+    """A query with whose samples are wanted: of a slot's present run, or of the run that is named."""
+
+    slot: str = CANDIDATE
+    run: str | None = None
 
 
 def totals_json(totals: RunTotals) -> dict[str, Any]:
@@ -142,18 +149,16 @@ def build(serve: Serve) -> FastAPI:
         return told
 
     @app.get("/api/disagreements", dependencies=guard)
-    async def disagreements(
-        query: Annotated[Query, Parameter()], slot: str = "candidate", run: str | None = None
-    ) -> dict[str, Any]:
+    async def disagreements(asked: Annotated[Asked, Parameter()]) -> dict[str, Any]:
         try:
-            chosen = Run.parse(run) if run is not None else present_run(serve.deployments, slot)
+            chosen = Run.parse(asked.run) if asked.run is not None else present_run(serve.deployments, asked.slot)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         if chosen is None:
-            raise HTTPException(404, f"slot {slot}: is empty; name a run")
-        samples = await serve.store(slot).samples(chosen)
-        page, total = select(samples, query, 10.0**serve.settings.minor_digits)
-        following = query.after + len(page)
+            raise HTTPException(404, f"slot {asked.slot}: is empty; name a run")
+        samples = await serve.store(asked.slot).samples(chosen)
+        page, total = select(samples, asked, 10.0**serve.settings.minor_digits)
+        following = asked.after + len(page)
         return {"run": str(chosen), "total": total, "next": following if following < total else None, "samples": page}
 
     app.include_router(router(serve, guard))

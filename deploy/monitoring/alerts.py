@@ -1,7 +1,8 @@
 """Alerts, by what somebody would notice; each has a section of its name in deploy/runbooks/alerts.md.
 
 critical: somebody is woken, for decisions are wrong, late or not made, or nobody can see whether they are. warning: to
-be looked at in working hours, for the evidence on a candidate suffers and live does not. info: news about a release.
+be looked at in working hours, for the evidence on a candidate suffers and live does not. info: news about a release;
+it waits for a moment, so that an alert that explains it can silence it (deploy/prometheus/alertmanager.yaml).
 """
 
 from __future__ import annotations
@@ -184,6 +185,7 @@ or
         "info",
         "The clean period of slot {{ $labels.slot }} begins anew, or has a hole",
         "release",
+        hold="swap",
     ),
     Alert(
         "ShadowStoreTrouble",
@@ -213,6 +215,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "info",
         "The gate has changed its mind about slot {{ $labels.slot }}",
         "release",
+        hold="swap",
     ),
     Alert(
         "SuggestionWaiting",

@@ -90,6 +90,19 @@ class Wire:
             for part, records in (await self._reader.getmany(timeout_ms=50)).items():
                 self._seen[part] += [record.offset for record in records]
 
+    def ends_by_partition(self, topic: str) -> dict[int, int]:
+        """The offset after the newest record of each partition."""
+
+        async def go() -> dict[int, int]:
+            consumer = await self._consumer()
+            try:
+                ends = await consumer.end_offsets(await self._partitions([topic]))
+                return {part.partition: end for part, end in ends.items()}
+            finally:
+                await consumer.stop()
+
+        return self._do(go())
+
     def read(self, *topics: str) -> dict[str, dict[int, list[Any]]]:
         """Every record that is left, by topic and partition, in log order."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.manifests import Manifest, name_of, pods
+from scorer.settings import ScorerSettings, Topics
 from shadow.supervise import GRACE_SECONDS
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -297,8 +298,22 @@ def _scaling(manifests: Sequence[Manifest]) -> Iterator[str]:
         if spec["maxReplicaCount"] > int(topics["SCORER_PARTITIONS"]):
             yield f"{where}: more replicas than partitions"
         for trigger in spec["triggers"]:
-            if trigger["metadata"]["bootstrapServers"] != env.get("SCORER_KAFKA"):
-                yield f"{where}: asks {trigger['metadata']['bootstrapServers']}, the scorer something else"
+            yield from (f"{where}: {told}" for told in _unlike(trigger, env))
+
+
+def _unlike(trigger: Manifest, env: Mapping[str, str]) -> Iterator[str]:
+    """Where a trigger asks for the lag of another group, on another topic or broker, than the scorer's own."""
+    if trigger["type"] != "kafka":
+        yield f"scales by {trigger['type']}, whose metrics nobody checks"
+        return
+    scorer = {
+        "bootstrapServers": env.get("SCORER_KAFKA"),
+        "consumerGroup": env.get("SCORER_GROUP", ScorerSettings.model_fields["group"].default),
+        "topic": Topics.model_validate_json(env.get("SCORER_TOPICS", "{}")).transactions,
+    }
+    for name, value in scorer.items():
+        if trigger["metadata"][name] != value:
+            yield f"{name} is {trigger['metadata'][name]}, the scorer's is {value}"
 
 
 def _values(value: Any, where: str, key: str = "") -> Iterator[str]:

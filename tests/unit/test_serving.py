@@ -1,9 +1,13 @@
-"""`shadow serve` in the background: it ends when it is told to."""
+"""`shadow serve`: what it is asked for samples, and in the background: it ends when it is told to."""
 
 from __future__ import annotations
 
 import asyncio
 
+import pytest
+from fastapi.testclient import TestClient
+
+from shadow.api import build
 from shadow.criteria import parse
 from shadow.serving import Serve
 from shadow.settings import ShadowSettings
@@ -27,3 +31,19 @@ def test_a_lost_cancellation_keeps_nothing_running() -> None:
         await asyncio.wait_for(serve.stop(), 5)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ("slot=candidate&segment=country%3DFR&sort=gap&limit=50&at=1795554840141", 404),
+        ("slot=candidate&segment=all&scored_since=1795554540255&scored_until=1795554840255", 404),
+        ("run=L1-C1x", 422),
+        ("slot=candidate&segmnet=all", 422),
+        ("slot=candidate&at=noon", 422),
+    ],
+)
+def test_samples_are_asked_for_by_slot_and_filters_together(asked: str, status: int) -> None:
+    """Of a slot that is empty: what is understood is not found."""
+    client = TestClient(build(Serve(ShadowSettings(), parse("schema: 1"))))
+    assert client.get(f"/api/disagreements?{asked}").status_code == status

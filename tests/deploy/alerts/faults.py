@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,14 +19,16 @@ from scorer.bundle import Bundle, create
 from scorer.deployments import LIVE, Suggestion, Target
 from scorer.ledger import read
 from scorer.view import FeatureView
-from shadow.local import Server
 from shadow.promotion import now, suggest
 from shadow.settings import ShadowSettings
 
 Fault = Callable[[Stage], Iterator[None]]
-#: By alert: those of the live path, with no candidate; then those of a candidate. The order counts.
+#: By alert: those of the live path, of the evidence on a candidate, and of its shadow. The order counts: what leaves
+#: traces comes last.
 LIVE_FAULTS: dict[str, Fault] = {}
-CANDIDATE_FAULTS: dict[str, Fault] = {}
+EVIDENCE_FAULTS: dict[str, Fault] = {}
+SHADOW_FAULTS: dict[str, Fault] = {}
+BALLAST = 50_000_000  # bytes
 
 
 def _of(faults: dict[str, Fault], alert: str) -> Callable[[Fault], Fault]:
@@ -110,79 +110,15 @@ def the_scorer_stands_still_for_seconds(stage: Stage) -> Iterator[None]:
 @_of(LIVE_FAULTS, "TransactionsMissed")
 def transactions_expire_undecided(stage: Stage) -> Iterator[None]:
     stage.end("scorer", kill=True)
+    sent = stage.wire.ends("transactions") or 0
+    wait_for("more is sent", lambda: (stage.wire.ends("transactions") or 0) > sent + stage.rate)
     with stage.silence():
-        ends = asyncio.run(_ends(stage, "transactions"))
-        stage.wire.delete_before("transactions", ends)
-        stage.scorer()
+        stage.wire.delete_before("transactions", stage.wire.ends_by_partition("transactions"))
+    stage.scorer()
     yield
 
 
-@_of(CANDIDATE_FAULTS, "CandidateGetsNothing")
-def the_shadow_is_gone(stage: Stage) -> Iterator[None]:
-    stage.end("candidate")
-    yield
-    stage.shadow("candidate")
-
-
-@_of(CANDIDATE_FAULTS, "CandidateErrors")
-def the_bundle_is_gone_when_the_shadow_starts(stage: Stage) -> Iterator[None]:
-    empty = stage.folder / "no-bundles"
-    empty.mkdir()
-    stage.end("candidate")
-    stage.shadow("candidate", SHADOW_STORE=str(empty), SHADOW_CACHE=str(stage.folder / "no-cache"))
-    yield
-    stage.end("candidate")
-    stage.shadow("candidate")
-
-
-@_of(CANDIDATE_FAULTS, "ShadowFallsBehind")
-def the_candidate_is_slow(stage: Stage) -> Iterator[None]:
-    stage.end("candidate")
-    stage.shadow("candidate", PYTHONPATH=str(Path(__file__).parent / "slow"), SHADOW_BATCH_RECORDS="10")
-    yield
-    stage.end("candidate", kill=True)
-    stage.shadow("candidate")
-
-
-@_of(CANDIDATE_FAULTS, "ShadowNearRetention")
-def retention_comes_up_to_the_fence(stage: Stage) -> Iterator[None]:
-    stage.end("candidate")
-    fences = {part["partition"]: part["next"] for part in stage.api("/api/progress?slot=candidate")}
-    stage.wire.delete_before("decisions", fences)
-    yield
-    stage.shadow("candidate")
-
-
-@_of(CANDIDATE_FAULTS, "GateVerdictChanged")
-def the_criteria_are_made_strict(stage: Stage) -> Iterator[None]:
-    stage.end("serve")
-    stage.serve(SHADOW_RELEASE=str(stage.folder / "strict.yaml"))
-    yield
-    stage.end("serve")
-    stage.serve()
-
-
-@_of(CANDIDATE_FAULTS, "ShadowRedisMemory")
-def redis_is_nearly_full(stage: Stage) -> Iterator[None]:
-    with redis.Redis(port=stage.stack.store.port) as client:
-        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.85))
-        yield
-        client.config_set("maxmemory", 0)
-
-
-@_of(CANDIDATE_FAULTS, "ShadowStoreTrouble")
-def redis_stands_still(stage: Stage) -> Iterator[None]:
-    store = stage.stack.store
-    assert isinstance(store, Server)
-    assert store.pid is not None
-    os.kill(store.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(store.pid, signal.SIGCONT)
-
-
-@_of(CANDIDATE_FAULTS, "SuggestionWaiting")
+@_of(EVIDENCE_FAULTS, "SuggestionWaiting")
 def a_suggestion_is_written(stage: Stage) -> Iterator[None]:
     settings = ShadowSettings(kafka=(stage.kafka.address,))
 
@@ -204,15 +140,84 @@ def a_suggestion_is_written(stage: Stage) -> Iterator[None]:
     stage.stack.run("shadow", "reject", "--slot", "candidate", "--by", "test", "--reason", "test")
 
 
-@_of(CANDIDATE_FAULTS, "CleanPeriodReset")
+@_of(EVIDENCE_FAULTS, "ShadowRedisMemory")
+def redis_is_nearly_full(stage: Stage) -> Iterator[None]:
+    with redis.Redis(port=stage.stack.store.port) as client:
+        client.setrange("ballast", BALLAST, b"x")  # beside it, what a stream adds is little
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.85))
+        yield
+        client.config_set("maxmemory", 0)
+        client.delete("ballast")
+
+
+@_of(EVIDENCE_FAULTS, "ShadowStoreTrouble")
+def redis_refuses_to_write(stage: Stage) -> Iterator[None]:
+    """As after the loss of a replica that it must have."""
+    with redis.Redis(port=stage.stack.store.port) as client:
+        client.config_set("min-replicas-to-write", 1)
+        yield
+        client.config_set("min-replicas-to-write", 0)
+
+
+@_of(EVIDENCE_FAULTS, "GateVerdictChanged")
+def a_candidate_that_blocks_everything_is_tried(stage: Stage) -> Iterator[None]:
+    """In a slot of its own. Its shadow starts when the first look, which knows nothing, was scraped."""
+    stage.stack.deploy(stage.models.candidate, "challenger", "--threshold", "0")
+    stage.until('namespace_slot:shadow_gate_decision:max{slot="challenger"} == 0')
+    stage.shadow("challenger")
+    yield
+    stage.stack.run("scorer", "deploy", "--empty", "--slot", "challenger", "--by", "test", "--reason", "test")
+    stage.end("challenger")
+
+
+@_of(EVIDENCE_FAULTS, "CleanPeriodReset")
 def the_candidate_is_deployed_anew(stage: Stage) -> Iterator[None]:
-    stage.hours = 1
-    time.sleep(2)
+    """While the stream is of this hour only, so that a new run covers fewer hours than the last one did."""
+    stage.until('namespace_slot:shadow_clean_period:max{slot="candidate"} > 0.2')
+    hours, stage.hours = stage.hours, 1
     stage.stack.deploy(stage.models.candidate, "candidate")
     yield
+    stage.hours = hours
 
 
-@_of(CANDIDATE_FAULTS, "DecisionConflict")
+@_of(SHADOW_FAULTS, "CandidateErrors")
+def the_bundle_is_gone_when_the_shadow_starts(stage: Stage) -> Iterator[None]:
+    empty = stage.folder / "no-bundles"
+    empty.mkdir()
+    stage.end("candidate")
+    stage.shadow("candidate", SHADOW_STORE=str(empty), SHADOW_CACHE=str(stage.folder / "no-cache"))
+    yield
+    stage.quiet(but="CandidateErrors")  # the clean period begins anew, of course, which is news for a while
+    stage.end("candidate")
+    stage.shadow("candidate")
+
+
+@_of(SHADOW_FAULTS, "CandidateGetsNothing")
+def the_shadow_is_gone(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    yield
+    stage.shadow("candidate")
+
+
+@_of(SHADOW_FAULTS, "ShadowFallsBehind")
+def the_candidate_is_slow(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    stage.shadow("candidate", PYTHONPATH=str(Path(__file__).parent / "slow"), SHADOW_BATCH_RECORDS="10")
+    yield
+    stage.end("candidate", kill=True)
+    stage.shadow("candidate")
+
+
+@_of(SHADOW_FAULTS, "ShadowNearRetention")
+def retention_comes_up_to_the_fence(stage: Stage) -> Iterator[None]:
+    stage.end("candidate")
+    fences = {part["partition"]: part["next"] for part in stage.api("/api/progress?slot=candidate")}
+    stage.wire.delete_before("decisions", fences)
+    yield
+    stage.shadow("candidate")
+
+
+@_of(SHADOW_FAULTS, "DecisionConflict")
 def somebody_else_decides_too(stage: Stage) -> Iterator[None]:
     """A second decision for a transaction, of the same epoch, with another score."""
 
@@ -235,13 +240,3 @@ def somebody_else_decides_too(stage: Stage) -> Iterator[None]:
 
     asyncio.run(append())
     yield
-
-
-async def _ends(stage: Stage, topic: str) -> dict[int, int]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=stage.kafka.address)
-    await consumer.start()
-    try:
-        parts = [TopicPartition(topic, p) for p in range(4)]
-        return {tp.partition: end for tp, end in (await consumer.end_offsets(parts)).items()}
-    finally:
-        await consumer.stop()

@@ -24,6 +24,8 @@ from monitoring.settings import Limits, Windows
 from shadow.local import die_with_parent, free_port
 
 SCRAPE_SECONDS = 1
+#: How often Alertmanager tells what is new of a group that it has told of.
+GROUP_SECONDS = 1
 NAMESPACE = "loopback"
 ALERTMANAGER = ROOT / "deploy" / "prometheus" / "alertmanager.yaml"
 
@@ -94,7 +96,14 @@ class Monitor:
         )
         self.prometheus = self._start(
             "prometheus",
-            ["prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--log.level=warn"],
+            [
+                "prometheus",
+                "--config.file=prometheus.yaml",
+                "--storage.tsdb.path=data",
+                "--log.level=warn",
+                # Alertmanager takes an alert for resolved four times as long after it was last told
+                "--rules.alert.resend-delay=5s",
+            ],
             self._scraping(),
         )
         return self
@@ -128,7 +137,7 @@ class Monitor:
             for hook in receiver["webhook_configs"]:
                 hook["url"] = f"http://127.0.0.1:{self.webhook.port}/{receiver['name']}"
         for route in (config["route"], *config["route"]["routes"]):
-            route |= {"group_wait": "2s", "group_interval": "1s", "repeat_interval": "1h"}
+            route |= {"group_wait": "2s", "group_interval": f"{GROUP_SECONDS}s", "repeat_interval": "1h"}
         return config
 
     def _scraping(self) -> dict[str, Any]:
@@ -178,6 +187,11 @@ class Monitor:
     def active(self) -> set[str]:
         """Alerts that are pending or firing, the watchdog left out."""
         return {alert["labels"]["alertname"] for alert in self.ask("alerts")["alerts"]} - {"Watchdog"}
+
+    def known(self) -> set[str]:
+        """Alerts that Alertmanager has, silenced ones too, the watchdog left out."""
+        page = get(f"{self.alertmanager}/api/v2/alerts")
+        return {alert["labels"]["alertname"] for alert in orjson.loads(page or b"[]")} - {"Watchdog"}
 
     def notified(self, since: float) -> Iterable[Told]:
         """What was told since a moment."""

@@ -24,7 +24,8 @@ from harness.models import Models
 from harness.stack import Stack, Worker, wait_for
 from monitoring.settings import DAY, Limits, Windows
 
-#: Seconds instead of minutes; the expressions are those of production.
+#: Seconds instead of minutes; the expressions are those of production. As there, what tells of news waits for longer
+#: than what explains it (swap, soon), and is over sooner (news, event).
 WINDOWS = Windows(
     short=8,
     fast_short=8,
@@ -33,12 +34,12 @@ WINDOWS = Windows(
     slow_long=40,
     usual=120,
     memory=120,
-    event=20,
-    news=12,
-    soon=5,
-    swap=5,
-    steady=12,
-    patient=8,
+    event=30,
+    news=18,
+    soon=4,
+    swap=8,
+    steady=20,
+    patient=20,
     unanswered=5,
     rotation=1 * DAY,
     interval=1,
@@ -55,8 +56,18 @@ segments:
   country: {{field: country, values: [DE, ES, FR, GB]}}
   channel: {{field: channel, values: [pos, contactless, online]}}
 minimum_covered_hours: 40
-overall: {{minimum_transactions: {least}, maximum_candidate_error_rate: {errors}}}
-per_segment: {{minimum_transactions: {least}, maximum_candidate_error_rate: {errors}}}
+overall: &limits
+  minimum_transactions: {least}
+  maximum_candidate_error_rate: {errors}
+  maximum_more_blocks: {shift}
+  maximum_fewer_blocks: {shift}
+  maximum_more_blocked_amount: {shift}
+  maximum_fewer_blocked_amount: {shift}
+  maximum_lost_fraud: {shift}
+  maximum_lost_fraud_amount: {shift}
+  maximum_insults: {shift}
+  maximum_insults_amount: {shift}
+per_segment: *limits
 """
 
 
@@ -68,14 +79,15 @@ class Stage:
     models: Models
     rate: int = RATE
     bad_share: float = 0.0  # of transactions that are none
+    label_share: float = 0.0  # of transactions that somebody says something of at once
     hours: int = 10  # over so many the transactions are dated, up to now
     is_sending: bool = True
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def __enter__(self) -> Stage:
         self._open = ExitStack()
-        for name, least, errors in (("release", 10**9, 1), ("strict", 1, 0)):
-            (self.folder / f"{name}.yaml").write_text(RELEASE.format(least=least, errors=errors))
+        self.began = time.time()
+        (self.folder / "release.yaml").write_text(RELEASE.format(least=10**9, errors=1, shift=10))
         env = {**self.models.env, "SHADOW_RELEASE": str(self.folder / "release.yaml")}
         self.kafka = Kafka(self.folder / "kafka")
         self.stack = Stack(self.folder, env, broker=self.kafka)
@@ -119,7 +131,7 @@ class Stage:
         return self.start("serve", "shadow", "serve", **env)
 
     def end(self, name: str, kill: bool = False) -> None:
-        """End a worker; it is still scraped, as one that died is."""
+        """End a worker; Prometheus forgets it, as it does a pod that is gone."""
         worker = self.workers.pop(name)
         if kill:
             worker.kill()
@@ -135,7 +147,7 @@ class Stage:
             next_at = max(next_at + 0.2, time.monotonic() - 1.0)
             if not self.is_sending:
                 continue
-            rows = []
+            rows, labels = [], []
             for row in itertools.islice(self._rows, max(1, self.rate // 5)):
                 if row["amount"] < 0:
                     continue
@@ -150,8 +162,11 @@ class Stage:
                 if chance.random() < self.bad_share:
                     told["amount"] = -1
                 rows.append((card.encode(), orjson.dumps(told)))
+                if chance.random() < self.label_share:
+                    labels.append((told["transaction_id"].encode(), _label(told, chance)))
             try:
                 self.wire.send("transactions", rows)
+                self.wire.send("labels", labels)
             except Exception:  # the broker is away for a moment; the next ones go
                 continue
 
@@ -165,20 +180,30 @@ class Stage:
         finally:
             self.is_sending = True
 
-    def quiet(self, seconds: float = 60.0) -> set[str]:
-        """Wait until no alert is pending or firing; those that are still."""
+    def quiet(self, but: str = "", seconds: float = 120.0) -> set[str]:
+        """Wait until no alert is pending or firing, but one; those that are still."""
         deadline = time.monotonic() + seconds
         calm = 0
         while calm < 3:
-            active = self.monitor.active()
+            active = self.monitor.active() - {but}
             calm = 0 if active else calm + 1
             if time.monotonic() > deadline:
                 return active
             time.sleep(1.0)
         return set()
 
+    def until(self, expr: str, seconds: float = 60.0) -> None:
+        """Wait until a query gives something."""
+        wait_for(expr, lambda: self.monitor.query(expr), seconds)
+
     def api(self, path: str) -> Any:
         """What serve answers."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.workers['serve'].port}{path}", timeout=20) as answer:
             assert answer.status == 200
             return orjson.loads(answer.read())
+
+
+def _label(transaction: dict[str, Any], chance: random.Random) -> bytes:
+    source, verdict = chance.choice((("chargeback", "fraud"), ("review", "fraud"), ("review", "legit")))
+    subject = {"transaction_id": transaction["transaction_id"], "at": transaction["occurred_at"]}
+    return orjson.dumps({"schema": 1, **subject, "source": source, "verdict": verdict, "by": "test"})

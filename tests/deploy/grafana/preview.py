@@ -21,13 +21,14 @@ PICTURES = ROOT / "build" / "dashboards"
 
 def play(stage: Stage, seconds: float) -> tuple[float, float]:
     """Live with a candidate and a control under load; returns from when to when there is something to see."""
-    (stage.folder / "preview.yaml").write_text(RELEASE.format(least=2000, errors=0.001))
+    (stage.folder / "preview.yaml").write_text(RELEASE.format(least=2000, errors=0.001, shift=0.25))
     stage.stack.deploy(stage.models.candidate, "candidate")
     stage.scorer()
     stage.scorer("second scorer")
     stage.shadow("candidate")
     stage.shadow("control")
     stage.serve(SHADOW_RELEASE=str(stage.folder / "preview.yaml"))
+    stage.label_share = 0.01
     start = time.time()
     time.sleep(seconds / 2)
     stage.bad_share = 0.01

@@ -25,7 +25,6 @@ from harness.manifests import (
 )
 from harness.places import CRDS, DEPLOY_BIN
 from harness.references import problems
-from scorer.settings import ScorerSettings
 
 pytestmark = pytest.mark.needs("kustomize")
 
@@ -198,7 +197,29 @@ MISTAKES: dict[str, tuple[Harm, str]] = {
     ),
     "KEDA's brokers": (
         lambda m: of("ScaledObject", "scorer")(m)["triggers"][0]["metadata"].update(bootstrapServers="k:9092"),
-        "something else",
+        "bootstrapServers is k:9092",
+    ),
+    "KEDA's topic": (
+        lambda m: of("ScaledObject", "scorer")(m)["triggers"][0]["metadata"].update(topic="decisions"),
+        "topic is decisions, the scorer's is transactions",
+    ),
+    "KEDA's group": (
+        lambda m: of("ScaledObject", "scorer")(m)["triggers"][0]["metadata"].update(consumerGroup="live"),
+        "consumerGroup is live, the scorer's is scorer",
+    ),
+    "a scorer of another group than KEDA's": (
+        lambda m: scorer(m)["containers"][0]["env"].append({"name": "SCORER_GROUP", "value": "live"}),
+        "consumerGroup is scorer, the scorer's is live",
+    ),
+    "a scorer of another topic than KEDA's": (
+        lambda m: scorer(m)["containers"][0]["env"].append(
+            {"name": "SCORER_TOPICS", "value": '{"transactions": "payments"}'}
+        ),
+        "topic is transactions, the scorer's is payments",
+    ),
+    "a metric of KEDA's own": (
+        lambda m: of("ScaledObject", "scorer")(m)["triggers"].append({"type": "prometheus", "metadata": {}}),
+        "scales by prometheus",
     ),
     "too many replicas": (lambda m: of("ScaledObject", "scorer")(m).update(maxReplicaCount=25), "partitions"),
     "another port of Kafka": (
@@ -232,12 +253,8 @@ def test_a_mistake_that_no_schema_sees_is_told(mistake: str) -> None:
     assert told in found[0] or any(told in line for line in found), found
 
 
-def test_keda_asks_for_the_lag_of_the_scorers() -> None:
+def test_keda_leaves_as_many_scorers_as_there_are_without_it() -> None:
     manifests = built("production", "keda")
-    trigger = find(manifests, "ScaledObject", "scorer")["spec"]["triggers"][0]
-    defaults = ScorerSettings()
-    assert trigger["metadata"]["topic"] == defaults.topics.transactions
-    assert trigger["metadata"]["consumerGroup"] == defaults.group
     at_least = find(built("production"), "Deployment", "scorer")["spec"]["replicas"]
     assert find(manifests, "ScaledObject", "scorer")["spec"]["minReplicaCount"] == at_least
 
