@@ -207,7 +207,8 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     lines(
                         "Oddities",
                         "Transactions a second that were sent twice, have another key than their card, or are dated in "
-                        "the future; and those that expired before they were decided.",
+                        "the future; those that expired before they were decided; and those whose decision the broker "
+                        "refused, as another scorer had taken their partition over.",
                         "cps",
                         [
                             Query(f"sum(rate({metric}{{{IN}}}[$__rate_interval]))", told, colour)
@@ -216,6 +217,7 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                                 ("scorer_miskeyed_total", "another key", ORANGE),
                                 ("scorer_untrusted_dates_total", "future date", PURPLE),
                                 ("scorer_missed_transactions_total", "missed", VERMILION),
+                                ("scorer_fenced_transactions_total", "fenced", SKY),
                             )
                         ],
                     ),
@@ -228,7 +230,8 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     rows(
                         "Workers",
                         "Epoch of the live slot that each scorer decides with: all must be equal. Cards that it has in "
-                        "memory, and transactions a second.",
+                        "memory, and transactions a second. Fence: 1 where the broker refuses a scorer that others took "
+                        "for gone.",
                         [
                             Query(f"max by (instance) (scorer_live_epoch{{{IN}}})", "{{instance}}"),
                             Query(f"max by (instance) (scorer_cards{{{IN}}})", "{{instance}}"),
@@ -236,12 +239,14 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                                 f"sum by (instance) (rate(scorer_transactions_total{{{IN}}}[$__rate_interval]))",
                                 "{{instance}}",
                             ),
+                            Query(f"max by (instance) (scorer_fence{{{IN}}})", "{{instance}}"),
                         ],
                         {
                             "instance": "Scorer",
                             "Value #A": "Live epoch",
                             "Value #B": "Cards",
                             "Value #C": "Transactions a second",
+                            "Value #D": "Fence",
                         },
                     ),
                     lines(
