@@ -230,7 +230,7 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     rows(
                         "Workers",
                         "Epoch of the live slot that each scorer decides with: all must be equal. Cards that it has in "
-                        "memory, and transactions a second. Fence: 1 where the broker refuses a scorer that others took "
+                        "memory, and transactions a second. Fence: 1 where the broker refuses whom others took "
                         "for gone.",
                         [
                             Query(f"max by (instance) (scorer_live_epoch{{{IN}}})", "{{instance}}"),
