@@ -143,6 +143,12 @@ class ScorerSettings(CommonSettings):
     require_idempotence: bool = Field(
         True, description="refuse to start on a broker without idempotent producers (the embedded one has none)"
     )
+    fence: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="have the broker refuse a scorer whose partitions another has taken over: auto, where it can "
+        "(Apache Kafka; its ACLs must let it write transactional ids that begin with `<group>-`), on or refuse to "
+        "start, or off",
+    )
     ahead_seconds: Seconds = Field(
         300.0,
         description="a transaction dated further ahead of its arrival than this is decided but not counted in velocity",
