@@ -21,7 +21,8 @@ def table(real: dict[str, Any]) -> str:
     """Verdicts by kind of candidate, beside those of the simpler rules."""
     told_of = ", ".join(str(window["window"]) for window in real["windows"])
     lines = [
-        f"| candidates, in the shadow of window {told_of} | n | promote | hold | reject | median days | McNemar, PSI, limit reject |",
+        f"| candidates, in the shadow of window {told_of} | n | promote | hold | reject | median days "
+        "| McNemar, PSI, limit reject |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for kind, told in TOLD.items():
