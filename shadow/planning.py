@@ -30,16 +30,16 @@ class Traffic:
     """What is expected of S segments, the first being all traffic: float64 (S,) each, per day unless said.
 
     transactions. blocks: of live. discordance: disagreements of a seed twin with live, as a share of live's blocks.
-    crowding: transactions of a disagreement, of one card and day. amount, square: means of an amount as a share of the
-    cap, and of its square.
+    crowding: transactions of a disagreement, of one card and day. amount, square: means of a blocked amount, as a share
+    of the cap, and of its square; by segment, as where amounts are small evidence on money takes long.
     """
 
     transactions: Array
     blocks: Array
     discordance: Array
     crowding: float = 1.3
-    amount: float = 0.2
-    square: float = 0.1
+    amount: Array | float = 0.2
+    square: Array | float = 0.1
 
 
 def traffic_of(control: Sums, days: float, cap_minor: int) -> Traffic:
@@ -52,10 +52,16 @@ def traffic_of(control: Sums, days: float, cap_minor: int) -> Traffic:
     differ = control.counts[..., 2:].sum(axis=-1)
     overall = differ[0] / blocks[0]
     discordance = (differ + overall * 100) / (blocks + 100)
-    amount = float(control.capped[0].sum() / max(1.0, control.counts[0, 1:].sum()) / cap_minor)
-    square = float(control.squares[0].sum() / differ[0] / CAP_PARTS**2) if differ[0] else amount
+    amount = _pulled(control.capped.sum(axis=-1) / cap_minor, control.counts[..., 1:].sum(axis=-1))
+    square = _pulled(control.squares.sum(axis=-1) / CAP_PARTS**2, differ) if differ[0] else amount
     crowding = float(control.crowding[0])
-    return Traffic(control.compared / days, blocks / days, discordance, crowding, amount, max(square, amount**2))
+    return Traffic(control.compared / days, blocks / days, discordance, crowding, amount, np.maximum(square, amount**2))
+
+
+def _pulled(sums: Array, n: Array) -> Array:
+    """Means of n things in each segment, as if another 20 of all traffic, segment 0, had been seen in it."""
+    overall = sums[0] / max(1.0, n[0])
+    return np.asarray((sums + 20 * overall) / (n + 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +226,8 @@ def _reviewed(
 
 def _labelled(counts: Array, traffic: Traffic) -> LabelledPairs:
     """Answers of cases whose amounts are what they are on the average."""
-    return LabelledPairs(counts, counts, counts * traffic.amount, counts * traffic.square, counts.sum(axis=-1))
+    mean, second = (np.asarray(moment)[..., None] for moment in (traffic.amount, traffic.square))
+    return LabelledPairs(counts, counts, counts * mean, counts * second, counts.sum(axis=-1))
 
 
 def _at(sums: Sums, day: int) -> Sums:
@@ -233,7 +240,7 @@ CAP_MINOR = 1_000_000
 
 def _amounts(cards: Array, traffic: Traffic, rng: np.random.Generator) -> tuple[Array, Array]:
     """Sums of the amounts of so many cards, and of their squares, by the normal approximation of their own moments."""
-    mean, second = traffic.amount, traffic.square
+    mean, second = (np.asarray(moment)[..., None] for moment in (traffic.amount, traffic.square))
     daily = np.diff(cards, axis=1, prepend=0)
     noise = rng.normal(size=daily.shape) * np.sqrt(np.maximum(daily, 0) * (second - mean**2))
     sums = np.maximum(daily * mean + noise, 0.0).cumsum(axis=1) * traffic.crowding

@@ -56,7 +56,7 @@ class Truth:
     """What a release is. By region: lost, added: shares of live's blocks that the candidate loses and adds beside the
     borderline ones. lost_fraud, added_fraud: shares of these that are fraud. harmed: segments that it harms.
     score_shift, score_scale: of the candidate's log-odds, where live's are standard normal. dead: region where they are
-    constant."""
+    constant. traffic: as a share of TRANSACTIONS_A_DAY."""
 
     kind: str
     block_rate: float
@@ -71,6 +71,7 @@ class Truth:
     score_shift: float = 0.0
     score_scale: float = 1.0
     dead: int = -1
+    traffic: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def draw(kind: str, rng: np.random.Generator) -> Truth:
 def stream(truth: Truth, rng: np.random.Generator) -> Stream:
     """28 days of a release."""
     hours = np.arange(HOURS)
-    volume = TRANSACTIONS_A_DAY / 24 * WEEKDAY[hours // 24 % 7] * HOUR[hours % 24]
+    volume = TRANSACTIONS_A_DAY * truth.traffic / 24 * WEEKDAY[hours // 24 % 7] * HOUR[hours % 24]
     shares = REGION_SHARE[:, None] * CHANNEL_SHARE[None, :]
     traffic = rng.poisson(volume[:, None, None] * shares)
     waves = np.repeat(np.exp(rng.normal(-(0.25**2) / 2, 0.25, (DAYS, len(REGIONS)))), 24, axis=0)
@@ -222,7 +223,7 @@ def stream(truth: Truth, rng: np.random.Generator) -> Stream:
 def deciles(truth: Truth, rng: np.random.Generator) -> tuple[Array, Array]:
     """Transactions by day, region and decile of live's scores, as live and as the candidate scores them, cumulative:
     (DAYS, regions, 10) each."""
-    daily = TRANSACTIONS_A_DAY * WEEKDAY[np.arange(DAYS) % 7][:, None] * REGION_SHARE
+    daily = TRANSACTIONS_A_DAY * truth.traffic * WEEKDAY[np.arange(DAYS) % 7][:, None] * REGION_SHARE
     normal = NormalDist()
     edges = [normal.cdf((normal.inv_cdf(q / 10) - truth.score_shift) / truth.score_scale) for q in range(1, 10)]
     theirs = np.tile(np.diff([0.0, *edges, 1.0]), (len(REGIONS), 1))

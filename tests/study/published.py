@@ -19,8 +19,10 @@ RULES = ("mcnemar_daily", "psi_0.2", "disagreement_limit")
 
 def table(real: dict[str, Any]) -> str:
     """Verdicts by kind of candidate, beside those of the simpler rules."""
+    told_of = ", ".join(str(window["window"]) for window in real["windows"])
     lines = [
-        "| candidates, three windows | n | promote | hold | reject | median days | McNemar, PSI, limit reject |",
+        f"| candidates, in the shadow of window {told_of} | n | promote | hold | reject | median days "
+        "| McNemar, PSI, limit reject |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for kind, told in TOLD.items():

@@ -18,6 +18,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import orjson  # noqa: E402
 
 from harness.places import HANDBOOK, ROOT  # noqa: E402
+from study.edge import edge  # noqa: E402
 from study.model import HARMFUL, KINDS  # noqa: E402
 from study.plot import draw  # noqa: E402
 from study.published import publish  # noqa: E402
@@ -38,6 +39,8 @@ RELEASES = {
     "unsupported_harm": 140,
 }
 WORKERS = 2
+#: Releases of each kind at the edge of the plan's support.
+EDGE_RELEASES = 100
 
 
 def simulate(pool: Executor, share: float, seed: int) -> dict[str, dict[str, Any]]:
@@ -95,6 +98,7 @@ def main() -> int:
         ):  # first, as it takes longest: one worker has it, the other begins with the simulated ones
             on_real = pool.submit(real, HANDBOOK, options.share, options.seed)
         rules = simulate(pool, options.share, options.seed)
+        at_edge = edge(pool, max(1, round(EDGE_RELEASES * options.share)), options.seed)
         of_real = on_real.result() if on_real is not None else {"left_out": f"there is no {HANDBOOK}; see DATA="}
     if on_real is None:
         print(f"real data: left out, there is no {HANDBOOK}; name a folder with DATA=")
@@ -105,6 +109,7 @@ def main() -> int:
         "baseline_targets": {rule: totals(rules[rule]) for rule in RULES if rule != "gate"},
         **timing(),
         "seed": options.seed,
+        "edge": at_edge,
         "real": of_real,
     }
     report["wall_s"] = round(time.monotonic() - started, 1)

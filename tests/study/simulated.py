@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ assert RELEASE.cap_minor(100.0) == CAP_MINOR
 RULES = ("gate", "mcnemar_daily", "psi_0.2", "disagreement_limit")
 
 
-def release_of(kind: str, number: int, seed: int) -> tuple[Truth, dict[str, Outcome]]:
-    """One release, and what each rule makes of it."""
+def release_of(kind: str, number: int, seed: int, traffic: float = 1.0) -> tuple[Truth, dict[str, Outcome]]:
+    """One release, and what each rule makes of it. traffic: as a share of what the study has."""
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
-    truth = draw(kind, rng)
+    truth = replace(draw(kind, rng), traffic=traffic)
     drawn = stream(truth, rng)
     candidate, control = sums(drawn, "candidate"), sums(drawn, "control")
     judged = through_the_gate(candidate, control, RELEASE)

@@ -63,6 +63,14 @@ def test_beyond_the_floor_it_takes_reviews_and_late_ones_take_longer() -> None:
     assert settled(per_day=200) > settled(per_day=200, delay=10) > 0
 
 
+def test_where_amounts_are_small_evidence_on_money_takes_longer() -> None:
+    small = replace(a_traffic(), amount=np.array([0.2, 0.02, 0.2, 0.2]), square=np.array([0.1, 0.001, 0.1, 0.1]))
+    usual, slow = (plan(t, RELEASE, 28, 40, np.random.default_rng(1))[1] for t in (a_traffic(), small))
+    assert slow.slowest.endswith("_amount")
+    assert usual.days[1] is not None
+    assert slow.days[1] is None or slow.days[1] > usual.days[1]
+
+
 def test_all_traffic_is_never_excused() -> None:
     thin = Traffic(*(value / 1000 for value in (a_traffic().transactions, a_traffic().blocks)), np.full(4, 0.17))
     lines = advice(plan(thin, RELEASE, 10, 20, np.random.default_rng(1)), RELEASE)
