@@ -190,7 +190,9 @@ def shadow(samples: str) -> dict[str, Any]:
                         "bytes",
                         [
                             Query(f"max by (node) (shadow_redis_used_bytes{{{IN}}})", "{{node}}: used", BLUE),
-                            Query(f"max by (node) (shadow_redis_limit_bytes{{{IN}}})", "{{node}}: limit", VERMILION),
+                            Query(
+                                f"max by (node) (shadow_redis_limit_bytes{{{IN}}} > 0)", "{{node}}: limit", VERMILION
+                            ),
                         ],
                     ),
                     lines(

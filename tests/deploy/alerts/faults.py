@@ -13,7 +13,7 @@ import orjson
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from deploy.alerts.stage import Stage
+from deploy.alerts.stage import REDIS_BYTES, Stage
 from harness.stack import wait_for
 from scorer.bundle import Bundle, create
 from scorer.deployments import LIVE, Suggestion, Target
@@ -151,7 +151,7 @@ def redis_is_nearly_full(stage: Stage) -> Iterator[None]:
         client.setrange("ballast", BALLAST, b"x")  # beside it, what a stream adds is little
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.85))
         yield
-        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory", REDIS_BYTES)
         client.delete("ballast")
 
 

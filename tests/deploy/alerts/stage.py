@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import redis
 
 from deploy.alerts.monitor import Monitor
 from faults.wire import Wire
@@ -48,6 +49,8 @@ WINDOWS = Windows(
 #: A rebalance takes a few seconds: as long as that a decision is not late here.
 LIMITS = Limits(objective="5")
 RATE = 100
+#: What Redis may use, as it is to have a limit.
+REDIS_BYTES = 256 * 2**20
 #: Transactions after which other cards come: the stream is sent again and again, and much faster than it happened.
 CARDS_LAST = 3000
 RELEASE = """
@@ -92,6 +95,8 @@ class Stage:
         self.kafka = Kafka(self.folder / "kafka")
         self.stack = Stack(self.folder, env, broker=self.kafka)
         self._open.enter_context(self.stack)
+        with redis.Redis(port=self.stack.store.port) as client:
+            client.config_set("maxmemory", REDIS_BYTES)
         # a shadow stands back for others on a busy machine: it must not lose its partitions for that
         self.stack.env |= {"SHADOW_SESSION_SECONDS": "6", "SHADOW_HEARTBEAT_SECONDS": "1"}
         self.stack.env |= {"SCORER_CLOCK": "wall", "SHADOW_CLOCK": "wall", "SHADOW_GATE_SECONDS": "1"}

@@ -104,7 +104,8 @@ def _lines(axes: Axes, panel: dict[str, Any], found: list[Series]) -> None:
         axes.axhline(steps[-1]["value"], color=steps[-1]["color"], linestyle="--", linewidth=1)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _told(value, unit)))
     axes.margins(y=0.1)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    is_flat = all(value == 0 for series in found for _, value in series.points)
+    axes.set_ylim(*((0.0, 1.0) if is_flat else (min(0.0, axes.get_ylim()[0]), None)))
     axes.grid(alpha=0.3)
     _clock(axes)
     if found:
@@ -193,6 +194,9 @@ def _table(axes: Axes, panel: dict[str, Any], found: list[Series]) -> None:
     table = axes.table(cells, colLabels=list(columns.values()), loc="upper left", cellLoc="left", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(8)
+    widest = [max(len(line[at]) for line in (list(columns.values()), *cells)) + 2 for at in range(len(columns))]
+    for (_, column), cell in table.get_celld().items():
+        cell.set_width(widest[column] / sum(widest))
     table.scale(1, 1.15)
     for (row, column), cell in table.get_celld().items():
         cell.set_text_props(
