@@ -133,7 +133,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
         """Whether the group still counts us in, by a heartbeat younger than 70 % of the session; waits for one.
 
         False once a rebalance began. This narrows the window in which a worker that was stopped past its session, then
-        resumed, writes what another already has; only the broker could close it.
+        resumed, writes what another already has; only the broker can close it (`scorer.fence`).
         """
         while time.monotonic() - self.consumer.last_heartbeat > 0.7 * self.settings.session_seconds:
             if self.rebalancing or self.should_stop:

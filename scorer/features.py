@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scorer.events import Events
-from scorer.velocity import CardStates, Seen, id_hashes
+from scorer.velocity import CardStates, Seen, absorb, id_hashes
 from scorer.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
 HOUR_MS = 3_600_000
@@ -54,18 +54,8 @@ def observe(
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
 ) -> Seen:
-    """Show the events their cards' past and add them; see `CardStates.absorb`. Each cut of the events has own cards."""
-    hashes = id_hashes(events.ids)
-    seen = [
-        cards.absorb(
-            events.cards[cut], hashes[cut], events.occurred_ms[cut], events.minor[cut], offsets[cut], trusted[cut]
-        )
-        for cards, cut in zip(states, cuts, strict=True)
-    ]
-    if len(seen) == 1:
-        return seen[0]
-    names = [field.name for field in fields(Seen)]
-    return Seen(**{name: np.concatenate([getattr(one, name) for one in seen]) for name in names})
+    """Show the events their cards' past and add them; see `velocity.absorb`. Each cut of the events has own cards."""
+    return absorb(states, cuts, events.cards, id_hashes(events.ids), events.occurred_ms, events.minor, offsets, trusted)
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
@@ -80,7 +70,7 @@ def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
         rows = order[start : start + HISTORY_CHUNK]
         chunk = take(events, rows)
         offsets, trusted = np.arange(start, start + len(rows), dtype=np.int64), np.ones(len(rows), dtype=bool)
-        matrix[rows] = snapshot(view, chunk, observe([states], [slice(None)], chunk, offsets, trusted))
+        matrix[rows] = snapshot(view, chunk, observe([states], [slice(0, len(rows))], chunk, offsets, trusted))
     return matrix
 
 

@@ -84,6 +84,14 @@ UNTRUSTED = Counter(
 MISSED = Counter(
     "scorer_missed_transactions_total", "Offsets that retention took before they were decided.", registry=REGISTRY
 )
+FENCE = Gauge(
+    "scorer_fence", "1 while the broker refuses a scorer whose partitions another has taken over.", registry=REGISTRY
+)
+FENCED = Counter(
+    "scorer_fenced_transactions_total",
+    "Transactions given up because another scorer had taken over their partition, and decides them.",
+    registry=REGISTRY,
+)
 BATCH_RECORDS = Histogram("scorer_batch_records", "Records of a batch.", buckets=RECORD_BUCKETS, registry=REGISTRY)
 STAGE = Histogram(
     "scorer_stage_seconds",

@@ -7,22 +7,21 @@ percentile; with fetches that wait for what comes in 10 ms, 17 and 45.
 
 from __future__ import annotations
 
-#: What a fetch of a busy stream gathers, in seconds of its traffic. Less costs more batches, more is latency itself.
-GATHER_SECONDS = 0.010
-#: How long traffic is measured for.
-WINDOW_SECONDS = 0.1
+#: Fetches that traffic is measured over.
+WINDOW = 10
 #: A topic may be compressed: records can be so much larger than what the broker counts.
 LARGEST_RATIO = 16
 
 
 class Pace:
-    """Bytes that a fetch should wait for, from what came in the last tenth of a second.
+    """Bytes that a fetch should wait for, so that a busy stream comes every `seconds`, from what came lately.
 
-    A lone transaction never waits: below 100 records a second it is one record at most. After a busy time the first one
-    can wait for as long as a fetch does.
+    Less costs more batches, more is latency itself. A lone transaction never waits: below one record in that time, one
+    is enough. After a busy time the first one can wait for as long as a fetch does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.least_bytes = 1
         self._share = 1.0
         self._since, self._size, self._times = 0.0, 0, 0
@@ -32,12 +31,12 @@ class Pace:
         self._size += size
         self._times += 1
         took = now - self._since
-        if took >= WINDOW_SECONDS:
+        if took >= WINDOW * self.seconds:
             every = took / self._times
-            if every > 1.5 * GATHER_SECONDS:  # it waits for longer than it should: the broker counts fewer bytes
+            if every > 1.5 * self.seconds:  # it waits for longer than it should: the broker counts fewer bytes
                 self._share = max(self._share / 2, 1 / LARGEST_RATIO)
-            elif every < GATHER_SECONDS:
+            elif every < self.seconds:
                 self._share = min(self._share * 2, 1.0)
-            self.least_bytes = max(1, int(self._size / took * GATHER_SECONDS * self._share))
+            self.least_bytes = max(1, int(self._size / took * self.seconds * self._share))
             self._since, self._size, self._times = now, 0, 0
         return self.least_bytes

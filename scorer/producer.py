@@ -74,7 +74,7 @@ class BatchProducer:
         Raises BrokerError if the broker cannot be reached, or cannot do that and it is required.
         """
         for idempotent in (True, False):
-            producer = AIOKafkaProducer(**self._options, enable_idempotence=idempotent)
+            producer = self._make(idempotent)
             try:
                 with _quiet(logging.getLogger("aiokafka.producer.sender")):
                     await producer.start()
@@ -93,6 +93,9 @@ class BatchProducer:
                 ) from None
             self._producer, self.is_idempotent = producer, idempotent
             return
+
+    def _make(self, idempotent: bool) -> AIOKafkaProducer:
+        return AIOKafkaProducer(**self._options, enable_idempotence=idempotent)
 
     async def stop(self) -> None:
         """Send what is left and disconnect."""

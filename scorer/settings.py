@@ -68,7 +68,9 @@ class CommonSettings(BaseSettings):
         min_length=1,
         description="name by which Kafka knows this worker again after a restart (static membership); unique",
     )
-    fetch_wait_ms: int = Field(20, ge=1, le=5000, description="longest wait of a fetch while nothing arrives")
+    fetch_wait_ms: int = Field(
+        20, ge=1, le=5000, description="longest wait of a fetch; a busy stream's gathers what comes in half of it"
+    )
     request_seconds: Seconds = Field(40.0, description="longest wait for an answer from Kafka")
     commit_seconds: Seconds = Field(0.5, description="how often finished offsets are committed")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")
@@ -140,6 +142,12 @@ class ScorerSettings(CommonSettings):
     )
     require_idempotence: bool = Field(
         True, description="refuse to start on a broker without idempotent producers (the embedded one has none)"
+    )
+    fence: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="have the broker refuse a scorer whose partitions another has taken over: auto, where it can "
+        "(Apache Kafka; its ACLs must let it write transactional ids that begin with `<group>-`), on or refuse to "
+        "start, or off",
     )
     ahead_seconds: Seconds = Field(
         300.0,

@@ -23,6 +23,8 @@ COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000"}
 REJECTED = {"max.message.bytes": "2097152"}
 #: Longest wait of one fetch while reading a log to its end, in milliseconds.
 WAIT_MS = 250
+#: More markers than ever stand behind the last record of a partition.
+MARKERS = 64
 #: Fetches until every partition has told its end.
 SPAN_TRIES = 20
 
@@ -173,17 +175,28 @@ async def read_to_end(
 
 
 async def spans(consumer: AIOKafkaConsumer, parts: Sequence[TopicPartition]) -> dict[int, tuple[int, int]]:
-    """Of each partition of one topic, the oldest offset that is left and the one after the newest."""
+    """Of each partition of one topic, the oldest offset that is left and the one after the last record.
+
+    Markers that Kafka keeps behind the last record (`scorer.fence`) are nothing that anybody waits for.
+    """
     oldest = await consumer.beginning_offsets(parts)
     bound = await consumer.end_offsets(parts)  # lower bounds, as in `read_to_end`
     consumer.assign(parts)
-    for tp in parts:
-        consumer.seek(tp, max(oldest[tp], bound[tp]))
+    after = {tp: max(oldest[tp], bound[tp] - MARKERS) for tp in parts}
+    for tp, start in after.items():
+        consumer.seek(tp, start)
+    ends: dict[TopicPartition, int] = {}
+    reading = set(parts)
     for _ in range(SPAN_TRIES):
-        if all(consumer.highwater(tp) is not None for tp in parts):
+        for tp, records in (await consumer.getmany(timeout_ms=WAIT_MS)).items():
+            after[tp] = records[-1].offset + 1
+        for tp in list(reading):
+            high = consumer.highwater(tp)
+            if high is not None and await consumer.position(tp) >= ends.setdefault(tp, max(high, bound[tp])):
+                reading.discard(tp)
+        if not reading:
             break
-        await consumer.getmany(timeout_ms=WAIT_MS)
-    return {tp.partition: (oldest[tp], max(bound[tp], consumer.highwater(tp) or 0)) for tp in parts}
+    return {tp.partition: (oldest[tp], ends.get(tp, bound[tp]) if tp in reading else after[tp]) for tp in parts}
 
 
 async def group_members(settings: CommonSettings, group: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ class CardStates:
     """The cards of one partition: packed rows and where each card's row is."""
 
     def __init__(self, minor_digits: int = 2, capacity: int = 1024) -> None:
-        self._units = 10.0**minor_digits
+        self.units = 10.0**minor_digits
         self._places: dict[str, int] = {}
         self._rows = np.zeros(capacity, dtype=ROW)
 
@@ -86,36 +87,8 @@ class CardStates:
         """Highest source offset that any row has absorbed, -1 without rows."""
         return int(self._rows["offset"][: len(self)].max()) if len(self) else -1
 
-    def absorb(
-        self,
-        cards: Sequence[str],
-        hashes: npt.NDArray[np.uint64],
-        occurred_ms: npt.NDArray[np.int64],
-        minor: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
-        trusted: npt.NDArray[np.bool_],
-    ) -> Seen:
-        """Show each event its card's past, then add it, in order.
-
-        All have n entries; offsets (source offsets) ascend. An event that its row already holds changes nothing. A
-        repeat, or one whose time is not trusted, only moves the row's offset.
-        """
-        n = len(cards)
-        seen = Seen(np.full((n, len(VELOCITY_FEATURES)), np.nan), np.zeros(n, bool), np.zeros(n, bool))
-        if n == 0:
-            return seen
-        places = self._find(cards)
-        buckets = occurred_ms[:, None] // _SIZES
-        for turn in _turns(places):
-            self._step(turn, places, hashes, buckets, minor, offsets, trusted, seen)
-        means, counts = seen.features[:, 1::3], seen.features[:, 0::3]
-        np.divide(means, counts, out=means, where=counts > 0)
-        means[counts == 0] = np.nan
-        with np.errstate(divide="ignore", invalid="ignore"):
-            seen.features[:, 2::3] = np.where(means > 0, (minor / self._units)[:, None] / means, np.nan)
-        return seen
-
-    def _find(self, cards: Sequence[str]) -> npt.NDArray[np.int64]:
+    def find(self, cards: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Where each card's row is; a card that was never seen gets one: int64 (n,)."""
         places = self._places
         before = len(places)
         found = np.array([places.setdefault(card, len(places)) for card in cards], dtype=np.int64)
@@ -130,51 +103,13 @@ class CardStates:
             fresh["heads"] = _LONG_AGO
         return found
 
-    def _step(
-        self,
-        turn: npt.NDArray[np.int64],
-        places: npt.NDArray[np.int64],
-        hashes: npt.NDArray[np.uint64],
-        buckets: npt.NDArray[np.int64],
-        minor: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
-        trusted: npt.NDArray[np.bool_],
-        seen: Seen,
-    ) -> None:
-        """Handle events of distinct cards, given by their positions in the batch."""
-        at = places[turn]
-        row = self._rows[at]
-        now = buckets[turn]
-        head = row["heads"].astype(np.int64)
-        held = _bucket_numbers(head)
-        counts, sums = row["counts"].astype(np.int64), row["sums"]
+    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        """Copies of some rows."""
+        return self._rows[places]
 
-        in_window = (held <= now[:, _WINDOW_OF]) & (held > now[:, _WINDOW_OF] - _RING)
-        seen.features[turn, 0::3] = np.add.reduceat(counts * in_window, _STARTS, axis=1)
-        seen.features[turn, 1::3] = np.add.reduceat(sums * in_window, _STARTS, axis=1) / self._units
-
-        absorbed = offsets[turn] <= row["offset"]
-        repeat = (row["ids"] == hashes[turn][:, None]).any(axis=1) & ~absorbed
-        seen.absorbed[turn] = absorbed
-        seen.repeat[turn] = repeat
-        adds = trusted[turn] & ~repeat & ~absorbed
-
-        new_head = np.where(adds[:, None], np.maximum(head, now), head)
-        stale = _bucket_numbers(new_head) > held
-        counts[stale] = 0
-        sums[stale] = 0
-        fits = adds[:, None] & (now > new_head - _LENGTHS)
-        column = _STARTS + now % _LENGTHS
-        who = np.arange(len(turn))[:, None]
-        counts[who, column] += fits
-        sums[who, column] += np.where(fits, minor[turn][:, None], 0)
-
-        row["heads"] = new_head
-        row["counts"] = counts
-        row["ids"][adds, 1:] = row["ids"][adds, :-1]
-        row["ids"][adds, 0] = hashes[turn][adds]
-        row["offset"] = np.maximum(row["offset"], offsets[turn])
-        self._rows[at] = row
+    def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
+        """Rows back to where they came from; places are distinct."""
+        self._rows[places] = rows
 
     def packed(self, cards: Sequence[str]) -> list[tuple[bytes, bytes]]:
         """Key and value of the changelog for each distinct card, in order of first appearance."""
@@ -196,11 +131,114 @@ class CardStates:
             rows = np.zeros(0, dtype=ROW)
         if len(rows) != len(keys) or (rows["layout"] != LAYOUT).any():
             raise LayoutError(f"expected layout {LAYOUT} of {ROW.itemsize} bytes")
-        places = self._find([key.decode() for key in keys])
+        places = self.find([key.decode() for key in keys])
         order = np.argsort(rows["offset"], kind="stable")  # of repeated places, numpy keeps the last assignment
         places, rows = places[order], rows[order]
         newer = rows["offset"] >= self._rows["offset"][places]
         self._rows[places[newer]] = rows[newer]
+
+
+def absorb(
+    states: Sequence[CardStates],
+    cuts: Sequence[slice],
+    cards: Sequence[str],
+    hashes: npt.NDArray[np.uint64],
+    occurred_ms: npt.NDArray[np.int64],
+    minor: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    trusted: npt.NDArray[np.bool_],
+) -> Seen:
+    """Show each event its card's past, then add it, in order.
+
+    All columns have n entries, those of each partition in its cut, cut after cut; within one, offsets (source offsets)
+    ascend. An event that its row already holds changes nothing. A repeat, or one whose time is not trusted, only moves
+    the row's offset. All partitions in one pass: a pass takes 0.25 ms however few its events are.
+    """
+    n = len(cards)
+    seen = Seen(np.full((n, len(VELOCITY_FEATURES)), np.nan), np.zeros(n, bool), np.zeros(n, bool))
+    if n == 0:
+        return seen
+    places = np.concatenate([part.find(cards[cut]) for part, cut in zip(states, cuts, strict=True)])
+    bases = np.cumsum([0, *(len(part) for part in states)])
+    rows = _Rows(states, bases)
+    places += np.repeat(bases[:-1], [cut.stop - cut.start for cut in cuts])
+    buckets = occurred_ms[:, None] // _SIZES
+    units = states[0].units
+    for turn in _turns(places):
+        at = places[turn]
+        row = rows.take(at)
+        _step(row, turn, hashes[turn], buckets[turn], minor[turn], offsets[turn], trusted[turn], seen)
+        rows.put(at, row)
+    means, counts = seen.features[:, 1::3], seen.features[:, 0::3]
+    np.divide(means, units, out=means)
+    np.divide(means, counts, out=means, where=counts > 0)
+    means[counts == 0] = np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen.features[:, 2::3] = np.where(means > 0, (minor / units)[:, None] / means, np.nan)
+    return seen
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of several partitions, numbered through: those of the i-th begin at bases[i]. Asked for ascending."""
+
+    states: Sequence[CardStates]
+    bases: npt.NDArray[np.int64]
+
+    def _parts(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[CardStates, int, slice]]:
+        bounds = np.searchsorted(places, self.bases).tolist()
+        for part, base, (start, end) in zip(self.states, self.bases.tolist(), pairwise(bounds), strict=False):
+            if end > start:
+                yield part, base, slice(start, end)
+
+    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        return np.concatenate([part.take(places[cut] - base) for part, base, cut in self._parts(places)])
+
+    def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
+        for part, base, cut in self._parts(places):
+            part.put(places[cut] - base, rows[cut])
+
+
+def _step(
+    row: npt.NDArray[np.void],
+    turn: npt.NDArray[np.int64],
+    hashes: npt.NDArray[np.uint64],
+    now: npt.NDArray[np.int64],
+    minor: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    trusted: npt.NDArray[np.bool_],
+    seen: Seen,
+) -> None:
+    """Add one event to each row, and note what it saw at its position in the batch: its turn."""
+    head = row["heads"].astype(np.int64)
+    held = _bucket_numbers(head)
+    counts, sums = row["counts"].astype(np.int64), row["sums"]
+
+    in_window = (held <= now[:, _WINDOW_OF]) & (held > now[:, _WINDOW_OF] - _RING)
+    seen.features[turn, 0::3] = np.add.reduceat(counts * in_window, _STARTS, axis=1)
+    seen.features[turn, 1::3] = np.add.reduceat(sums * in_window, _STARTS, axis=1)  # minor units, until all are seen
+
+    absorbed = offsets <= row["offset"]
+    repeat = (row["ids"] == hashes[:, None]).any(axis=1) & ~absorbed
+    seen.absorbed[turn] = absorbed
+    seen.repeat[turn] = repeat
+    adds = trusted & ~repeat & ~absorbed
+
+    new_head = np.where(adds[:, None], np.maximum(head, now), head)
+    stale = _bucket_numbers(new_head) > held
+    counts[stale] = 0
+    sums[stale] = 0
+    fits = adds[:, None] & (now > new_head - _LENGTHS)
+    column = _STARTS + now % _LENGTHS
+    who = np.arange(len(turn))[:, None]
+    counts[who, column] += fits
+    sums[who, column] += np.where(fits, minor[:, None], 0)
+
+    row["heads"] = new_head
+    row["counts"] = counts
+    row["ids"][adds, 1:] = row["ids"][adds, :-1]
+    row["ids"][adds, 0] = hashes[adds]
+    row["offset"] = np.maximum(row["offset"], offsets)
 
 
 def _bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -211,14 +249,14 @@ def _bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _turns(places: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions in batches of distinct places: first each card's first event, then each one's second, and so on."""
+    """Positions in batches of distinct places, these ascending: each card's first event, then each one's second, ..."""
     order = np.argsort(places, kind="stable")
     ranked = places[order]
     first = np.concatenate(([True], ranked[1:] != ranked[:-1]))
     starts = np.flatnonzero(first)
     rank = np.arange(len(places)) - np.repeat(starts, np.diff(np.append(starts, len(places))))
     if rank.max() == 0:
-        yield np.arange(len(places))
+        yield order
         return
     by_rank = order[np.argsort(rank, kind="stable")]
     cuts = np.cumsum(np.bincount(rank))

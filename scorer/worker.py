@@ -7,9 +7,10 @@ For what each fetch brought, a batch for each of some partitions:
 3. write the card states that changed, each with the last source offset it absorbed, and wait again;
 4. acknowledge the ranges to Faust, which commits them.
 
-A worker that takes a partition over reads how far 2 and 3 had come and goes on from there: what is published is
-absorbed and not published again. Fetches pass 2 strictly one after the other, and so 3, while 3 of one may overlap with
-2 of the next; a failed send stops the worker, so no later decision can be there without an earlier one.
+A worker that takes a partition over has the broker refuse its predecessor (`scorer.fence`), reads how far 2 and 3 had
+come and goes on from there: what is published is absorbed and not published again. Fetches pass 2 strictly one after
+the other, and so 3, while 3 of one may overlap with 2 of the next; a failed send stops the worker, so no later decision
+can be there without an earlier one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
 from scorer import metrics
@@ -31,12 +33,12 @@ from scorer.batches import BatchApp, Owned
 from scorer.deployments import SCHEMA, Deployments, encode
 from scorer.errors import UserError
 from scorer.events import Reading
+from scorer.fence import RENEW_SECONDS, FencedProducer
 from scorer.fetch import Batch
 from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
 from scorer.pipeline import Incoming, Part, Published, Rules, Settled, settle_all
-from scorer.producer import BatchProducer
 from scorer.recovery import Recovered, recover
 from scorer.settings import ScorerSettings
 from scorer.topics import reader
@@ -80,7 +82,7 @@ class Scorer:
         self._rules = Rules(view, reading, ahead_ms)
         self._live = live
         self._follower = Follower(settings, self._on_deployments)
-        self._producer = BatchProducer(settings, settings.compression)
+        self._producer = FencedProducer(settings)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="settle")
         self._partitions: dict[int, _Partition] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
@@ -101,7 +103,10 @@ class Scorer:
         if self.view.id not in self._follower.deployments.views:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
-        self._tasks.append(asyncio.create_task(self._tick(), name="tick"))
+        self._tasks += [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._renew(), name="renew"),
+        ]
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -125,6 +130,7 @@ class Scorer:
         started = time.perf_counter()
         fresh = [o for o in owned if o.partition not in kept]
         recovered: dict[int, Recovered] = {}
+        await self._producer.take_over([o.partition for o in fresh])
         if fresh:
             async with reader(self.settings) as consumer:
                 recovered = await recover(consumer, [o.partition for o in fresh], self.settings)
@@ -147,6 +153,8 @@ class Scorer:
     async def revoke(self, partitions: frozenset[int]) -> None:
         for partition in partitions:
             metrics.LAG.labels(str(partition)).set(0)
+            if partition in self._partitions and self._partitions[partition].is_spoiled:
+                del self._partitions[partition]
 
     async def accept(self, batches: Sequence[Batch]) -> None:
         await self._room.acquire()
@@ -200,7 +208,7 @@ class Scorer:
                 self._give_up(work)
                 return
             started = time.perf_counter()
-            await asyncio.gather(
+            await _all(
                 *(self._producer.write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken),
                 *(
                     self._producer.write(topics.rejected, b.partition, s.rejected, s.headers)
@@ -212,15 +220,16 @@ class Scorer:
             if before is not None:
                 await before.written.wait()
             published = time.perf_counter()
-            await asyncio.gather(
-                *(self._producer.write(topics.velocity, b.partition, s.states) for b, _, s in work.taken)
-            )
+            await _all(*(self._producer.write(topics.velocity, b.partition, s.states) for b, _, s in work.taken))
             for batch, part, _ in work.taken:
                 part.next = batch.next
                 self.app.consumer.finish(batch)
             metrics.STAGE.labels("publish").observe(published - started)
             metrics.STAGE.labels("state").observe(time.perf_counter() - published)
             self._count(work)
+        except ProducerFenced as error:
+            self._give_up(work)
+            self._say_fenced(work, error)
         except Exception as error:
             self._give_up(work)
             await self.app.fail(error)
@@ -234,6 +243,20 @@ class Scorer:
         for batch, part, _ in work.taken:
             part.is_spoiled = True
             self.app.consumer.drop(batch)
+
+    def _say_fenced(self, work: _Work, error: ProducerFenced) -> None:
+        """Another scorer has the partitions: the group is about to say so, and then they are taken up anew, or not."""
+        n = sum(len(batch) for batch, _, _ in work.taken)
+        metrics.FENCED.inc(n)
+        partitions = ", ".join(str(batch.partition) for batch, _, _ in work.taken)
+        log.warning("fenced: %d transactions of partitions %s are left to the scorer that has them now", n, partitions)
+        self._tasks.append(asyncio.create_task(self._expect_rebalance(work, error), name="fenced"))
+
+    async def _expect_rebalance(self, work: _Work, error: ProducerFenced) -> None:
+        """A scorer that the group still counts in, and whose partitions another writes, is not to stand by for ever."""
+        await asyncio.sleep(self.settings.session_seconds)
+        if any(self._partitions.get(batch.partition) is part for batch, part, _ in work.taken):
+            await self.app.fail(error)
 
     def _count(self, work: _Work) -> None:
         made = [settled for _, _, settled in work.taken]
@@ -269,6 +292,14 @@ class Scorer:
     async def _tell(self, key: str, value: bytes) -> None:
         await self._producer.append(self.settings.topics.deployments, key.encode(), value)
 
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._producer.renew(list(self._partitions))
+            except KafkaError as error:
+                log.warning("the fence was not renewed, to be tried again: %s", error)
+
     async def _tick(self) -> None:
         while not self._is_draining:
             metrics.CARDS.set(sum(len(part.states) for part in self._partitions.values()))
@@ -277,6 +308,13 @@ class Scorer:
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)
+
+
+async def _all(*writes: Awaitable[None]) -> None:
+    """Wait for every write, then raise what went wrong: who gives up must not have anything on its way still."""
+    errors = [found for found in await asyncio.gather(*writes, return_exceptions=True) if found is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, ProducerFenced)):
+        raise error
 
 
 def _say_missed(partition: int, start: int, end: int) -> None:

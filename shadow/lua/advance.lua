@@ -13,7 +13,7 @@
 --   tallies  [[hash, seconds to live or 0, field, increment, field, increment, ...]]
 --   pairs    [[set, seconds, member, field, hash, hash, ...]]  field counts up in each hash if member is new in set
 --   samples  [[member, hash value, bodies, references, seconds, why set, why member, body, [[zset, taus, field, k], ...]]]
---            an empty why member: nobody explains it
+--            a why member ends with the member; an empty one: nobody explains it
 --
 -- Returns   {"applied", key position, field, tau, ...}  thresholds of the strata that refused a sample
 --           {"stale", next}    the fence stands elsewhere; nothing was changed
@@ -84,6 +84,7 @@ for _, s in ipairs(p.samples) do
         if redis.call('HINCRBY', references, out[1], -1) == 0 then
           redis.call('HDEL', references, out[1])
           redis.call('HDEL', bodies, out[1])
+          if s[7] ~= '' then redis.call('SREM', KEYS[s[6]], string.sub(s[7], 1, -1 - #member) .. out[1]) end
         end
       end
       redis.call('EXPIRE', zset, whole(s[5]))

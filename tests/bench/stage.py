@@ -134,6 +134,8 @@ def stage(
         for pid in [*pids, store.pid] if store is not None else pids:
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), {BROKER_CORE})
+                if is_real and store is not None and pid == store.pid:  # beside live, Redis stands back as shadows do
+                    os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
         (folder / "release.yaml").write_text(RELEASE)
         common = {
             "KAFKA": address,

@@ -10,6 +10,7 @@ import random
 import shutil
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -219,16 +220,22 @@ class Arena:
 
     def settled(self) -> int:
         """Decisions and dead letters so far, extras included; 0 while no broker answers."""
-        return self.wire.ends("decisions", "transactions.rejected") or 0
+        seen = self.wire.seen("decisions", "transactions.rejected") or {}
+        return sum(len(offsets) for partitions in seen.values() for offsets in partitions.values())
 
     def applied(self, slot: str = "candidate") -> int:
-        """Decisions behind the fences of a slot, 0 while Redis does not answer."""
+        """Decisions behind the fences of a slot, 0 while Redis or no broker answers."""
         try:
             with self.store.client(timeout=1.0) as client:
-                keys = list(client.scan_iter(f"shadow:{{{slot}:*}}:fence", count=1000))
-                return sum(int(client.hget(key, "next") or 0) for key in keys)
+                keys = [f"shadow:{{{slot}:{p}}}:fence" for p in range(len(self._decided()))]
+                fences = [int(client.hget(key, "next") or 0) for key in keys]
         except (redis.RedisError, OSError):
             return 0
+        return sum(bisect_left(offsets, fences[p]) for p, offsets in self._decided().items())
+
+    def _decided(self) -> dict[int, list[int]]:
+        """Offsets of the decisions so far, by partition; none while no broker answers."""
+        return (self.wire.seen("decisions") or {"decisions": {}})["decisions"]
 
     def behind_live(self) -> int:
         """Transactions that are sent and not settled."""
@@ -251,7 +258,12 @@ class Arena:
 
     def behind_shadow(self, slot: str = "candidate") -> int:
         """Transactions that are sent, and not behind the fences of a slot or refused."""
-        return self.due + self.extras - self.applied(slot) - (self.wire.ends("transactions.rejected") or 0)
+        return self.due + self.extras - self.applied(slot) - self.refused()
+
+    def refused(self) -> int:
+        """Dead letters so far, 0 while no broker answers."""
+        seen = self.wire.seen("transactions.rejected") or {"transactions.rejected": {}}
+        return sum(map(len, seen["transactions.rejected"].values()))
 
     def strike(
         self,

@@ -147,7 +147,7 @@ def main() -> None:
             told = findings(seen, most / 2)
             arena.until("everything is through", lambda: arena.behind_live() <= 0 and arena.behind_shadow() <= 0)
             settled, applied = arena.settled(), arena.applied()
-            rejected = arena.wire.ends("transactions.rejected") or 0
+            rejected = arena.refused()
             if (settled, applied + rejected) != (arena.sent, arena.sent):
                 told.append(f"sent {arena.sent}, settled {settled}, applied {applied}, refused {rejected}")
             if any(member.revivals for member in members.values()):

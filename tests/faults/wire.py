@@ -25,6 +25,8 @@ class Wire:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._producer: AIOKafkaProducer | None = None
         self._counter: AIOKafkaConsumer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._seen: dict[TopicPartition, list[int]] = {}  # offsets of what the reader has read
         self._counts: dict[str, int] = {}  # partitions by topic
 
     def _do(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -34,7 +36,7 @@ class Wire:
         """Let go of the broker."""
 
         async def go() -> None:
-            for client in (self._producer, self._counter):
+            for client in (self._producer, self._counter, self._reader):
                 if client is not None:
                     await client.stop()
 
@@ -55,19 +57,38 @@ class Wire:
 
         self._do(go())
 
-    def ends(self, *topics: str) -> int | None:
-        """Records that topics ever had, by their ends; None while no broker answers."""
+    def seen(self, *topics: str) -> dict[str, dict[int, list[int]]] | None:
+        """Offsets of the records that topics had whenever this was asked, by partition, in log order; None while no
+        broker answers. An end is no count: Kafka keeps markers between records."""
 
-        async def go() -> int | None:
+        async def go() -> dict[str, dict[int, list[int]]] | None:
             try:
-                if self._counter is None:
-                    self._counter = await self._consumer(request_timeout_ms=PATIENCE_MS)
-                parts = await self._partitions(topics)
-                return sum((await self._counter.end_offsets(parts)).values())
+                async with asyncio.timeout(PATIENCE_MS / 1000):
+                    await self._look(await self._partitions(topics))
             except (KafkaError, OSError, TimeoutError):
                 return None
+            return {topic: {p: self._seen[t, p] for t, p in self._seen if t == topic} for topic in topics}
 
         return self._do(go())
+
+    async def _look(self, parts: Sequence[TopicPartition]) -> None:
+        """Read on to the present ends of partitions."""
+        if self._counter is None:
+            self._counter = await self._consumer(request_timeout_ms=PATIENCE_MS, isolation_level="read_committed")
+            self._reader = await self._consumer(request_timeout_ms=PATIENCE_MS, isolation_level="read_committed")
+        # The reader always has a fetch under way, which would hold this answer up on its connection.
+        ends = await self._counter.end_offsets(parts)
+        fresh = [part for part in parts if part not in self._seen]
+        if fresh:
+            positions = {part: await self._reader.position(part) for part in self._seen}
+            self._reader.assign([*self._seen, *fresh])
+            for part in fresh:
+                self._seen[part] = []
+            for part in self._seen:
+                self._reader.seek(part, positions.get(part, 0))
+        while any([await self._reader.position(part) < ends[part] for part in parts]):
+            for part, records in (await self._reader.getmany(timeout_ms=50)).items():
+                self._seen[part] += [record.offset for record in records]
 
     def ends_by_partition(self, topic: str) -> dict[int, int]:
         """The offset after the newest record of each partition."""

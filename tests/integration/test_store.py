@@ -252,6 +252,8 @@ async def test_memory_for_samples_is_bounded(store: TallyStore) -> None:
     assert len(await store.samples(RUN)) == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
     bodies = await store.redis.hlen(store._keys(0).bodies(str(RUN), 4))
     assert bodies == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
+    waiting = await store.redis.scard(store._keys(0).why)
+    assert waiting == bodies, "what is no longer kept waits for no explanation, explained or not"
 
 
 async def test_a_sample_is_explained_if_it_is_still_there(store: TallyStore) -> None:

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from scorer.pace import GATHER_SECONDS, Pace
+from scorer.pace import Pace
 
+GATHER_SECONDS = 0.010
 RECORD = 600
 LONGEST_WAIT = 0.020
 
@@ -36,19 +37,19 @@ def fetched(pace: Pace, rate: float, seconds: float, ratio: float = 1.0, busy: f
 @pytest.mark.parametrize("ratio", [1.0, 4.0])
 @pytest.mark.parametrize("rate", [2_000, 13_000, 50_000])
 def test_a_busy_stream_comes_about_every_ten_milliseconds(rate: int, ratio: float) -> None:
-    between = fetched(Pace(), rate, 5.0, ratio)
+    between = fetched(Pace(GATHER_SECONDS), rate, 5.0, ratio)
     assert 0.5 * GATHER_SECONDS < sum(between) / len(between) < 1.6 * GATHER_SECONDS
 
 
 @pytest.mark.parametrize("rate", [1, 20, 90])
 def test_a_lone_record_does_not_wait(rate: int) -> None:
-    pace = Pace()
+    pace = Pace(GATHER_SECONDS)
     fetched(pace, rate, 5.0)
     assert pace.least_bytes <= RECORD
 
 
 def test_a_stream_that_ends_is_forgotten_with_its_next_record() -> None:
-    pace = Pace()
+    pace = Pace(GATHER_SECONDS)
     fetched(pace, 13_000, 2.0)
     assert pace.least_bytes > 10 * RECORD
     pace.came(RECORD, pace._since + 60.0)
@@ -56,7 +57,7 @@ def test_a_stream_that_ends_is_forgotten_with_its_next_record() -> None:
 
 
 def test_a_worker_that_lags_waits_for_no_more_than_is_there() -> None:
-    pace = Pace()
+    pace = Pace(GATHER_SECONDS)
     for n in range(100):
         pace.came(5000 * RECORD, 1.0 + n * 0.2)
     assert pace.least_bytes < 5000 * RECORD

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scorer import velocity
 from scorer.velocity import REMEMBERED, ROW, CardStates, LayoutError, Seen, id_hashes
 from scorer.view import VELOCITY_FEATURES, WINDOWS
 
@@ -41,7 +42,9 @@ events = st.lists(
 
 
 def absorb(states: CardStates, batch: list[Event], first_offset: int) -> Seen:
-    return states.absorb(
+    return velocity.absorb(
+        [states],
+        [slice(0, len(batch))],
         [e.card for e in batch],
         id_hashes([e.id for e in batch]),
         np.array([e.at for e in batch], dtype=np.int64),

@@ -73,12 +73,36 @@ def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
         arena.strike(lambda more=more: more[1].kill(), backlog=waiting)
 
 
-@scenario(allows_extras=True)
+STOPPING = {"PYTHONPATH": str(ROOT / "tests" / "faults" / "injected" / "stopping")}
+
+
+@scenario(env={**STOPPING, "SCORER_FENCE": "on"})
 def zombie_scorer(arena: Arena) -> None:
     """One of two scorers is stopped past its session while it publishes, and goes on when the other has its partitions:
-    what it had under way is decided twice. Later the head of `decisions` is deleted meanwhile, up to where a shadow
-    that is down has read."""
-    arena.stack.env |= {"PYTHONPATH": str(ROOT / "tests" / "faults" / "injected" / "stopping")}
+    the broker refuses what it had under way, and it is a member again. Later the head of `decisions` is deleted
+    meanwhile, up to where a shadow that is down has read."""
+    wrote = _zombies(arena)
+    fenced = [scorer.alive.metric("scorer_fenced_transactions_total") for scorer in arena.members[:2]]
+    arena.notes.append(f"the zombies wrote {wrote} records once more, {sum(fenced):.0f} transactions were refused them")
+    if any(wrote):
+        arena.problems.append("a zombie wrote in spite of the fence")
+    if not all(fenced):
+        arena.problems.append("no zombie was refused anything: the scenario missed its window")
+    if any(member.revivals for member in arena.members[:2]):
+        arena.problems.append("a zombie ended, where it was to take part again")
+
+
+@scenario(allows_extras=True, env={**STOPPING, "SCORER_FENCE": "off"})
+def zombie_scorer_unfenced(arena: Arena) -> None:
+    """The same where the broker does not refuse it: what it had under way is decided twice, and counted once."""
+    wrote = _zombies(arena)
+    arena.notes.append(f"the zombies wrote {wrote} records once more")
+    if not all(wrote):
+        arena.problems.append("the zombie wrote nothing: the scenario missed its window")
+
+
+def _zombies(arena: Arena) -> list[int]:
+    """Stop the scorers in turns; how many records each wrote once more when it went on."""
     arena.stack.env |= {"STOP_IN": str(arena.folder)}
     first, second = arena.scorer(), arena.scorer()
     shadow = arena.shadow()
@@ -98,9 +122,7 @@ def zombie_scorer(arena: Arena) -> None:
         if is_trimmed:
             shadow.start()
             arena.ready()
-    arena.notes.append(f"the zombies wrote {wrote} records once more")
-    if not all(wrote):
-        arena.problems.append("the zombie wrote nothing: the scenario missed its window")
+    return wrote
 
 
 def _stop_publishing(arena: Arena, scorer: Member) -> None:
