@@ -166,7 +166,11 @@ def redis_refuses_to_write(stage: Stage) -> Iterator[None]:
 
 @_of(EVIDENCE_FAULTS, "GateVerdictChanged")
 def a_candidate_that_blocks_everything_is_tried(stage: Stage) -> Iterator[None]:
-    """In a slot of its own. Its shadow starts when the first look, which knows nothing, was scraped."""
+    """In a slot of its own. Its shadow passes over what was before; then it is away until the first look, which knows
+    nothing, was scraped."""
+    passing = stage.shadow("challenger")
+    wait_for("what was before is passed over", lambda: passing.metric("shadow_skipped_total") > 0)
+    stage.end("challenger")
     stage.stack.deploy(stage.models.candidate, "challenger", "--threshold", "0")
     stage.until('namespace_slot:shadow_gate_decision:max{slot="challenger"} == 0')
     stage.shadow("challenger")

@@ -97,9 +97,14 @@ class Stage:
         self._open.enter_context(self.stack)
         with redis.Redis(port=self.stack.store.port) as client:
             client.config_set("maxmemory", REDIS_BYTES)
-        # a shadow stands back for others on a busy machine: it must not lose its partitions for that
+        # on a busy machine a shadow stands back for others, and would be told of for that
         self.stack.env |= {"SHADOW_SESSION_SECONDS": "6", "SHADOW_HEARTBEAT_SECONDS": "1"}
-        self.stack.env |= {"SCORER_CLOCK": "wall", "SHADOW_CLOCK": "wall", "SHADOW_GATE_SECONDS": "1"}
+        self.stack.env |= {
+            "SCORER_CLOCK": "wall",
+            "SHADOW_CLOCK": "wall",
+            "SHADOW_GATE_SECONDS": "1",
+            "SHADOW_NICENESS": "0",
+        }
         self.wire = Wire(self.kafka.address)
         self._open.callback(self.wire.close)
         self.monitor = self._open.enter_context(Monitor(self.folder / "monitor", WINDOWS, LIMITS))

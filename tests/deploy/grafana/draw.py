@@ -104,7 +104,7 @@ def _lines(axes: Axes, panel: dict[str, Any], found: list[Series]) -> None:
         axes.axhline(steps[-1]["value"], color=steps[-1]["color"], linestyle="--", linewidth=1)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _told(value, unit)))
     axes.margins(y=0.1)
-    is_flat = all(value == 0 for series in found for _, value in series.points)
+    is_flat = not custom.get("thresholdsStyle") and all(value == 0 for one in found for _, value in one.points)
     axes.set_ylim(*((0.0, 1.0) if is_flat else (min(0.0, axes.get_ylim()[0]), None)))
     axes.grid(alpha=0.3)
     _clock(axes)
