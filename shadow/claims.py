@@ -213,14 +213,11 @@ def bounded_changes(candidate: Sums, control: Sums | None, release: Release, cap
     return claims
 
 
-def within_floor(beside: Sums, control: Sums, release: Release) -> RatioClaim:
-    """That the candidate differs from live little more than a seed twin does.
-
-    beside: the candidate's sums over the hours that the control has compared, too.
-    """
+def within_floor(candidate: Sums, control: Sums, release: Release) -> RatioClaim:
+    """That the candidate differs from live little more than a seed twin does."""
     limit = release.limit("maximum_excess_disagreement")
     told = "of live's blocks beyond the A/A control"
-    return RatioClaim("excess_disagreement", excess(beside, control), limit, told)
+    return RatioClaim("excess_disagreement", excess(candidate, control), limit, told)
 
 
 def shares(of_all: float, n_segments: int, n_claims: int) -> npt.NDArray[np.float64]:

@@ -27,23 +27,21 @@ def judge(
     control: RunTotals | None,
     release: Release,
     minor_per_unit: float = 100.0,
-    beside: RunTotals | None = None,
     labelled: Sequence[Claim] = (),
     matched: Matched | None = None,
     drift: DriftLook | None = None,
 ) -> Judgement:
     """Hold a candidate's run against the criteria, now, and say why.
 
-    control: the run of the A/A control against the same live epoch; without it the excess cannot be judged. beside:
-    the candidate's run in the hours that the control has compared, if they are not the same. labelled: as in `measure`,
-    of shape (S,). matched, drift: what is known beside the criteria; it decides nothing.
+    control: the run of the A/A control against the same live epoch; without it the excess cannot be judged. labelled:
+    as in `measure`, of shape (S,). matched, drift: what is known beside the criteria; it decides nothing.
     """
     names = release.segments.names
-    sums, ours = Sums.of(candidate, names), Sums.of(beside or candidate, names)
+    sums = Sums.of(candidate, names)
     theirs = None if control is None else Sums.of(control, names)
     clean = candidate.clean(release.minimum_covered_hours)
     progress = Progress(*(np.array(n, dtype=np.int64) for n in (clean.hours, candidate.conflicts, candidate.gap)))
-    seen = measure(sums, theirs, ours, progress, release, release.cap_minor(minor_per_unit), labelled)
+    seen = measure(sums, theirs, progress, release, release.cap_minor(minor_per_unit), labelled)
     findings = [*_run_findings(seen, candidate, clean, release)]
     for row in seen.rows:
         if row.claim is not None:
@@ -70,7 +68,7 @@ def judge(
         clean.needed,
         str(candidate.run),
         clean,
-        tuple(_rates(ours, theirs, release)) if theirs is not None else (),
+        tuple(_rates(sums, theirs, release)) if theirs is not None else (),
         matched,
         drift,
     )

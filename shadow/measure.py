@@ -78,7 +78,6 @@ class Measured:
 def measure(
     candidate: Sums,
     control: Sums | None,
-    beside: Sums,
     progress: Progress,
     release: Release,
     cap_minor: int,
@@ -86,14 +85,13 @@ def measure(
 ) -> Measured:
     """Hold looks at a run against the criteria.
 
-    control: the A/A control's sums; without it nothing is known of the floor. beside: the candidate's over the same
-    hours. labelled: claims on who is right where the two differ; they are asked for only where the candidate is not
-    known to keep to the floor.
+    control: the A/A control's sums; without it nothing is known of the floor. labelled: claims on who is right where
+    the two differ; they are asked for only where the candidate is not known to keep to the floor.
     """
     bar = -math.log(release.promote_error)
     rows: list[Row] = list(_support(candidate, progress, release))
     changes = bounded_changes(candidate, control, release, cap_minor)
-    floor = None if control is None else within_floor(beside, control, release)
+    floor = None if control is None else within_floor(candidate, control, release)
     keeps_floor = np.zeros(candidate.errors.shape, dtype=bool)
     log_floor = None
     if floor is not None:

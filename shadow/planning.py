@@ -192,7 +192,7 @@ def _runs(
     labels = _reviewed(candidate, control, traffic, release, rng, people)
     claims = label_claims(labels, candidate, release) if people.per_day else ()
     progress = Progress(hours, nothing, nothing)
-    return measure(candidate, control, candidate, progress, release, CAP_MINOR, claims), labels.reviewed
+    return measure(candidate, control, progress, release, CAP_MINOR, claims), labels.reviewed
 
 
 def _reviewed(

@@ -314,7 +314,7 @@ class Reviewers:
         known = self.known(cases)
         cap, nothing = release.cap_minor(MINOR_PER_UNIT), np.zeros((), dtype=np.int64)
         claims = label_claims(labelled(cases, known, names, cap), sums, release)
-        looked = measure(sums, control, sums, Progress(nothing, nothing, nothing), release, cap, claims)
+        looked = measure(sums, control, Progress(nothing, nothing, nothing), release, cap, claims)
         of_labels = {claim.criterion for claim in claims}
         asked = np.any([row.asked & ~row.excused for row in looked.rows if row.criterion in of_labels], axis=0)
         wanted = needs(claims, {name for name, ask in zip(names, asked, strict=True) if ask}, names, bar)

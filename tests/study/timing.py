@@ -64,7 +64,7 @@ def timing() -> dict[str, float]:
         judge(ours, theirs, RELEASE, matched=second, drift=changed)
 
     def path() -> None:
-        measure(candidate, control, candidate, progress, RELEASE, CAP)
+        measure(candidate, control, progress, RELEASE, CAP)
 
     def timed(call: object) -> float:
         started = time.perf_counter()

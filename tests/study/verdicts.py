@@ -27,7 +27,7 @@ def through_the_gate(candidate: Sums, control: Sums, release: Release, claims: S
     """The first look that promotes or rejects; a hold where none does. candidate, control: a look every hour."""
     names, hours = release.segments.names, len(candidate.errors)
     progress = Progress(*(np.arange(1, hours + 1) * factor for factor in (1, 0, 0)))
-    seen = measure(candidate, control, candidate, progress, release, release.cap_minor(100.0), claims)
+    seen = measure(candidate, control, progress, release, release.cap_minor(100.0), claims)
     decided = np.flatnonzero(seen.decisions != OPEN)
     if not len(decided):
         return Outcome("hold", hours / 24, _open_ones(seen, hours - 1, names))

@@ -211,7 +211,7 @@ def test_a_path_of_looks_in_one_call_says_what_single_looks_say(harm: float) -> 
     candidate, control = a_path(harm), a_path(0.0)
     hours, look = np.arange(1, looks + 1), np.arange(looks)
     progress = Progress(hours, (look >= 45).astype(np.int64), np.zeros(looks, np.int64))
-    path = measure(candidate, control, candidate, progress, RELEASE, CAP)
+    path = measure(candidate, control, progress, RELEASE, CAP)
     seen = set()
     for t in range(looks):
         single = judge(totals_at(candidate, t, t + 1), totals_at(control, t, t + 1), RELEASE)
