@@ -32,8 +32,8 @@ def settings_page() -> str:
     shared = list(CommonSettings.model_fields)
     tables: list[tuple[str, type[CommonSettings], list[str]]] = [
         ("Both programs", CommonSettings, shared),
-        ("`scorer` only", ScorerSettings, [n for n in ScorerSettings.model_fields if n not in shared]),
-        ("`shadow` only", ShadowSettings, [n for n in ShadowSettings.model_fields if n not in shared]),
+        ("`scorer` only", ScorerSettings, _own(ScorerSettings)),
+        ("`shadow` only, or with a default of its own", ShadowSettings, _own(ShadowSettings)),
     ]
     for title, kind, names in tables:
         parts += [f"\n## {title}\n", "| setting | type | default | meaning |", "|---|---|---|---|"]
@@ -42,6 +42,12 @@ def settings_page() -> str:
             meaning = field.description or ""
             parts.append(f"| `{name}` | {_type(field)} | {_default(field)} | {meaning} |")
     return "\n".join(parts) + "\n"
+
+
+def _own(kind: type[CommonSettings]) -> list[str]:
+    """Settings that are not shared, or that have another default than the shared one."""
+    shared = CommonSettings.model_fields
+    return [n for n, field in kind.model_fields.items() if n not in shared or _default(field) != _default(shared[n])]
 
 
 def _type(field: Any) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import orjson
 
 from scorer.pipeline import Scores
-from shadow.advance import Advance, Pair, Sample, day_of
+from shadow.advance import Advance, Pair, Sample
 from shadow.cases import Case, card_hash
 from shadow.clean import VIEW
 from shadow.compare import PairedOutcome, compare
@@ -20,7 +20,7 @@ from shadow.decisions import Decisions
 from shadow.histogram import SNAPSHOT_EVERY, score_histograms, snapshot_histograms
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import OUTCOMES, Run, event_hours, merge, tally
+from shadow.tally import OUTCOMES, Run, event_days, event_hours, merge, tally
 
 #: Decisions of a partition whose scores are remembered, to tell a harmless duplicate from a conflict.
 REMEMBERED = 20_000
@@ -141,7 +141,7 @@ def _compare(
 ) -> None:
     scores = np.full(len(decisions), np.nan)
     hours = event_hours(decisions.occurred_ms, decisions.scored_ms)
-    days = np.array([day_of(hour) for hour in hours.tolist()], dtype=np.int64)
+    days = event_days(hours)
     epochs, run_of = np.unique(decisions.epochs, return_inverse=True)
     runs = [Run(epoch, candidate.epoch) for epoch in epochs.tolist()]
     for view, rows in decisions.views().items():

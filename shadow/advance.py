@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shadow.histogram import Histograms, Snapshots
 from shadow.samples import Stratum
-from shadow.tally import LATE_DAY, Run, Tallies, merge
+from shadow.tally import Run, Tallies, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,6 @@ class Advance:
     skipped: int = 0
     unreadable: int = 0
     source: int = -1
-
-
-def day_of(hour: int) -> int:
-    """The event day of an event hour, LATE_DAY for LATE."""
-    return hour // 24 if hour >= 0 else LATE_DAY
 
 
 def add(into: Advance, more: Advance) -> None:

@@ -27,6 +27,10 @@ class Decision(StrEnum):
     REJECT = "reject"
 
 
+#: Criteria on whole numbers; all others are on shares.
+COUNTED = frozenset({"covered_hours", "decision_conflicts", "transactions"})
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One criterion in one segment.

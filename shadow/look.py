@@ -92,8 +92,6 @@ async def look(
     if run is None:
         raise UserError(f"slot {slot}: is empty; fill it with `scorer deploy BUNDLE --slot {slot} --by … --reason …`")
     control_run = present_run(deployments, settings.control)  # before any wait: the ledger goes on
-    if control is not None and control.run != control_run:
-        control = None
     names = release.segments.names
     store = TallyReader(redis, slot, names, settings.prefix)
     totals = await clean_totals(store, run, release)
@@ -103,7 +101,8 @@ async def look(
         control = None
     else:
         reader = TallyReader(redis, settings.control, names, settings.prefix)
-        control = control or await reader.totals(control_run)
+        if control is None or control.run != control_run:
+            control = await reader.totals(control_run)
         beside = reader, control
     second = await second_view(store, totals, release, deployments.slot(slot).threshold, beside)
     if before is not None and _is_of_same_day(before.candidate, totals) and before.judgement.drift is not None:

@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 
 from shadow import keys
-from shadow.advance import day_of
 from shadow.bins import BINS, FEATURE_BINS, KINDS, Counts
 from shadow.cases import Case
 from shadow.clean import VIEW, Reset
@@ -30,6 +29,7 @@ from shadow.tally import (
     Run,
     RunTotals,
     SegmentTotals,
+    event_days,
 )
 
 COUNTERS = ("duplicates", "repeats", "conflicts")
@@ -80,7 +80,8 @@ class TallyReader:
 
     async def _days(self, at: Keys, run: str) -> list[int]:
         """Event days of a run in a partition, -1 for LATE."""
-        return sorted({day_of(int(hour)) for hour in await self._members(at.hours(run))})
+        hours = np.array(await self._members(at.hours(run)), dtype=np.int64)
+        return sorted(set(event_days(hours).tolist()))
 
     async def _members(self, key: str) -> list[str]:
         return sorted(member.decode() for member in await self.redis.smembers(key))

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 
 from shadow.charts import Axis, Line, Mark, chart, span
-from shadow.findings import Decision, Finding, Verdict
+from shadow.findings import COUNTED, Decision, Finding, Verdict
 from shadow.labelled import ChargebackBounds
 from shadow.report import Report
 from shadow.reportviews import at_live_rate, drift, scores
@@ -139,7 +139,7 @@ def _number(finding: Finding) -> str:
     value = finding.observed
     if value is None or not math.isfinite(value):
         return ""
-    if finding.limit >= 2 or (finding.criterion == "transactions"):
+    if finding.criterion in COUNTED:
         return f"{value:,.0f}"
     if finding.criterion in _ORDER:
         return f"{value:.2%}"

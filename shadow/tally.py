@@ -141,6 +141,11 @@ def event_hours(occurred_ms: Counts, scored_ms: Counts) -> Counts:
     return np.where(fits, occurred_ms // HOUR_MS, LATE)
 
 
+def event_days(hours: Counts) -> Counts:
+    """The event day of each event hour, LATE_DAY for LATE: int64, of the same shape."""
+    return np.where(hours >= 0, hours // 24, LATE_DAY)
+
+
 #: Sums by run and hour: int64 (segments, COLUMNS), rows in the order of `Segments.names`.
 Tallies = dict[tuple[Run, int], Counts]
 

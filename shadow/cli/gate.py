@@ -17,7 +17,7 @@ from scorer.settings import load
 from shadow import criteria
 from shadow.clean import CleanPeriod
 from shadow.connection import connect, telling
-from shadow.findings import Decision, Finding, Verdict
+from shadow.findings import COUNTED, Decision, Finding, Verdict
 from shadow.look import Look, look
 from shadow.settings import ShadowSettings
 
@@ -108,4 +108,4 @@ def _hour(hour: int) -> str:
 def _number(finding: Finding, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:g}" if finding.limit >= 1 or float(value).is_integer() else f"{value:+.3f}"
+    return f"{value:g}" if finding.criterion in COUNTED else f"{value:+.3f}"

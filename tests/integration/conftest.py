@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,18 @@ from harness import models as shared
 from harness.kafka import Kafka
 from harness.models import REPEATED, STREAM, Decisions, Models
 from harness.stack import Stack, by_source
+from harness.stores import RedisServer
 from shadow import local
+from shadow.connection import connect
+
+
+@pytest.fixture
+async def client(server: RedisServer, anyio_backend: str) -> AsyncIterator[Any]:
+    """A client of the test module's own server, which is empty."""
+    client = connect(f"redis://{server.address}/0")
+    await client.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture(scope="session")

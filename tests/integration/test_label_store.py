@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +29,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     binary = valkey() if request.param == "valkey" else str(debian_redis())
     with RedisServer(tmp_path_factory.mktemp("store"), binary) as running:
         yield running
-
-
-@pytest.fixture
-async def client(server: RedisServer, anyio_backend: str) -> AsyncIterator[Any]:
-    client = connect(f"redis://{server.address}/0")
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ from harness.stores import RedisServer, valkey
 from scorer.deployments import Change, Deployments, Target, encode
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance, add
-from shadow.connection import connect
 from shadow.criteria import parse
 from shadow.decisions import read
 from shadow.gauges import forget, show
@@ -98,14 +97,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield running
 
 
-@pytest.fixture
-async def redis(server: RedisServer, anyio_backend: str) -> AsyncIterator[Any]:
-    client = connect(f"redis://{server.address}/0")
-    await client.flushall()
-    yield client
-    await client.aclose()
-
-
 def a_ledger() -> Deployments:
     deployments = Deployments()
     slots = {
@@ -119,14 +110,14 @@ def a_ledger() -> Deployments:
     return deployments
 
 
-async def a_look(redis: Any, days: int, amounts: dict[int, float] | None = None, before: Look | None = None) -> Look:
+async def a_look(client: Any, days: int, amounts: dict[int, float] | None = None, before: Look | None = None) -> Look:
     if before is None:
-        await fill(TallyStore(redis, "candidate", RELEASE.segments.names), days, amounts or {}, 1)
-    return await look(redis, a_ledger(), "candidate", RELEASE, ShadowSettings(), before)
+        await fill(TallyStore(client, "candidate", RELEASE.segments.names), days, amounts or {}, 1)
+    return await look(client, a_ledger(), "candidate", RELEASE, ShadowSettings(), before)
 
 
-async def test_a_miscalibrated_candidate_is_matched_on_days_that_it_is_not_judged_on(redis: Any) -> None:
-    seen = await a_look(redis, DAYS)
+async def test_a_miscalibrated_candidate_is_matched_on_days_that_it_is_not_judged_on(client: Any) -> None:
+    seen = await a_look(client, DAYS)
     found = seen.judgement.matched
     assert found is not None
     first = (START - datetime(1970, 1, 1, tzinfo=UTC)).days
@@ -146,8 +137,8 @@ async def test_a_miscalibrated_candidate_is_matched_on_days_that_it_is_not_judge
     assert min(abs(point.threshold - SHIPPED) for point in found.curve) < 0.02
 
 
-async def test_drift_names_what_has_changed_and_only_that(redis: Any) -> None:
-    still = await a_look(redis, DAYS)
+async def test_drift_names_what_has_changed_and_only_that(client: Any) -> None:
+    still = await a_look(client, DAYS)
     drift = still.judgement.drift
     assert drift is not None
     assert drift.windows is not None
@@ -157,36 +148,36 @@ async def test_drift_names_what_has_changed_and_only_that(redis: Any) -> None:
     }  # fmt: skip
     assert drift.drifted == ()
     assert next(row for row in drift.rows if row.what == "feature: gap").limit is None, "it is always missing"
-    await redis.flushall()
-    moved = await a_look(redis, DAYS, dict.fromkeys(range(7, DAYS), 60.0))
+    await client.flushall()
+    moved = await a_look(client, DAYS, dict.fromkeys(range(7, DAYS), 60.0))
     assert moved.judgement.drift is not None
     assert moved.judgement.drift.drifted == ("feature: amount",)
     assert moved.judgement.decision == still.judgement.decision, "drift decides nothing"
 
 
-async def test_before_anything_follows_the_first_week_nothing_is_said(redis: Any) -> None:
-    seen = await a_look(redis, 7)
+async def test_before_anything_follows_the_first_week_nothing_is_said(client: Any) -> None:
+    seen = await a_look(client, 7)
     assert seen.judgement.matched is None
     assert seen.judgement.drift is not None
     assert seen.judgement.drift.windows is None
     assert "not known yet" in seen.judgement.drift.told
 
 
-async def test_drift_is_looked_at_anew_once_an_event_day_has_ended(redis: Any) -> None:
-    seen = await a_look(redis, 9)
-    again = await a_look(redis, 9, before=seen)
+async def test_drift_is_looked_at_anew_once_an_event_day_has_ended(client: Any) -> None:
+    seen = await a_look(client, 9)
+    again = await a_look(client, 9, before=seen)
     assert again.judgement.drift is seen.judgement.drift
     assert again.judgement.matched == seen.judgement.matched
-    await redis.flushall()
-    await fill(TallyStore(redis, "candidate", RELEASE.segments.names), 10, {}, 1)
-    later = await a_look(redis, 10, before=seen)
+    await client.flushall()
+    await fill(TallyStore(client, "candidate", RELEASE.segments.names), 10, {}, 1)
+    later = await a_look(client, 10, before=seen)
     assert later.judgement.drift is not None
     assert later.judgement.drift.windows is not None
     assert len(later.judgement.drift.windows.recent) == 2
 
 
-async def test_metrics_show_both_and_forget_a_slot_that_is_gone(redis: Any) -> None:
-    seen = await a_look(redis, DAYS)
+async def test_metrics_show_both_and_forget_a_slot_that_is_gone(client: Any) -> None:
+    seen = await a_look(client, DAYS)
     show(seen)
     assert MATCHED_THRESHOLD.labels("candidate")._value.get() == seen.judgement.suggested_threshold
     assert {sample.labels["segment"] for sample in MATCHED_BLOCKS.collect()[0].samples} == set(

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.absorb import Memory, absorb
-from shadow.advance import Advance, add, day_of
+from shadow.advance import Advance, add
 from shadow.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, LIVE, feature_bins, score_bins
 from shadow.cases import CANDIDATE_ONLY, Case
 from shadow.decisions import Decisions, read
 from shadow.histogram import SNAPSHOT_EVERY
 from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
 from shadow.segments import Segments
-from shadow.tally import LATE, OUTCOMES, Run, merge
+from shadow.tally import LATE, OUTCOMES, Run, event_days, merge
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
@@ -129,7 +129,7 @@ def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]])
     found = take(rows)
     by_day: dict[tuple[Run, int], Any] = {}
     for (run, hour), sums in found.tallies.items():
-        merge(by_day, {(run, day_of(hour)): sums})
+        merge(by_day, {(run, int(event_days(np.array(hour)))): sums})
     assert {key for key, sums in by_day.items() if sums[:, :4].any()} == found.histograms.keys()
     for key, scores in found.histograms.items():
         allow, both, lost, added = np.moveaxis(by_day[key][:, :4], -1, 0)
