@@ -28,6 +28,7 @@ import faust
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from scorer.connection import credentials
 from scorer.consumer import RecordMonitor, Transport
 from scorer.fetch import Batch
 from scorer.settings import CommonSettings
@@ -88,6 +89,7 @@ class BatchApp(faust.App):  # type: ignore[misc]
         super().__init__(
             group,
             broker=";".join(f"aiokafka://{address}" for address in settings.kafka),
+            broker_credentials=credentials(settings),
             store="memory://",
             autodiscover=False,
             web_enabled=False,

@@ -97,7 +97,7 @@ class FencedProducer(BatchProducer):
 
     def __init__(self, settings: ScorerSettings) -> None:
         super().__init__(settings, settings.compression)
-        self._settings = settings
+        self._settings: ScorerSettings = settings
         names = settings.topics
         self._topics = (names.decisions, names.rejected, names.velocity)
         self._epochs: PartitionEpochs | None = None

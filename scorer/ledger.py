@@ -11,10 +11,11 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from scorer.connection import connection, unreachable
 from scorer.deployments import SCHEMA, Change, Deployments, Entry, LedgerLine, encode
 from scorer.errors import BrokerError, UserError
 from scorer.settings import CommonSettings
-from scorer.topics import read_to_end, reader, unreachable
+from scorer.topics import read_to_end, reader
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +73,13 @@ def _state(deployments: Deployments, name: str) -> dict[str, Any]:
 
 async def put(settings: CommonSettings, records: Mapping[str, bytes | None]) -> None:
     """Write records by key, in order, and wait for their acknowledgement."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, acks="all", linger_ms=0)
+    producer = AIOKafkaProducer(**connection(settings), acks="all", linger_ms=0)
     try:
         await producer.start()
         for key, value in records.items():
             await producer.send_and_wait(settings.topics.deployments, value, key=key.encode(), partition=0)
     except (KafkaError, OSError) as error:
-        raise unreachable(settings, error) from None
+        raise await unreachable(settings, error) from None
     finally:
         await producer.stop()
 

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from scorer.connection import connection, unreachable
 from scorer.errors import BrokerError
 from scorer.settings import CommonSettings
 
@@ -55,8 +56,9 @@ class BatchProducer:
     """A producer of batches. A failed send raises KafkaError, and nothing after it is sent."""
 
     def __init__(self, settings: CommonSettings, compression: str | None = None) -> None:
+        self._settings = settings
         self._options: dict[str, Any] = {
-            "bootstrap_servers": settings.bootstrap,
+            **connection(settings),
             "client_id": f"{settings.worker_id}-producer",
             "acks": "all",
             "linger_ms": 0,
@@ -83,14 +85,11 @@ class BatchProducer:
                 if idempotent and not isinstance(error, OSError) and type(error).__name__ != "KafkaConnectionError":
                     if require_idempotence:
                         raise BrokerError(
-                            f"kafka {self._options['bootstrap_servers']}: has no idempotent producers; "
+                            f"kafka {self._settings.bootstrap}: has no idempotent producers; "
                             "use one that has, or set SCORER_REQUIRE_IDEMPOTENCE=false"
                         ) from None
                     continue
-                raise BrokerError(
-                    f"kafka {self._options['bootstrap_servers']}: cannot be reached ({error}); "
-                    "start it or set another address"
-                ) from None
+                raise await unreachable(self._settings, error) from None
             self._producer, self.is_idempotent = producer, idempotent
             return
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -52,6 +52,22 @@ class CommonSettings(BaseSettings):
     kafka: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1:9092",), min_length=1, description="brokers to start from, as host:port, separated by commas"
     )
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="how brokers are spoken to: in the open, within TLS, as a user, or both"
+    )
+    kafka_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities that brokers' certificates are checked against; default: the system's",
+    )
+    kafka_certificate: Path | None = Field(
+        None, description="PEM file of the certificate that brokers know this client by (mutual TLS)"
+    )
+    kafka_key: Path | None = Field(None, description="PEM file of its private key; default: it is in kafka_certificate")
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how a user proves who it is, with sasl_…"
+    )
+    kafka_user: str | None = Field(None, min_length=1, description="user, with sasl_…")
+    kafka_password: SecretStr | None = Field(None, min_length=1, description="its password")
     topics: Topics = Field(default_factory=Topics, description="names of the topics, as an object")
     store: str = Field("bundles", description="where bundles lie: a folder or an fsspec address")
     cache: Path = Field(Path(".cache/bundles"), description="folder of this worker's copies of bundles")

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from scorer.connection import connection, unreachable
 from scorer.errors import BrokerError
 from scorer.settings import CommonSettings, ScorerSettings
 
@@ -32,20 +33,15 @@ MARKERS = 64
 SPAN_TRIES = 20
 
 
-def unreachable(settings: CommonSettings, error: BaseException) -> BrokerError:
-    """One line for a broker that does not answer."""
-    return BrokerError(f"kafka {settings.bootstrap}: cannot be reached ({error}); start it or set another address")
-
-
 @asynccontextmanager
 async def admin(settings: CommonSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client. Raises BrokerError if no broker answers."""
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, client_id=settings.worker_id)
+    client = AIOKafkaAdminClient(**connection(settings), client_id=settings.worker_id)
     try:
         await client.start()
     except (KafkaError, OSError) as error:
         await client.close()
-        raise unreachable(settings, error) from None
+        raise await unreachable(settings, error) from None
     try:
         yield client
     finally:
@@ -56,7 +52,7 @@ async def admin(settings: CommonSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 async def reader(settings: CommonSettings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group. Raises BrokerError if no broker answers."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
+        **connection(settings),
         client_id=f"{settings.worker_id}-reader",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -68,7 +64,7 @@ async def reader(settings: CommonSettings, **options: Any) -> AsyncIterator[AIOK
         await consumer.start()
     except (KafkaError, OSError) as error:
         await consumer.stop()
-        raise unreachable(settings, error) from None
+        raise await unreachable(settings, error) from None
     await asyncio.sleep(0)  # aiokafka's stop leaks a CancelledError if it comes before its own tasks have begun
     try:
         yield consumer

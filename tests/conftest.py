@@ -20,6 +20,7 @@ settings.load_profile("patient")
 PARTS = {
     "redis": (lambda: shutil.which("redis-server"), "redis-server is not installed (Debian: redis-server)"),
     "kafka": (lambda: kafka.missing() is None, kafka.missing() or ""),
+    "openssl": (lambda: shutil.which("openssl"), "openssl is not installed (Debian: openssl)"),
     "browser": (
         lambda: shutil.which("chromium") and shutil.which("chromedriver"),
         "no browser to open a page in (Debian: chromium chromium-driver)",

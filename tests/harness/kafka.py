@@ -131,6 +131,8 @@ class Kafka:
     folder: Path
     brokers: int = 1
     settings: dict[str, str] = field(default_factory=dict)
+    listeners: dict[str, int] = field(default_factory=dict)  # further ones of a single broker: port by protocol
+    users: dict[str, str] = field(default_factory=dict)  # password by name, for SCRAM-SHA-512
     java: tuple[str, ...] = _JAVA
     nodes: list[Node] = field(default_factory=list)
 
@@ -190,9 +192,14 @@ class Kafka:
         voters = ",".join(f"{node.id}@127.0.0.1:{node.controller_port}" for node in self.nodes)
         for node in self.nodes:
             self._write_settings(node, voters)
+        users = [
+            part
+            for name, password in self.users.items()
+            for part in ("--add-scram", f'SCRAM-SHA-512=[name="{name}",password="{password}"]')
+        ]
         formatting = [
             subprocess.Popen(
-                _command(_JAVA, *FORMAT, str(node.folder / "server.properties")),
+                _command(_JAVA, *FORMAT, str(node.folder / "server.properties"), *users),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
@@ -205,14 +212,18 @@ class Kafka:
     def _write_settings(self, node: Node, voters: str) -> None:
         copies = str(min(3, self.brokers))
         least = "2" if self.brokers >= 3 else "1"
+        ports = {"PLAINTEXT": node.port, **self.listeners}
+        open_to_all = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in ports.items())
         lines = {
             "process.roles": "broker,controller",
             "node.id": str(node.id),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
+            "listeners": f"{open_to_all},CONTROLLER://127.0.0.1:{node.controller_port}",
+            "advertised.listeners": open_to_all,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(
+                ["CONTROLLER:PLAINTEXT", *(f"{protocol}:{protocol}" for protocol in ports)]
+            ),
             "log.dirs": str(node.folder / "data"),
             "offsets.topic.replication.factor": copies,
             "transaction.state.log.replication.factor": copies,

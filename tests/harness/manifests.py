@@ -27,7 +27,8 @@ BUILDS = (
     ("production", "monitoring"),
     ("production", "keda"),
     ("production", "argo"),
-    ("production", "monitoring", "keda", "argo"),
+    ("production", "kafka-sasl"),
+    ("production", "monitoring", "keda", "argo", "kafka-sasl"),
 )
 GOLDENS = BUILDS[:-1]
 Manifest = dict[str, Any]

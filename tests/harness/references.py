@@ -32,7 +32,7 @@ _TYPES = {
     "strategy": {"RollingUpdate", "Recreate"},
 }
 #: Secrets that people make by hand.
-_BY_HAND = {"shadow-secrets"}
+_BY_HAND = {"shadow-secrets", "kafka-user", "kafka-ca"}
 
 
 def quantity(text: str) -> Decimal:

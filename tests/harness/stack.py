@@ -136,13 +136,13 @@ class Stack:
             stderr=subprocess.STDOUT,
         )
 
-    def try_run(self, *argv: str, seconds: float) -> str | None:
+    def try_run(self, *argv: str, seconds: float, env: Mapping[str, str] | None = None) -> str | None:
         """What a command says when it refuses; None if it still runs after some seconds, and is killed."""
         command = [str(BIN / argv[0]), *argv[1:]]
         try:
             done = subprocess.run(
                 command,
-                env={**_outer(), **self.env},
+                env={**_outer(), **self.env, **(env or {})},
                 cwd=self.folder,
                 capture_output=True,
                 timeout=seconds,
@@ -202,7 +202,7 @@ class Stack:
 
     def settings(self) -> ScorerSettings:
         """The scorer's settings here, for reading topics."""
-        return ScorerSettings(kafka=self.env["SCORER_KAFKA"])  # type: ignore[arg-type]
+        return ScorerSettings(kafka=self.broker.address)  # type: ignore[arg-type]
 
     def read(self, *topics: str) -> list[Any]:
         """Every record of topics, partition by partition in log order."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from scorer.connection import connection
 from scorer.errors import SettingsError
 from scorer.money import Money
 from scorer.settings import ScorerSettings, checked_timing, load
@@ -70,6 +71,38 @@ def test_a_bad_setting_is_one_line_with_its_name(
         load(kind)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"kafka_security": "sasl_ssl", "kafka_user": "ann"},
+            "kafka_password: is missing (sasl_ssl); set SHADOW_KAFKA_P",
+        ),
+        (
+            {"kafka_security": "ssl", "kafka_user": "ann"},
+            "kafka_user: of no use with ssl; remove it, or set SHADOW_KAFKA_S",
+        ),
+        ({"kafka_ca": "ca.pem"}, "kafka_ca: of no use with plaintext"),
+        ({"kafka_security": "ssl", "kafka_key": "a.key"}, "kafka_certificate: is missing"),
+        (
+            {"kafka_security": "ssl", "kafka_ca": "no.pem"},
+            "kafka_ca: no.pem cannot be used (No such file or directory)",
+        ),
+        ({"kafka_security": "ssl", "kafka_certificate": __file__}, "kafka_certificate: "),
+    ],
+)
+def test_a_broker_that_is_half_secure_is_told(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        connection(load(ShadowSettings, **given))
+    assert told in str(error.value)
+
+
+def test_a_password_is_not_shown() -> None:
+    found = load(ShadowSettings, kafka_security="sasl_plaintext", kafka_user="ann", kafka_password="a secret")
+    assert "a secret" not in repr(found)
+    assert connection(found)["sasl_plain_password"] == "a secret"
 
 
 def test_a_bad_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

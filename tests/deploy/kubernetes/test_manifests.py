@@ -80,7 +80,9 @@ def custom_problems(manifests: list[Manifest]) -> str:
 
 @pytest.mark.needs("deploy")
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("chosen", [("simple",), ("production", "monitoring", "keda", "argo")], ids="-".join)
+@pytest.mark.parametrize(
+    "chosen", [("simple",), ("production", "monitoring", "keda", "argo", "kafka-sasl")], ids="-".join
+)
 def test_core_resources_keep_to_the_strict_schema(chosen: tuple[str, ...], version: str, tmp_path: Path) -> None:
     assert core_problems(core(built(*chosen)), version, tmp_path) == ""
 
