@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +43,7 @@ from shadow.decisions import read
 from shadow.explain import Explainer
 from shadow.samples import Stratum
 from shadow.settings import ShadowSettings
+from shadow.standback import stand_back
 from shadow.store import Applied, Fence, TallyStore, Wiped
 from shadow.tally import ALL, OUTCOMES
 
@@ -103,7 +103,7 @@ class Shadow:
         self.app = BatchApp(settings, f"{settings.group_prefix}{slot}", settings.topics.decisions, self)
 
     async def start(self) -> None:
-        os.nice(self.settings.niceness)
+        stand_back(self.settings.niceness)
         self._tasks = [asyncio.create_task(self.health.beat(), name="beat")]  # alive, however long Kafka takes
         metrics.begin(self.slot)
         await self._follower.start()

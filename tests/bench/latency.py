@@ -49,7 +49,7 @@ def under_load(
 ) -> Latency:
     """One worker on its core, with shadows beside it on whatever is left of both cores (SCHED_IDLE, long sessions)."""
     (folder / FILE).write_bytes(pickle.dumps(work))
-    idle = {"SHADOW_SESSION_SECONDS": "20", "SHADOW_HEARTBEAT_SECONDS": "5"}
+    idle = {"SHADOW_SESSION_SECONDS": "20", "SHADOW_HEARTBEAT_SECONDS": "5", "SHADOW_NICENESS": "19"}
     with stage(folder, work, is_real=True, with_redis=shadows > 0, is_filled=False) as on, ExitStack() as stack:
         stack.enter_context(on.worker(argv))
         for slot in SLOTS[:shadows]:

@@ -73,7 +73,10 @@ class Stage:
         env: Mapping[str, str] | None = None,
         stdout: int | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A process on one core, or with core None on any core, only where nobody else wants it (SCHED_IDLE)."""
+        """A process on one core, or with core None on any core, only where nobody else wants it (SCHED_IDLE).
+
+        It stays in this session, as the broker does: policies do not count between sessions (`shadow.standback`).
+        """
 
         def prepare() -> None:
             if core is None:
@@ -125,7 +128,7 @@ def stage(
     with ExitStack() as stack, TemporaryDirectory() as scratch:
         if is_real:
             stamping = {"log.message.timestamp.type": "LogAppendTime"}
-            kafka = stack.enter_context(Kafka(Path(scratch), settings=stamping, java=JAVA))
+            kafka = stack.enter_context(Kafka(Path(scratch), settings=stamping, java=JAVA, own_session=False))
             address, pids = kafka.address, [node.process.pid for node in kafka.nodes if node.process is not None]
         else:
             broker = stack.enter_context(local.broker())
@@ -136,6 +139,7 @@ def stage(
                 os.sched_setaffinity(int(thread.name), {BROKER_CORE})
                 if is_real and store is not None and pid == store.pid:  # beside live, Redis stands back as shadows do
                     os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+                    Path(f"/proc/{pid}/autogroup").write_text("19")
         (folder / "release.yaml").write_text(RELEASE)
         common = {
             "KAFKA": address,

@@ -82,6 +82,7 @@ class Node:
     controller_port: int
     folder: Path
     java: tuple[str, ...] = _JAVA
+    own_session: bool = True
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -97,7 +98,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                start_new_session=self.own_session,
                 preexec_fn=die_with_parent,
             )
 
@@ -134,6 +135,7 @@ class Kafka:
     listeners: dict[str, int] = field(default_factory=dict)  # further ones of a single broker: port by protocol
     users: dict[str, str] = field(default_factory=dict)  # password by name, for SCRAM-SHA-512
     java: tuple[str, ...] = _JAVA
+    own_session: bool = True  # else it shares the session of who starts it, and a core with it by policy and niceness
     nodes: list[Node] = field(default_factory=list)
 
     def __enter__(self) -> Kafka:
@@ -188,7 +190,7 @@ class Kafka:
         for i in range(self.brokers):
             folder = self.folder / f"kafka-{i + 1}"
             folder.mkdir()
-            self.nodes.append(Node(i + 1, ports.pop(), ports.pop(), folder, self.java))
+            self.nodes.append(Node(i + 1, ports.pop(), ports.pop(), folder, self.java, self.own_session))
         voters = ",".join(f"{node.id}@127.0.0.1:{node.controller_port}" for node in self.nodes)
         for node in self.nodes:
             self._write_settings(node, voters)
