@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from scorer.cli.deploy import fill
 from scorer.deployments import CANDIDATE, CONTROL, LIVE, PREVIOUS
@@ -119,8 +119,9 @@ def _shared(settings: ScorerSettings) -> dict[str, str]:
     env = {}
     for name in CommonSettings.model_fields:
         variable = f"SHADOW_{name.upper()}"
-        if name not in OWN and variable not in os.environ:
-            env[variable] = _text(getattr(settings, name))
+        value = getattr(settings, name)
+        if name not in OWN and variable not in os.environ and value is not None:
+            env[variable] = _text(value)
     env.setdefault("SHADOW_SCORER_GROUP", os.environ.get("SHADOW_SCORER_GROUP", settings.group))
     env["SHADOW_MINOR_DIGITS"] = str(settings.money.digits)
     return env
@@ -152,6 +153,8 @@ def _text(value: Any) -> str:
         return orjson.dumps(value.model_dump(mode="json")).decode()
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return str(value)
 
 

@@ -16,6 +16,7 @@ from scorer.connection import connection
 from scorer.errors import SettingsError
 from scorer.money import Money
 from scorer.settings import ScorerSettings, checked_timing, load
+from shadow.cli.up import _shared
 from shadow.settings import ShadowSettings
 
 DAY_MS = 86_400_000
@@ -97,6 +98,17 @@ def test_a_broker_that_is_half_secure_is_told(given: dict[str, Any], told: str) 
     with pytest.raises(SettingsError) as error:
         connection(load(ShadowSettings, **given))
     assert told in str(error.value)
+
+
+def test_what_scorer_and_shadow_share_is_the_same_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = {"kafka_security": "sasl_plaintext", "kafka_user": "ann", "kafka_password": "a secret"}
+    for given in ({}, user):
+        scorer = load(ScorerSettings, **given)
+        with monkeypatch.context() as env:
+            for name, value in _shared(scorer).items():
+                env.setenv(name, value)
+            assert connection(load(ShadowSettings)) == connection(scorer)
+            assert load(ShadowSettings).instance_id is None
 
 
 def test_a_password_is_not_shown() -> None:
