@@ -102,8 +102,8 @@ def test_a_broker_that_is_half_secure_is_told(given: dict[str, Any], told: str) 
 
 def test_what_scorer_and_shadow_share_is_the_same_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
     user = {"kafka_security": "sasl_plaintext", "kafka_user": "ann", "kafka_password": "a secret"}
-    for given in ({}, user):
-        scorer = load(ScorerSettings, **given)
+    for chosen in ({}, user):
+        scorer = load(ScorerSettings, **chosen)
         with monkeypatch.context() as env:
             for name, value in _shared(scorer).items():
                 env.setenv(name, value)
