@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,11 @@ class Latency:
     p99: float
     p999: float
     late_ms: float
+
+
+def median(runs: Sequence[Latency]) -> Latency:
+    """The median of several runs, figure by figure."""
+    return Latency(*map(statistics.median, zip(*map(astuple, runs), strict=True)))
 
 
 def under_load(

@@ -92,6 +92,8 @@ def whole(result: Mapping[str, Any]) -> Iterator[str]:
             " / ".join(f"{took[f'{who}_{p}_{load}']:.0f}" for p in ("p50", "p99", "p999")) for load in (10, 50, 80)
         )
         yield f"| {words} | {' | '.join(cells)} |"
+    asleep = f"{took['cores_may_sleep_p50']:.0f} / {took['cores_may_sleep_p99']:.0f}"
+    yield f"| this scorer, on cores that may sleep | | {asleep} | |"
     yield ""
     yield "| beside it | |"
     yield "|---|---:|"

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from bench import report
+from bench import memory, redis_memory, report, workload
+from bench.latency import Latency, median
 from harness.places import ROOT
 
 
@@ -30,6 +31,28 @@ def test_the_quick_bench_measures_every_contender() -> None:
 QUICK = ("scorer/floor", "scorer/handwritten", "scorer/faust", "scorer/quix", "scorer/bytewax", "shadow/floor")
 
 
+@pytest.mark.needs("bench")
+@pytest.mark.timeout(200)
+def test_memory_is_measured_of_a_worker_that_took_over_cards(tmp_path: Path) -> None:
+    work = workload.make(tmp_path, 2_000)
+    _, empty = memory.held(tmp_path, work, 0)
+    held, _ = memory.held(tmp_path, work, 20_000, empty)
+    assert 200 < held.bytes_per_card < 20_000
+    assert held.recovery_cards_per_s > 1_000
+    assert held.changelog_cards_per_s > 1_000
+
+
+def test_redis_memory_is_measured_as_comparisons_go_by() -> None:
+    used = redis_memory.measure((200_000, 400_000))
+    assert [*used] == [200_000, 400_000]
+    assert all(1_000_000 < size < 50_000_000 for size in used.values())
+
+
+def test_latency_is_the_median_of_its_runs_figure_by_figure() -> None:
+    runs = [Latency(10, 1, 9, 9, 0), Latency(11, 2, 7, 20, 1), Latency(12, 3, 8, 10, 0)]
+    assert median(runs) == Latency(11, 2, 8, 10, 0)
+
+
 def a_result() -> dict[str, Any]:
     names = [*report.NAMES]
     latencies = {f"{w}_{p}_{n}": 5.0 for w in ("scorer", "handwritten") for p in LATENCIES for n in (10, 50, 80)}
@@ -38,7 +61,7 @@ def a_result() -> dict[str, Any]:
         "rates": dict.fromkeys(names, 1234.0) | {"start_s": 2.5, "recovery_cards_per_s": 99_999.0},
         "spread": {name: [1000.0, 2000.0] for name in names},
         "cpu_s_per_1000": dict.fromkeys(names, 0.03),
-        "latency_ms": latencies | {"scorer_p99_50": 26.0},
+        "latency_ms": latencies | {"scorer_p99_50": 26.0, "cores_may_sleep_p50": 20.0, "cores_may_sleep_p99": 30.0},
         "memory": {"velocity_bytes_per_card": 615.0},
     }
 
