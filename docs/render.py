@@ -66,6 +66,7 @@ def _type(field: Any) -> str:
         "bool": "true or false",
         "Path": "path",
         "dict": "object",
+        "SecretStr": "secret text",
     }
     return ", ".join([names.get(text, "list" if text == "tuple" else text), *bounds])
 

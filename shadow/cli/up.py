@@ -31,8 +31,8 @@ EMBEDDED = {
     "SESSION_SECONDS": "2",
     "HEARTBEAT_SECONDS": "0.5",
 }
-#: Settings that belong to one process.
-OWN = {"worker_id", "http_port"}
+#: Settings that belong to one process, or of which a shadow has a default of its own.
+OWN = {"worker_id", *ShadowSettings.__annotations__}
 
 
 @click.command()

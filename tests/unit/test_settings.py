@@ -109,6 +109,7 @@ def test_what_scorer_and_shadow_share_is_the_same_to_both(monkeypatch: pytest.Mo
                 env.setenv(name, value)
             assert connection(load(ShadowSettings)) == connection(scorer)
             assert load(ShadowSettings).instance_id is None
+            assert load(ShadowSettings).fetch_wait_ms == 400, "a default of its own"
 
 
 def test_a_password_is_not_shown() -> None:
