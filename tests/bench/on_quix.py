@@ -25,7 +25,7 @@ from quixstreams.state import State
 from quixstreams.state.rocksdb import RocksDBOptions
 
 from bench.floor import RULES, model
-from scorer.pipeline import Incoming, Published, settle
+from scorer.pipeline import Incoming, Published, Record, settle
 from scorer.velocity import CardStates
 
 COUNT = 1000
@@ -51,7 +51,7 @@ def with_place(value: bytes, key: Any, timestamp: int, headers: Any) -> tuple[in
     return context.partition, context.offset, value
 
 
-def decide(window: dict[str, Any], state: State) -> list[tuple[bytes, bytes]]:
+def decide(window: dict[str, Any], state: State) -> list[Record]:
     rows = window["value"]
     states = CardStates(2)
     incoming = Incoming(
@@ -66,6 +66,7 @@ def decide(window: dict[str, Any], state: State) -> list[tuple[bytes, bytes]]:
     states.load([card.encode() for card in known], list(known.values()))
     settled = settle(incoming, states, Published(), live, RULES, None)
     for key, row in settled.states:
+        assert key is not None, "every card has a name"
         state.set(key.decode(), row)
     return settled.decisions
 

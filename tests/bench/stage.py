@@ -100,7 +100,7 @@ class Stage:
         assert self.redis is not None
         with redis.Redis.from_url(self.redis) as client:
             found = [client.hget(Keys("shadow", slot, p).fence, "next") for p in range(PARTITIONS)]
-        return [None if offset is None else int(offset) for offset in found]  # type: ignore[arg-type]
+        return [None if offset is None else int(offset) for offset in found]
 
     def log(self) -> str:
         """The end of what the workers said."""
@@ -125,6 +125,7 @@ def stage(
 
     is_real: Apache Kafka instead of the embedded broker. It stamps what it appends, and takes small batches fast.
     """
+    pids: list[int | None]
     with ExitStack() as stack, TemporaryDirectory() as scratch:
         if is_real:
             stamping = {"log.message.timestamp.type": "LogAppendTime"}

@@ -20,7 +20,7 @@ def _daily(fails: Array, names: Sequence[str]) -> Outcome:
     """The first daily look that fails, else a promotion after two weeks. fails: bool (days, S)."""
     for day in range(PROMOTES_ON):
         if fails[day].any():
-            return Outcome("reject", day + 1, tuple(names[at] for at in np.flatnonzero(fails[day])))
+            return Outcome("reject", day + 1, tuple(names[at] for at in np.flatnonzero(fails[day]).tolist()))
     return Outcome("promote", PROMOTES_ON)
 
 
@@ -53,5 +53,5 @@ def disagreement_limit(candidate: Sums, names: Sequence[str]) -> Outcome:
     n = np.maximum(candidate.compared[look], 1)
     fails = candidate.counts[look, :, 2:].sum(axis=-1) / n > LIMIT
     if fails.any():
-        return Outcome("reject", PROMOTES_ON, tuple(names[at] for at in np.flatnonzero(fails)))
+        return Outcome("reject", PROMOTES_ON, tuple(names[at] for at in np.flatnonzero(fails).tolist()))
     return Outcome("promote", PROMOTES_ON)

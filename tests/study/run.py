@@ -69,7 +69,7 @@ def totals(kinds: dict[str, Any]) -> dict[str, float]:
     """The figures that are promised, as shares."""
 
     def share(what: str, *names: str) -> float:
-        return sum(kinds[name][what] for name in names) / sum(kinds[name]["n"] for name in names)
+        return float(sum(kinds[name][what] for name in names) / sum(kinds[name]["n"] for name in names))
 
     return {
         "harmful_promoted": share("promote", *HARMFUL),

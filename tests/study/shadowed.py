@@ -24,6 +24,7 @@ from scorer.pipeline import Incoming, LiveModel, Part, Published, Rules, settle_
 from scorer.velocity import CardStates
 from shadow.absorb import Memory, absorb
 from shadow.advance import Advance
+from shadow.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE
 from shadow.candidate import Candidate
 from shadow.cases import Case
 from shadow.claims import Sums
@@ -35,19 +36,9 @@ from shadow.labels import Known, State
 from shadow.measure import Progress, measure
 from shadow.review import needs, turns
 from shadow.store import Applied, TallyStore
-from shadow.tally import (
-    CANDIDATE_SCORES,
-    CAPPED,
-    COLUMNS,
-    COUNTS,
-    ERRORS,
-    LIVE_SCORES,
-    SQUARES,
-    Run,
-    RunTotals,
-)
+from shadow.tally import CAPPED, COLUMNS, COUNTS, ERRORS, SQUARES, Run, RunTotals
 from study.handbook import DAY_MS, MAPPING, READING, VIEW, Handbook
-from study.model import HOURS, Array
+from study.model import DAYS, HOURS, Array
 from study.tallies import REVIEWS_A_DAY, RIGHT, at_hour
 
 PARTITIONS = 4
@@ -157,7 +148,7 @@ class Pairs:
 @dataclass(frozen=True)
 class Shadowed:
     """What a shadow has of a slot after a window. path: (HOURS, S, ...). labels: as known at every hour. scores: live's
-    and the candidate's histograms at every day's end, (DAYS, S, BINS)."""
+    and the candidate's by deciles of live's, at every day's end, (DAYS, S, 10)."""
 
     path: Sums
     totals: RunTotals
@@ -271,23 +262,37 @@ class _Path:
         self._names, self._first = names, first
         self._sums = np.zeros((HOURS, len(names), COLUMNS), dtype=np.int64)
         self._pairs = np.zeros((HOURS, len(names), 2), dtype=np.int64)
+        self._scores = np.zeros((DAYS, len(names), len(KINDS), BINS), dtype=np.int64)
         self._seen: set[tuple[int, int, str]] = set()
 
     def add(self, partition: int, what: Advance) -> None:
         """Take in what was applied to a partition."""
         for (_, hour), sums in what.tallies.items():
             self._sums[hour - self._first] += sums
+        for (_, day), scores in what.histograms.items():
+            self._scores[day - self._first // 24] += scores
         for pair in what.pairs:
             if (partition, pair.day, pair.card) not in self._seen:
                 self._seen.add((partition, pair.day, pair.card))
                 self._pairs[pair.hour - self._first, list(pair.segments), 0 if pair.live_only else 1] += 1
 
     def whole(self) -> tuple[Sums, tuple[Array, Array]]:
-        """The sums up to every hour; and score histograms up to every day's end."""
+        """The sums up to every hour; and scores up to every day's end."""
         sums = self._sums.cumsum(axis=0).astype(np.float64)
-        scores = sums[23::24, :, LIVE_SCORES], sums[23::24, :, CANDIDATE_SCORES]
-        parts = [sums[..., kind] for kind in (COUNTS, CAPPED, SQUARES)]
-        return Sums(*parts, self._pairs.cumsum(axis=0).astype(np.float64), sums[..., ERRORS]), scores
+        scores = self._scores.cumsum(axis=0).astype(np.float64)
+        live, candidate = scores[:, :, LIVE], scores[:, :, ALLOWED] + scores[:, :, BLOCKED]
+        pairs = self._pairs.cumsum(axis=0).astype(np.float64)
+        path = Sums(sums[..., COUNTS], sums[..., CAPPED], sums[..., SQUARES], pairs, sums[..., ERRORS])
+        return path, by_deciles(live, candidate)
+
+
+def by_deciles(live: Array, candidate: Array) -> tuple[Array, Array]:
+    """Two sets of histograms (DAYS, S, BINS) in ten bins that hold a tenth of live's scores of all segments each, as
+    near as bins allow: what a population stability index is mostly taken over."""
+    below = live[-1, 0].cumsum() - live[-1, 0]
+    decile = np.minimum(10 * below // max(live[-1, 0].sum(), 1), 9).astype(np.int64)
+    member = (decile[:, None] == np.arange(10)).astype(np.float64)
+    return live @ member, candidate @ member
 
 
 def _check(path: Sums, totals: RunTotals, names: tuple[str, ...]) -> None:

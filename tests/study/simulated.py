@@ -30,10 +30,11 @@ def release_of(kind: str, number: int, seed: int, traffic: float = 1.0) -> tuple
     if not (judged.verdict == "reject" and judged.day <= 1):  # before any review is in
         labels = by_hour(reviewed(drawn, candidate, control, RELEASE, rng))
         judged = through_the_gate(candidate, control, RELEASE, label_claims(labels, candidate, RELEASE))
+    live_scores, scores = map(_by_segment, deciles(truth, rng))
     return truth, {
         "gate": judged,
         "mcnemar_daily": mcnemar_daily(candidate, NAMES[:1]),
-        "psi_0.2": psi_limit(*map(_by_segment, deciles(truth, rng)), NAMES),
+        "psi_0.2": psi_limit(live_scores, scores, NAMES),
         "disagreement_limit": disagreement_limit(candidate, NAMES),
     }
 

@@ -42,7 +42,8 @@ def sums(stream: Stream, of: str) -> Sums:
     capped = by_hour(4, code, size * amount)[..., 1:]
     squares = by_hour(4, code, size * parts.astype(np.float64) ** 2)[..., 2:]
     pairs = by_hour(4, code, np.ones(len(code)))[..., 2:]
-    return Sums(*(np.cumsum(part, axis=0) for part in (counts, capped, squares, pairs)), np.zeros(counts.shape[:2]))
+    errors = np.zeros(counts.shape[:2])
+    return Sums(*(np.cumsum(part, axis=0) for part in (counts, capped, squares, pairs, errors)))
 
 
 def reviewed(stream: Stream, candidate: Sums, control: Sums, release: Release, rng: np.random.Generator) -> Array:

@@ -43,7 +43,7 @@ def _open_ones(seen: Measured, look: int, names: Sequence[str]) -> tuple[str, ..
     for row in seen.rows:
         if row.log_within is None:
             continue
-        for at in np.flatnonzero((row.codes[look] == OPEN) & row.asked[look] & ~row.excused):
+        for at in np.flatnonzero((row.codes[look] == OPEN) & row.asked[look] & ~row.excused).tolist():
             beyond = -np.inf if row.log_beyond is None else row.log_beyond[look, at]
             points = max(row.log_within[look, at], beyond)
             score = points if row.log_within[look, at] >= beyond else -points
