@@ -29,7 +29,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._pace = Pace(self.app.settings.fetch_wait_ms / 2000)
+        # half of what a fetch brings of one partition: a backlog of any has that
+        self._pace = Pace(self.app.settings.fetch_wait_ms / 2000, self.app.conf.consumer_max_fetch_size // 2)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)

@@ -18,10 +18,13 @@ class Pace:
 
     Less costs more batches, more is latency itself. A lone transaction never waits: below one record in that time, one
     is enough. After a busy time the first one can wait for as long as a fetch does.
+
+    most_bytes: never wait for more. A broker that may not send what it should wait for lets each fetch of a backlog
+    wait for as long as it can; the embedded one then never sends anything.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, most_bytes: int) -> None:
+        self.seconds, self.most_bytes = seconds, most_bytes
         self.least_bytes = 1
         self._share = 1.0
         self._since, self._size, self._times = 0.0, 0, 0
@@ -37,6 +40,6 @@ class Pace:
                 self._share = max(self._share / 2, 1 / LARGEST_RATIO)
             elif every < self.seconds:
                 self._share = min(self._share * 2, 1.0)
-            self.least_bytes = max(1, int(self._size / took * self.seconds * self._share))
+            self.least_bytes = min(max(1, int(self._size / took * self.seconds * self._share)), self.most_bytes)
             self._since, self._size, self._times = now, 0, 0
         return self.least_bytes

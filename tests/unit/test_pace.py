@@ -10,6 +10,7 @@ from scorer.pace import Pace
 
 GATHER_SECONDS = 0.010
 RECORD = 600
+MOST = 512 * 1024
 LONGEST_WAIT = 0.020
 
 
@@ -37,19 +38,19 @@ def fetched(pace: Pace, rate: float, seconds: float, ratio: float = 1.0, busy: f
 @pytest.mark.parametrize("ratio", [1.0, 4.0])
 @pytest.mark.parametrize("rate", [2_000, 13_000, 50_000])
 def test_a_busy_stream_comes_about_every_ten_milliseconds(rate: int, ratio: float) -> None:
-    between = fetched(Pace(GATHER_SECONDS), rate, 5.0, ratio)
+    between = fetched(Pace(GATHER_SECONDS, MOST), rate, 5.0, ratio)
     assert 0.5 * GATHER_SECONDS < sum(between) / len(between) < 1.6 * GATHER_SECONDS
 
 
 @pytest.mark.parametrize("rate", [1, 20, 90])
 def test_a_lone_record_does_not_wait(rate: int) -> None:
-    pace = Pace(GATHER_SECONDS)
+    pace = Pace(GATHER_SECONDS, MOST)
     fetched(pace, rate, 5.0)
     assert pace.least_bytes <= RECORD
 
 
 def test_a_stream_that_ends_is_forgotten_with_its_next_record() -> None:
-    pace = Pace(GATHER_SECONDS)
+    pace = Pace(GATHER_SECONDS, MOST)
     fetched(pace, 13_000, 2.0)
     assert pace.least_bytes > 10 * RECORD
     pace.came(RECORD, pace._since + 60.0)
@@ -57,7 +58,13 @@ def test_a_stream_that_ends_is_forgotten_with_its_next_record() -> None:
 
 
 def test_a_worker_that_lags_waits_for_no_more_than_is_there() -> None:
-    pace = Pace(GATHER_SECONDS)
+    pace = Pace(GATHER_SECONDS, MOST)
     for n in range(100):
         pace.came(5000 * RECORD, 1.0 + n * 0.2)
     assert pace.least_bytes < 5000 * RECORD
+
+
+def test_a_backlog_is_never_waited_for_in_more_than_a_fetch_brings() -> None:
+    pace = Pace(0.2, MOST)
+    waits = [pace.came(4 * MOST, 1.0 + n * 0.05) for n in range(200)]
+    assert max(waits) == MOST
