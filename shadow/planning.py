@@ -31,7 +31,8 @@ class Traffic:
 
     transactions. blocks: of live. discordance: disagreements of a seed twin with live, as a share of live's blocks.
     crowding: transactions of a disagreement, of one card and day. amount, square: means of a blocked amount, as a share
-    of the cap, and of its square; by segment, as where amounts are small evidence on money takes long.
+    of the cap, and of its square; by segment, as where amounts are small evidence on money takes long. seen_days: how
+    long transactions and blocks were counted for, infinite where they are simply given.
     """
 
     transactions: Array
@@ -40,6 +41,7 @@ class Traffic:
     crowding: float = 1.3
     amount: Array | float = 0.2
     square: Array | float = 0.1
+    seen_days: float = math.inf
 
 
 def traffic_of(control: Sums, days: float, cap_minor: int) -> Traffic:
@@ -55,7 +57,8 @@ def traffic_of(control: Sums, days: float, cap_minor: int) -> Traffic:
     amount = _pulled(control.capped.sum(axis=-1) / cap_minor, control.counts[..., 1:].sum(axis=-1))
     square = _pulled(control.squares.sum(axis=-1) / CAP_PARTS**2, differ) if differ[0] else amount
     crowding = float(control.crowding[0])
-    return Traffic(control.compared / days, blocks / days, discordance, crowding, amount, np.maximum(square, amount**2))
+    square = np.maximum(square, amount**2)
+    return Traffic(control.compared / days, blocks / days, discordance, crowding, amount, square, days)
 
 
 def _pulled(sums: Array, n: Array) -> Array:
@@ -171,7 +174,9 @@ def _runs(
 ) -> tuple[Measured, Array]:
     """Simulated runs, looked at daily, and reviews done by then: leading axes (runs, days)."""
     shape = (runs, horizon, len(release.segments.names))
-    clusters = traffic.blocks / traffic.crowding
+    (of_volume,) = rng.spawn(1)
+    clusters = _rates(traffic.blocks / traffic.crowding, traffic.seen_days, runs, of_volume)
+    volume = _rates(traffic.transactions, traffic.seen_days, runs, of_volume)
 
     def drawn(share: Array) -> Array:
         return np.asarray(rng.poisson(np.broadcast_to(clusters * share, shape)).cumsum(axis=1), dtype=np.float64)
@@ -180,11 +185,13 @@ def _runs(
         live_only, candidate_only = drawn(discordance / 2), drawn(discordance / 2)
         both = np.maximum(agreed - live_only, 0)
         cards = np.stack([both, live_only, candidate_only], axis=-1)
-        counts = np.concatenate([days[..., None], cards * traffic.crowding], axis=-1)
+        blocked = cards * traffic.crowding
+        allowed = np.maximum(days - blocked.sum(axis=-1), 0)
+        counts = np.concatenate([allowed[..., None], blocked], axis=-1)
         capped, squares = _amounts(cards, traffic, rng)
         return Sums(counts, capped, squares, cards[..., 1:], np.zeros(shape))
 
-    days = np.broadcast_to(traffic.transactions, shape).cumsum(axis=1)
+    days = of_volume.poisson(np.broadcast_to(volume, shape)).cumsum(axis=1)
     agreed = drawn(np.ones_like(clusters))
     candidate, control = model(agreed, traffic.discordance + people.excess), model(agreed, traffic.discordance)
     nothing = np.zeros((runs, horizon), dtype=np.int64)
@@ -193,6 +200,17 @@ def _runs(
     claims = label_claims(labels, candidate, release) if people.per_day else ()
     progress = Progress(hours, nothing, nothing)
     return measure(candidate, control, progress, release, CAP_MINOR, claims), labels.reviewed
+
+
+def _rates(seen: Array, days: float, runs: int, rng: np.random.Generator) -> Array:
+    """Daily rates that fit what was seen a day, one for each run: (runs, 1, S).
+
+    Counted in so many days, a rate is known as Gamma(n) / days, the posterior under the prior 1 / rate: a week that had
+    just enough is no promise that four weeks have.
+    """
+    if not math.isfinite(days):
+        return np.broadcast_to(seen, (runs, 1, len(seen)))
+    return np.asarray(rng.gamma(seen * days, 1 / days, (runs, 1, len(seen))))
 
 
 def _reviewed(

@@ -71,6 +71,22 @@ def test_where_amounts_are_small_evidence_on_money_takes_longer() -> None:
     assert slow.days[1] is None or slow.days[1] > usual.days[1]
 
 
+def test_a_week_that_had_just_enough_promises_less_than_a_year_of_it() -> None:
+    """A quarter of `minimum_transactions` a week, and 6 %; everything else is soon settled."""
+    release = parse("schema: 1\nsegments:\n  country: {field: country, values: [DE]}\n")
+    volume = np.array([60_000.0, 1060 / 28, 0.0])
+    traffic = Traffic(volume, volume * 0.9, np.full(3, 0.01))
+
+    def share(days: float) -> float:
+        given = replace(traffic, seen_days=days)
+        found = plan(given, release, 28, 400, np.random.default_rng(2))[1]
+        assert found.slowest == "transactions"
+        return found.share
+
+    assert share(7) < 0.88 < 0.93 < share(365) <= 1
+    assert abs(share(10_000) - share(float("inf"))) < 0.03
+
+
 def test_all_traffic_is_never_excused() -> None:
     thin = Traffic(*(value / 1000 for value in (a_traffic().transactions, a_traffic().blocks)), np.full(4, 0.17))
     lines = advice(plan(thin, RELEASE, 10, 20, np.random.default_rng(1)), RELEASE)
