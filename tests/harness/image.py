@@ -45,7 +45,9 @@ def _buildah(*argv: str) -> str:
 def _sources() -> list[str]:
     folder = Path("/etc/apt")
     every = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
-    return [str(path) for path in every if path.suffix in (".list", ".sources") and path.is_file() and path.stat().st_size]
+    return [
+        str(path) for path in every if path.suffix in (".list", ".sources") and path.is_file() and path.stat().st_size
+    ]
 
 
 def _codename() -> str:
