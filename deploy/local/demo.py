@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class Demo:
 
     def run(self, *argv: str, expect: int | None = 0, quiet: bool = False) -> str:
         """Run a command and show it; returns what it printed. Raises UserError if it ends with another code."""
-        print(f"  $ {' '.join(argv)}", flush=True)
+        print(f"  $ {shlex.join(argv)}", flush=True)
         done = subprocess.run(
             [str(BIN / argv[0]), *argv[1:]], env=self.env, cwd=self.folder, stdout=subprocess.PIPE, check=False
         )
@@ -114,7 +115,7 @@ class Demo:
             "--log-file",
             str(self.folder / "up.log"),
         ]
-        print(f"  $ {' '.join(argv)}", flush=True)
+        print(f"  $ {shlex.join(argv)}", flush=True)
         # A group of its own: Ctrl-C reaches this process alone, which then stops the other in order.
         self.up = subprocess.Popen(
             [str(BIN / argv[0]), *argv[1:]], env=self.env, cwd=self.folder, start_new_session=True

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from bench.throughput import BATCH, Measured, contenders, deciding
 from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
 from harness import kafka
 
-#: Shares of the scorer's measured saturation.
 HALF = 50
-LOADS = (10, HALF, 80)
 #: Runs of which a latency that has a target is the median: one alone is off by up to a factor of two.
 ROUNDS = 3
+#: Percent of the scorer's measured saturation, and how often each is run.
+LOADS = {10: 1, HALF: ROUNDS, 80: 1}
 LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
 CODECS = ("lz4", "zstd")
 COMPARISONS = (1_000_000, 5_000_000, 10_000_000)
@@ -66,30 +67,31 @@ def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list
     return found
 
 
+def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, Latency]:
+    """Every run so many times, in turn; the median of each."""
+    found: dict[str, list[Latency]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            found[name].append(run())
+            told(f"{name}: {found[name][-1]}")
+    return {name: median(several) for name, several in found.items()}
+
+
 def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
-    """The scorer and the hand-written loop at each load, in turn; half of saturation is the median of several runs."""
+    """The scorer and the hand-written loop at each load, as scorer_10."""
     found: dict[str, Latency] = {}
-    for percent in LOADS:
-        runs: dict[str, list[Latency]] = {"scorer": [], "handwritten": []}
-        for _ in range(ROUNDS if percent == HALF else 1):
-            for name, argv in (("scorer", SCORER), ("handwritten", HANDWRITTEN)):
-                took = under_load(argv, folder, work, saturation * percent / 100, LOAD_SECONDS)
-                runs[name].append(took)
-                told(f"{name} at {percent} %: {took}")
-        found |= {f"{name}_{percent}": median(several) for name, several in runs.items()}
+    for percent, rounds in LOADS.items():
+        load = folder, work, saturation * percent / 100, LOAD_SECONDS
+        workers = (("scorer", SCORER), ("handwritten", HANDWRITTEN))
+        found |= in_turn(rounds, {f"{name}_{percent}": partial(under_load, argv, *load) for name, argv in workers})
     return found
 
 
-def beside(folder: Path, work: Workload, saturation: float) -> dict[int, Latency]:
-    """Live at half of saturation with 0, 1 and 3 shadows beside it, in turn; none and all are medians of several."""
-    runs: dict[int, list[Latency]] = {0: [], 1: [], len(SLOTS): []}
-    for again in range(ROUNDS):
-        for shadows, several in runs.items():
-            if shadows == 1 and again > 0:
-                continue
-            several.append(under_load(SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS, shadows))
-            told(f"live at {HALF} % beside {shadows} shadows: {several[-1]}")
-    return {shadows: median(several) for shadows, several in runs.items()}
+def beside(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+    """Live at half of saturation with 0, 1 and 3 shadows beside it, as 3_shadows."""
+    run = partial(under_load, SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS)
+    found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))})
+    return found | in_turn(1, {"1_shadows": partial(run, 1)})
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:
@@ -165,8 +167,8 @@ def main() -> None:
             most = cards["1000000"]
             result["ratios"] |= {
                 "p99/handwritten": took["scorer_50"].p99 / took["handwritten_50"].p99,
-                "live_with_3_shadows/none": live[3].rate / live[0].rate,
-                "live_with_3_shadows/none_p99": live[3].p99 / live[0].p99,
+                "live_with_3_shadows/none": live["3_shadows"].rate / live["0_shadows"].rate,
+                "live_with_3_shadows/none_p99": live["3_shadows"].p99 / live["0_shadows"].p99,
                 "redis_10m/5m": redis[COMPARISONS[2]] / redis[COMPARISONS[1]],
             }
             result["latency_ms"] = {
@@ -174,7 +176,7 @@ def main() -> None:
                 for key, one in took.items()
                 for who, load in [key.rsplit("_", 1)]
                 for what in ("p50", "p99", "p999")
-            } | {f"live_p99_{shadows}_shadows": one.p99 for shadows, one in live.items()}
+            } | {f"live_p99_{shadows}": one.p99 for shadows, one in live.items()}
             result["latency_ms"] |= {"cores_may_sleep_p50": asleep.p50, "cores_may_sleep_p99": asleep.p99}
             result["memory"] = {
                 "velocity_bytes_per_card": most["bytes_per_card"],
@@ -189,7 +191,7 @@ def main() -> None:
             result["rates"] |= {
                 "recovery_cards_per_s": most["recovery_cards_per_s"],
                 "changelog_cards_per_s": most["changelog_cards_per_s"],
-            } | {f"live_{shadows}_shadows": one.rate for shadows, one in live.items()}
+            } | {f"live_{shadows}": one.rate for shadows, one in live.items()}
         result["spread"] = {name: [min(r.rate for r in rs), max(r.rate for r in rs)] for name, rs in every.items()}
         result["cpu_s_per_1000"] = medians(every, lambda run: run.cpu_per_1000)
         result["machine"] = machine(n, repetitions) | ({} if asked.quick else {"cores_kept_awake": is_awake})

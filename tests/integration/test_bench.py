@@ -9,8 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench import memory, redis_memory, report, workload
-from bench.latency import Latency, median
+from bench import redis_memory, report, workload
 from harness.places import ROOT
 
 
@@ -34,6 +33,8 @@ QUICK = ("scorer/floor", "scorer/handwritten", "scorer/faust", "scorer/quix", "s
 @pytest.mark.needs("bench")
 @pytest.mark.timeout(200)
 def test_memory_is_measured_of_a_worker_that_took_over_cards(tmp_path: Path) -> None:
+    from bench import memory  # an optional part is not there when tests are collected
+
     work = workload.make(tmp_path, 2_000)
     _, empty = memory.held(tmp_path, work, 0)
     held, _ = memory.held(tmp_path, work, 20_000, empty)
@@ -48,7 +49,10 @@ def test_redis_memory_is_measured_as_comparisons_go_by() -> None:
     assert all(1_000_000 < size < 50_000_000 for size in used.values())
 
 
+@pytest.mark.needs("bench")
 def test_latency_is_the_median_of_its_runs_figure_by_figure() -> None:
+    from bench.latency import Latency, median
+
     runs = [Latency(10, 1, 9, 9, 0), Latency(11, 2, 7, 20, 1), Latency(12, 3, 8, 10, 0)]
     assert median(runs) == Latency(11, 2, 8, 10, 0)
 
