@@ -22,7 +22,7 @@ from typing import Any
 from bench import floor, memory, redis_memory, report
 from bench.awake import awake
 from bench.latency import Latency, median, under_load
-from bench.stage import BROKER_CORE, SCORER, SLOTS
+from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
 from bench.throughput import BATCH, Measured, contenders, deciding
 from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
 from harness import kafka
@@ -194,7 +194,9 @@ def main() -> None:
             } | {f"live_{shadows}": one.rate for shadows, one in live.items()}
         result["spread"] = {name: [min(r.rate for r in rs), max(r.rate for r in rs)] for name, rs in every.items()}
         result["cpu_s_per_1000"] = medians(every, lambda run: run.cpu_per_1000)
-        result["machine"] = machine(n, repetitions) | ({} if asked.quick else {"cores_kept_awake": is_awake})
+        result["machine"] = machine(n, repetitions)
+        if not asked.quick:
+            result["machine"] |= {"cores_kept_awake": is_awake, "kafka_log_in_memory": IN_MEMORY is not None}
     report.write(report.rounded(result), is_published=asked.publish)
 
 
