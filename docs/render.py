@@ -32,7 +32,7 @@ def settings_page() -> str:
     shared = list(CommonSettings.model_fields)
     tables: list[tuple[str, type[CommonSettings], list[str]]] = [
         ("Both programs", CommonSettings, shared),
-        ("`scorer` only", ScorerSettings, _own(ScorerSettings)),
+        ("`scorer` only, or with a default of its own", ScorerSettings, _own(ScorerSettings)),
         ("`shadow` only, or with a default of its own", ShadowSettings, _own(ShadowSettings)),
     ]
     for title, kind, names in tables:

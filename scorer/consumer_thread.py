@@ -12,11 +12,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from scorer.pace import Pace
-
-
-def as_parsed(tp: TopicPartition, record: Any) -> Any:
-    """A record as the parser left it, in place of a ConsumerRecord."""
-    return record
+from scorer.parsed import keep_parsed
 
 
 def _size(record: Any) -> int:
@@ -63,13 +59,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 coordinator._group_instance_id = name
 
         coordinator._maybe_leave_group = left
+        keep_parsed(self._ensure_consumer())
 
     async def _fetch_records(self, consumer: aiokafka.AIOKafkaConsumer, *args: Any, **options: Any) -> Any:
-        # A record as it was parsed has all that a batch asks for; a ConsumerRecord of it costs 0.7 us more.
-        for result in consumer._fetcher._records.values():
-            unread = getattr(result, "_partition_records", None)  # none in a FetchError
-            if unread is not None:
-                unread._consumer_record = as_parsed
         came = await super()._fetch_records(consumer, *args, **options)
         if came:
             size = sum(len(records) * _size(records[-1]) for records in came.values())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport.consumer import Consumer
@@ -200,6 +200,8 @@ async def test_a_record_on_an_idle_stream_comes_at_once(settings: ScorerSettings
             await until("record", lambda i=i: len(worker.offsets) > i)
             waits.append(loop.time() - began)
         assert sorted(waits)[5] < 0.3, f"Faust's own wait of 1.5 s is back: {waits}"
+        made = {type(record) for batch in worker.batches for record in batch.records}
+        assert ConsumerRecord not in made, "records are as they were parsed, also those that a fetch waited for"
 
 
 @on_a_loop

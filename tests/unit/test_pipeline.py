@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scorer.events import Reading, decode
 from scorer.features import history
 from scorer.pipeline import LONGEST_VALUE, Incoming, LiveModel, Part, Published, Rules, Settled, settle, settle_all
+from scorer.recovery import _END, _source
 from scorer.velocity import CardStates
 from scorer.view import Attribute, FeatureView
 
@@ -80,6 +81,17 @@ def make(kinds: list[str]) -> list[bytes | None]:
         else:
             out.append(a_value(i, **({"transaction_id": f"t{max(0, i - 3)}"} if kind == "repeat" else {})))
     return out
+
+
+@settings(max_examples=50, deadline=None)
+@given(mixed)
+def test_a_recovery_finds_a_decisions_source_at_its_end(kinds: list[str]) -> None:
+    for _, value in decisions(cut(make(kinds), [])):
+        assert value is not None
+        told = int(orjson.loads(value)["source"]["offset"])
+        at_the_end = _END.search(value)
+        assert at_the_end is not None
+        assert int(at_the_end[1]) == _source(value) == told
 
 
 @settings(max_examples=80, deadline=None)

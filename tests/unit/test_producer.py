@@ -10,7 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.consumer_thread import as_parsed
+from scorer.parsed import as_parsed
 from scorer.producer import _fill
 
 texts = st.binary(max_size=40)
