@@ -148,7 +148,7 @@ def main() -> None:
         sys.exit("error: the broker needs a core of its own; two are needed")
     n = asked.transactions or (50_000 if asked.quick else 200_000)
     repetitions = asked.repetitions or (3 if asked.quick else 5)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         folder = Path(name)
         work = make(folder, n)
         os.sched_setaffinity(0, {BROKER_CORE})  # after the training, whose threads would wait for each other

@@ -44,8 +44,8 @@ JAVA = (
     "-Xshare:auto",
     "-XX:-UsePerfData",
 )
-#: Kafka's log in memory, where there is such a folder: what a disk's log holds is written back after 30 s, by kernel
-#: threads on whatever core, and a worker that shares its machine with its broker waits for them, 50 ms and more.
+#: Kafka's log and the bench's own files lie in memory, where there is such a folder: what is on a disk is written back
+#: after 30 s, by kernel threads on whatever core, and a worker that shares its machine waits for them, 50 ms and more.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3  # one run writes a quarter of that
 IN_MEMORY = MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_BYTES else None
