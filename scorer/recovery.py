@@ -20,9 +20,10 @@ from scorer.velocity import CardStates, LayoutError
 
 log = logging.getLogger(__name__)
 
-#: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended, which is
-#: what a worker may have settled and not written yet.
-TAIL_BATCHES = 3
+#: Fetches that a worker may have settled and not acknowledged yet; a third is no faster, and more of a tail to read.
+IN_FLIGHT = 2
+#: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended.
+TAIL_BATCHES = IN_FLIGHT + 1
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,19 @@ async def recover(
     return recovered
 
 
-#: How a decision ends, as `scorer.pipeline` writes it.
+#: How a decision ends, as `scorer.pipeline` writes it, and in how many bytes at most: 77 with the largest numbers.
 _END = re.compile(rb'"source":\{"partition":\d+,"offset":(\d+)\}(?:,"repeat":true)?\}$')
 _END_BYTES = 100
 
 
 def _source(value: bytes | None) -> int:
-    """Source offset of a decision, -1 if it has none. Its end has it, which saves 2.8 us."""
-    ends = _END.search(value or b"", max(0, len(value or b"") - _END_BYTES))
-    if ends is not None:
-        return int(ends[1])
+    """Source offset of a decision, -1 if it has none. To look for it at the end saves 2.8 us of reading the whole."""
+    value = value or b""
+    end = _END.search(value, max(0, len(value) - _END_BYTES))
+    if end is not None:
+        return int(end[1])
     try:
-        return int(orjson.loads(value or b"")["source"]["offset"])
+        return int(orjson.loads(value)["source"]["offset"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return -1
 

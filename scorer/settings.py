@@ -137,7 +137,7 @@ class ScorerSettings(CommonSettings):
 
     model_config = SettingsConfigDict(env_prefix="SCORER_")
 
-    # twice a shadow's: of more transactions more are of the same card, whose state is written once; 2 to 5 % of a core
+    # twice a shadow's is 2 to 5 % faster: of more transactions more are of the same card, whose state is written once
     batch_records: int = Field(10_000, ge=1, le=100_000, description="most records of a batch")
     group: str = Field("scorer", min_length=1, description="consumer group of the live path")
     view: Path = Field(Path("features.yaml"), description="file of the feature view")

@@ -39,7 +39,7 @@ from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
 from scorer.pipeline import Incoming, Part, Published, Rules, Settled, settle_all
-from scorer.recovery import Recovered, recover
+from scorer.recovery import IN_FLIGHT, Recovered, recover
 from scorer.settings import ScorerSettings
 from scorer.topics import reader
 from scorer.velocity import CardStates
@@ -47,8 +47,6 @@ from scorer.view import FeatureView
 
 log = logging.getLogger(__name__)
 
-#: Fetches that may be settled and not yet acknowledged; a third is no faster, and `scorer.recovery` would read more.
-IN_FLIGHT = 2
 TICK_SECONDS = 1.0
 
 
