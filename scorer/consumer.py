@@ -85,6 +85,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self._read_offset[fetch.tp] = None
             yield fetch.tp, fetch
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether what was delivered last waits for its turn still."""
+        return self._waiting is not None
+
     def take(self, fetch: Fetch) -> list[Batch]:
         """The agent begins with a fetch: nothing is added to it any more."""
         if self._waiting is fetch:

@@ -85,7 +85,11 @@ class CommonSettings(BaseSettings):
         description="name by which Kafka knows this worker again after a restart (static membership); unique",
     )
     fetch_wait_ms: int = Field(
-        20, ge=1, le=5000, description="longest wait of a fetch; a busy stream's gathers what comes in half of it"
+        20,
+        ge=1,
+        le=5000,
+        description="longest wait of a fetch; a busy stream's gathers what comes in half of it; both are up to four "
+        "times as long while the worker is behind",
     )
     request_seconds: Seconds = Field(40.0, description="longest wait for an answer from Kafka")
     commit_seconds: Seconds = Field(0.5, description="how often finished offsets are committed")

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import floor, memory, redis_memory, report
+from bench import floor, memory, redis_memory, report, steadiness
 from bench.awake import awake
 from bench.latency import Latency, median, under_load
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
@@ -28,8 +28,8 @@ from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Worklo
 from harness import kafka
 
 HALF = 50
-#: Runs of which a latency that has a target is the median: one alone is off by up to a factor of two.
-ROUNDS = 3
+#: Runs of which a latency that has a target is the median: one alone is off by up to a factor of two, or three.
+ROUNDS = 5
 #: Percent of the scorer's measured saturation, and how often each is run.
 LOADS = {10: 1, HALF: ROUNDS, 80: 1}
 LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
@@ -67,31 +67,34 @@ def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list
     return found
 
 
-def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, Latency]:
-    """Every run so many times, in turn; the median of each."""
+def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]], speeds: list[float]) -> dict[str, Latency]:
+    """Every run so many times, in turn; the median of each. What the core could do before each goes to `speeds`."""
     found: dict[str, list[Latency]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            before = steadiness.speeds()
+            speeds += before
             found[name].append(run())
-            told(f"{name}: {found[name][-1]}")
+            told(f"{name}: {found[name][-1]}; slowest tenth of a second before {min(before) / max(before):.0%}")
     return {name: median(several) for name, several in found.items()}
 
 
-def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+def latencies(folder: Path, work: Workload, saturation: float, speeds: list[float]) -> dict[str, Latency]:
     """The scorer and the hand-written loop at each load, as scorer_10."""
     found: dict[str, Latency] = {}
     for percent, rounds in LOADS.items():
         load = folder, work, saturation * percent / 100, LOAD_SECONDS
         workers = (("scorer", SCORER), ("handwritten", HANDWRITTEN))
-        found |= in_turn(rounds, {f"{name}_{percent}": partial(under_load, argv, *load) for name, argv in workers})
+        runs = {f"{name}_{percent}": partial(under_load, argv, *load) for name, argv in workers}
+        found |= in_turn(rounds, runs, speeds)
     return found
 
 
-def beside(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+def beside(folder: Path, work: Workload, saturation: float, speeds: list[float]) -> dict[str, Latency]:
     """Live at half of saturation with 0, 1 and 3 shadows beside it, as 3_shadows."""
     run = partial(under_load, SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS)
-    found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))})
-    return found | in_turn(1, {"1_shadows": partial(run, 1)})
+    found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))}, speeds)
+    return found | in_turn(1, {"1_shadows": partial(run, 1)}, speeds)
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:
@@ -158,8 +161,10 @@ def main() -> None:
         if not asked.quick:
             more = compressed(folder, work, min(3, repetitions))
             saturation = statistics.median(run.rate for run in runs["scorer"])
+            speeds: list[float] = []
             with awake() as is_awake:
-                took, live = latencies(folder, work, saturation), beside(folder, work, saturation)
+                took = latencies(folder, work, saturation, speeds)
+                live = beside(folder, work, saturation, speeds)
             asleep = under_load(SCORER, folder, work, saturation * HALF / 100, LOAD_SECONDS)
             told(f"scorer at {HALF} % on cores that may sleep: {asleep}")
             cards = velocity(folder, work)
@@ -196,7 +201,11 @@ def main() -> None:
         result["cpu_s_per_1000"] = medians(every, lambda run: run.cpu_per_1000)
         result["machine"] = machine(n, repetitions)
         if not asked.quick:
-            result["machine"] |= {"cores_kept_awake": is_awake, "kafka_log_in_memory": IN_MEMORY is not None}
+            result["machine"] |= {
+                "cores_kept_awake": is_awake,
+                "kafka_log_in_memory": IN_MEMORY is not None,
+                "own_speed": steadiness.summary(speeds),
+            }
     report.write(report.rounded(result), is_published=asked.publish)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench import redis_memory, report, workload
+from bench import redis_memory, report, steadiness, workload
 from harness.places import ROOT
 
 
@@ -55,6 +55,14 @@ def test_latency_is_the_median_of_its_runs_figure_by_figure() -> None:
 
     runs = [Latency(10, 1, 9, 9, 0), Latency(11, 2, 7, 20, 1), Latency(12, 3, 8, 10, 0)]
     assert median(runs) == Latency(11, 2, 8, 10, 0)
+
+
+def test_how_steady_the_machine_was_is_told_by_its_own_arithmetic() -> None:
+    assert len(steadiness.speeds(0.55)) == 5
+    assert min(steadiness.speeds(0.25)) > 1000
+    found = steadiness.summary([50.0, *[100.0] * 19])
+    assert found["slowest"] == 0.5
+    assert found["slowest"] < found["p5"] < found["median"] == 1.0
 
 
 def a_result() -> dict[str, Any]:

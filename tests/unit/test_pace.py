@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from scorer.pace import Pace
+from scorer.pace import SLOWEST, Pace
 
 GATHER_SECONDS = 0.010
 RECORD = 600
@@ -68,3 +68,54 @@ def test_a_backlog_is_never_waited_for_in_more_than_a_fetch_brings() -> None:
     pace = Pace(0.2, MOST)
     waits = [pace.came(4 * MOST, 1.0 + n * 0.05) for n in range(200)]
     assert max(waits) == MOST
+
+
+def worked(pace: Pace, rate: float, seconds: float, row_ms: float) -> tuple[float, float]:
+    """How full a core is, and how long records wait in the middle, seconds: a fetch costs 1 ms and a batch 2 more.
+
+    One core fetches and decides in turn, fetches first; what is fetched while a batch is decided waits for its turn.
+    """
+    began = now = free_at = asked = 1.0
+    read, waiting, busy = 0, 0, 0.0
+    waits: list[tuple[float, int]] = []
+    while now < began + seconds:
+        now += 0.0002
+        there = int((now - began) * rate) - read
+        if there > 0 and (there * RECORD >= pace.least_bytes or now - asked >= 2 * pace.every):
+            pace.came(there * RECORD, now, waiting > 0)
+            read, waiting, asked = read + there, waiting + there, now
+            free_at, busy = max(free_at, now) + 0.001, busy + 0.001
+        if waiting and now >= free_at:
+            took = 0.002 + waiting * row_ms / 1000
+            free_at, busy = now + took, busy + took
+            waits.append((now + took - (began + (read - waiting / 2) / rate), waiting))
+            waiting = 0
+    late = waits[len(waits) // 2 :]
+    return busy / seconds, sum(wait * n for wait, n in late) / sum(n for _, n in late)
+
+
+def test_a_worker_that_is_behind_gathers_for_longer_and_so_keeps_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace(GATHER_SECONDS, MOST)
+    _, wait = worked(pace, 25_000, 10.0, 0.034)
+    assert GATHER_SECONDS < pace.every <= SLOWEST * GATHER_SECONDS
+    monkeypatch.setattr("scorer.pace.SLOWEST", 1.0)
+    _, without = worked(Pace(GATHER_SECONDS, MOST), 25_000, 10.0, 0.034)
+    assert wait < without / 2
+
+
+def test_a_worker_that_caught_up_gathers_as_it_is_told_again() -> None:
+    pace = Pace(GATHER_SECONDS, MOST)
+    for n in range(200):
+        pace.came(RECORD, 1.0 + 0.01 * n, is_behind=True)
+    assert pace.every == SLOWEST * GATHER_SECONDS
+    for n in range(200, 800):
+        pace.came(RECORD, 1.0 + 0.01 * n)
+    assert pace.every == GATHER_SECONDS
+
+
+def test_a_worker_that_keeps_up_gathers_no_longer_than_it_is_told() -> None:
+    pace = Pace(GATHER_SECONDS, MOST)
+    full, wait = worked(pace, 13_000, 10.0, 0.034)
+    assert pace.every == GATHER_SECONDS
+    assert full < 0.9
+    assert wait < 0.03
