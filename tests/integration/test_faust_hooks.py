@@ -139,6 +139,25 @@ async def send(settings: ScorerSettings, n: int, partition: int = 0) -> None:
 
 
 @asynccontextmanager
+async def flowing(settings: ScorerSettings) -> AsyncIterator[None]:
+    """A record every two milliseconds or so meanwhile."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=0)
+    await producer.start()
+
+    async def flow() -> None:
+        while True:
+            await producer.send(TOPIC, bytes(100), partition=0)
+            await asyncio.sleep(0.002)
+
+    task = asyncio.create_task(flow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await producer.stop()
+
+
+@asynccontextmanager
 async def delivered(settings: ScorerSettings, n: int) -> AsyncIterator[Recorder]:
     """A worker that has got n records, and finished them."""
     await make_topic(settings)
@@ -202,6 +221,22 @@ async def test_a_record_on_an_idle_stream_comes_at_once(settings: ScorerSettings
         assert sorted(waits)[5] < 0.3, f"Faust's own wait of 1.5 s is back: {waits}"
         made = {type(record) for batch in worker.batches for record in batch.records}
         assert ConsumerRecord not in made, "records are as they were parsed, also those that a fetch waited for"
+
+
+@on_a_loop
+async def test_fetches_gather_for_longer_while_they_wait_for_their_turn(settings: ScorerSettings) -> None:
+    settings = settings.model_copy(update={"batch_records": 10_000})
+    await make_topic(settings)
+    async with running(settings) as worker, flowing(settings):
+        await until("records", lambda: len(worker.offsets) > 100)
+        fetcher = worker.app.consumer._thread._ensure_consumer()._fetcher
+        assert fetcher._fetch_max_wait_ms == settings.fetch_wait_ms
+        least = fetcher._fetch_min_bytes
+        worker.passing.clear()
+        await until("longer", lambda: fetcher._fetch_max_wait_ms > 2 * settings.fetch_wait_ms)
+        await until("more", lambda: fetcher._fetch_min_bytes > 2 * least)
+        worker.passing.set()
+        await until("as it is set", lambda: fetcher._fetch_max_wait_ms == settings.fetch_wait_ms)
 
 
 @on_a_loop
