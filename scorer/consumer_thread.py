@@ -67,6 +67,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             size = sum(len(records) * _size(records[-1]) for records in came.values())
             fetcher, is_behind = consumer._fetcher, self.consumer.is_behind
             fetcher._fetch_min_bytes = self._pace.came(size, time.monotonic(), is_behind)
+            # twice as long as it gathers, as at the start
             fetcher._fetch_max_wait_ms = round(2000 * self._pace.every)
         return came
 

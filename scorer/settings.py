@@ -29,6 +29,15 @@ from scorer.events import Mapping
 from scorer.money import Money
 
 Seconds = Annotated[float, Field(gt=0)]
+FetchWait = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=5000,
+        description="longest wait of a fetch; a busy stream's gathers what comes in half of it; both are up to four "
+        "times as long while the worker is behind",
+    ),
+]
 
 
 class Topics(BaseModel):
@@ -84,13 +93,7 @@ class CommonSettings(BaseSettings):
         min_length=1,
         description="name by which Kafka knows this worker again after a restart (static membership); unique",
     )
-    fetch_wait_ms: int = Field(
-        20,
-        ge=1,
-        le=5000,
-        description="longest wait of a fetch; a busy stream's gathers what comes in half of it; both are up to four "
-        "times as long while the worker is behind",
-    )
+    fetch_wait_ms: FetchWait = 20
     request_seconds: Seconds = Field(40.0, description="longest wait for an answer from Kafka")
     commit_seconds: Seconds = Field(0.5, description="how often finished offsets are committed")
     http_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")

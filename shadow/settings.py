@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from scorer.settings import CommonSettings, Seconds
+from scorer.settings import CommonSettings, FetchWait, Seconds
 
 
 class ShadowSettings(CommonSettings):
@@ -26,9 +26,7 @@ class ShadowSettings(CommonSettings):
     scorer_group: str = Field("scorer", description="group of the scorers; a promotion waits for its members")
     group_prefix: str = Field("shadow-", description="first part of a shadow's consumer group; its slot follows")
     # nobody waits for a shadow: few large fetches spare the broker that live works with
-    fetch_wait_ms: int = Field(
-        400, ge=1, le=5000, description="longest wait of a fetch; a busy stream's gathers what comes in half of it"
-    )
+    fetch_wait_ms: FetchWait = 400
     flush_seconds: Seconds = Field(0.5, description="longest time that sums stay in memory")
     flush_records: int = Field(50_000, ge=1, description="most records that are summed before they go to Redis")
     sample_days: int = Field(30, ge=1, le=3650, description="days that disagreement samples are kept")

@@ -67,34 +67,31 @@ def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list
     return found
 
 
-def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]], speeds: list[float]) -> dict[str, Latency]:
-    """Every run so many times, in turn; the median of each. What the core could do before each goes to `speeds`."""
+def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, Latency]:
+    """Every run so many times, in turn; the median of each."""
     found: dict[str, list[Latency]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            before = steadiness.speeds()
-            speeds += before
             found[name].append(run())
-            told(f"{name}: {found[name][-1]}; slowest tenth of a second before {min(before) / max(before):.0%}")
+            told(f"{name}: {found[name][-1]}")
     return {name: median(several) for name, several in found.items()}
 
 
-def latencies(folder: Path, work: Workload, saturation: float, speeds: list[float]) -> dict[str, Latency]:
+def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
     """The scorer and the hand-written loop at each load, as scorer_10."""
     found: dict[str, Latency] = {}
     for percent, rounds in LOADS.items():
         load = folder, work, saturation * percent / 100, LOAD_SECONDS
         workers = (("scorer", SCORER), ("handwritten", HANDWRITTEN))
-        runs = {f"{name}_{percent}": partial(under_load, argv, *load) for name, argv in workers}
-        found |= in_turn(rounds, runs, speeds)
+        found |= in_turn(rounds, {f"{name}_{percent}": partial(under_load, argv, *load) for name, argv in workers})
     return found
 
 
-def beside(folder: Path, work: Workload, saturation: float, speeds: list[float]) -> dict[str, Latency]:
+def beside(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
     """Live at half of saturation with 0, 1 and 3 shadows beside it, as 3_shadows."""
     run = partial(under_load, SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS)
-    found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))}, speeds)
-    return found | in_turn(1, {"1_shadows": partial(run, 1)}, speeds)
+    found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))})
+    return found | in_turn(1, {"1_shadows": partial(run, 1)})
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:
@@ -161,10 +158,13 @@ def main() -> None:
         if not asked.quick:
             more = compressed(folder, work, min(3, repetitions))
             saturation = statistics.median(run.rate for run in runs["scorer"])
-            speeds: list[float] = []
+            speeds = steadiness.speeds()
             with awake() as is_awake:
-                took = latencies(folder, work, saturation, speeds)
-                live = beside(folder, work, saturation, speeds)
+                took = latencies(folder, work, saturation)
+                speeds += steadiness.speeds()
+                live = beside(folder, work, saturation)
+            speeds += steadiness.speeds()
+            told(f"this core's own speed, of a fast tenth of a second: {steadiness.summary(speeds)}")
             asleep = under_load(SCORER, folder, work, saturation * HALF / 100, LOAD_SECONDS)
             told(f"scorer at {HALF} % on cores that may sleep: {asleep}")
             cards = velocity(folder, work)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-SECONDS, WINDOW_SECONDS = 2.0, 0.1
+SECONDS, WINDOW_SECONDS = 10.0, 0.1
 
 
 def speeds(seconds: float = SECONDS) -> list[float]:

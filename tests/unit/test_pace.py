@@ -11,6 +11,7 @@ from scorer.pace import SLOWEST, Pace
 GATHER_SECONDS = 0.010
 RECORD = 600
 MOST = 512 * 1024
+ROW_SECONDS = 0.000_034
 LONGEST_WAIT = 0.020
 
 
@@ -70,8 +71,8 @@ def test_a_backlog_is_never_waited_for_in_more_than_a_fetch_brings() -> None:
     assert max(waits) == MOST
 
 
-def worked(pace: Pace, rate: float, seconds: float, row_ms: float) -> tuple[float, float]:
-    """How full a core is, and how long records wait in the middle, seconds: a fetch costs 1 ms and a batch 2 more.
+def worked(pace: Pace, rate: float, seconds: float) -> tuple[float, float]:
+    """How full a core is, and how long records wait in the middle, seconds: a fetch costs 1 ms, a batch 2.
 
     One core fetches and decides in turn, fetches first; what is fetched while a batch is decided waits for its turn.
     """
@@ -86,7 +87,7 @@ def worked(pace: Pace, rate: float, seconds: float, row_ms: float) -> tuple[floa
             read, waiting, asked = read + there, waiting + there, now
             free_at, busy = max(free_at, now) + 0.001, busy + 0.001
         if waiting and now >= free_at:
-            took = 0.002 + waiting * row_ms / 1000
+            took = 0.002 + waiting * ROW_SECONDS
             free_at, busy = now + took, busy + took
             waits.append((now + took - (began + (read - waiting / 2) / rate), waiting))
             waiting = 0
@@ -96,10 +97,10 @@ def worked(pace: Pace, rate: float, seconds: float, row_ms: float) -> tuple[floa
 
 def test_a_worker_that_is_behind_gathers_for_longer_and_so_keeps_up(monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace(GATHER_SECONDS, MOST)
-    _, wait = worked(pace, 25_000, 10.0, 0.034)
+    _, wait = worked(pace, 25_000, 10.0)
     assert GATHER_SECONDS < pace.every <= SLOWEST * GATHER_SECONDS
     monkeypatch.setattr("scorer.pace.SLOWEST", 1.0)
-    _, without = worked(Pace(GATHER_SECONDS, MOST), 25_000, 10.0, 0.034)
+    _, without = worked(Pace(GATHER_SECONDS, MOST), 25_000, 10.0)
     assert wait < without / 2
 
 
@@ -115,7 +116,7 @@ def test_a_worker_that_caught_up_gathers_as_it_is_told_again() -> None:
 
 def test_a_worker_that_keeps_up_gathers_no_longer_than_it_is_told() -> None:
     pace = Pace(GATHER_SECONDS, MOST)
-    full, wait = worked(pace, 13_000, 10.0, 0.034)
+    full, wait = worked(pace, 13_000, 10.0)
     assert pace.every == GATHER_SECONDS
     assert full < 0.9
     assert wait < 0.03
