@@ -27,6 +27,7 @@ from pydantic_settings import (
 from scorer.errors import SettingsError
 from scorer.events import Mapping
 from scorer.money import Money
+from scorer.pace import SLOWEST
 
 Seconds = Annotated[float, Field(gt=0)]
 FetchWait = Annotated[
@@ -235,4 +236,9 @@ def checked_timing(settings: CommonSettings) -> None:
         raise SettingsError(
             f"setting request_seconds: {settings.request_seconds:g} is less than session_seconds "
             f"({settings.session_seconds:g}); raise it"
+        )
+    if settings.request_seconds < SLOWEST * settings.fetch_wait_ms / 1000:
+        raise SettingsError(
+            f"setting fetch_wait_ms: four times {settings.fetch_wait_ms} ms, which a fetch may wait, is more than "
+            f"request_seconds ({settings.request_seconds:g}); lower it"
         )

@@ -133,7 +133,11 @@ def test_a_bad_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"heartbeat_seconds": 4.0}, "heartbeat_seconds"), ({"request_seconds": 5.0}, "request_seconds")],
+    [
+        ({"heartbeat_seconds": 4.0}, "heartbeat_seconds"),
+        ({"request_seconds": 5.0}, "request_seconds"),
+        ({"request_seconds": 11.0, "fetch_wait_ms": 3000}, "fetch_wait_ms"),
+    ],
 )
 def test_times_that_do_not_fit_each_other_are_told(changes: dict[str, float], told: str) -> None:
     checked_timing(load(ScorerSettings))
