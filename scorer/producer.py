@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from scorer.connection import connection, unreachable
 from scorer.errors import BrokerError
@@ -22,6 +24,16 @@ REQUEST_BYTES = 4 * 1024 * 1024
 
 Record = tuple[bytes | None, bytes | None]
 Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Records for the end of a partition, in order. headers: one for each record, or none at all."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    headers: Sequence[Headers] = ()
 
 
 @contextmanager
@@ -110,15 +122,45 @@ class BatchProducer:
         headers: one for each record, or none at all. A part that fails stops those after it, so the partition never has
         a later record without an earlier one.
         """
-        producer = self._producer
-        if producer is None:
+        await self.write_all([Write(topic, partition, list(records), headers)])
+
+    async def write_all(self, writes: Iterable[Write]) -> None:
+        """`write` to several partitions at once.
+
+        Waits for all of them and only then raises what went wrong, ProducerFenced if nothing else did: who gives up
+        must not have anything on its way still. What fits into one batch a partition takes no task of its own.
+        """
+        acks: list[Awaitable[Any]] = []
+        errors: list[BaseException] = []
+        for write in writes:
+            if write.records:
+                try:
+                    ack, n = await self._send(write)
+                except KafkaError as error:
+                    errors.append(error)
+                else:
+                    acks.append(ack if n == len(write.records) else self._go_on(write, ack, n))
+        answers = await asyncio.gather(*acks, return_exceptions=True)
+        errors += [answer for answer in answers if isinstance(answer, BaseException)]
+        for found in sorted(errors, key=lambda found: isinstance(found, ProducerFenced)):
+            raise found
+
+    async def _send(self, write: Write) -> tuple[Awaitable[Any], int]:
+        """Hand the first records that fit into a batch to the broker: its acknowledgement, and how many they are."""
+        if self._producer is None:
             raise BrokerError("producer: used before start")
-        rest = list(records)
-        while rest:
-            batch = producer.create_batch()
-            n = _fill(batch, rest, headers)
-            await (await producer.send_batch(batch, topic, partition=partition))
-            rest, headers = rest[n:], headers[n:]
+        batch = self._producer.create_batch()
+        n = _fill(batch, write.records, write.headers)
+        return await self._producer.send_batch(batch, write.topic, partition=write.partition), n
+
+    async def _go_on(self, write: Write, ack: Awaitable[Any], n: int) -> None:
+        """The rest of what did not fit into one batch, each part when the one before it is there."""
+        while True:
+            await ack
+            write = replace(write, records=write.records[n:], headers=write.headers[n:])
+            if not write.records:
+                return
+            ack, n = await self._send(write)
 
     async def append(self, topic: str, key: bytes, value: bytes | None) -> int:
         """Append one record to partition 0; returns its offset."""

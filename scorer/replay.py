@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.partitioner import DefaultPartitioner
 
 from scorer.events import Reading, decode
-from scorer.producer import BatchProducer, Record
+from scorer.producer import BatchProducer, Record, Write
 from scorer.settings import ScorerSettings
 from scorer.topics import partitions_of, read_to_end, reader
 
@@ -43,7 +43,7 @@ class Sender:
                 partition = DefaultPartitioner()(key, self._partitions, self._partitions)
                 self._partition_of[key] = partition
             by_partition[partition].append((key, value))
-        await asyncio.gather(*(self._producer.write(self._topic, p, rows) for p, rows in by_partition.items()))
+        await self._producer.write_all(Write(self._topic, p, rows) for p, rows in by_partition.items())
 
     async def mark(self, topic: str, partition: int, keys: Sequence[bytes | None], offsets: Sequence[int]) -> None:
         """Note on the dead-letter topic which of its source offsets were sent again."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -39,6 +39,7 @@ from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
 from scorer.pipeline import Incoming, Part, Published, Rules, Settled, settle_all
+from scorer.producer import Write
 from scorer.recovery import IN_FLIGHT, Recovered, recover
 from scorer.settings import ScorerSettings
 from scorer.topics import reader
@@ -206,19 +207,15 @@ class Scorer:
                 self._give_up(work)
                 return
             started = time.perf_counter()
-            await _all(
-                *(self._producer.write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken),
-                *(
-                    self._producer.write(topics.rejected, b.partition, s.rejected, s.headers)
-                    for b, _, s in work.taken
-                    if s.rejected
-                ),
+            await self._producer.write_all(
+                [Write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken]
+                + [Write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken]
             )
             work.published.set()
             if before is not None:
                 await before.written.wait()
             published = time.perf_counter()
-            await _all(*(self._producer.write(topics.velocity, b.partition, s.states) for b, _, s in work.taken))
+            await self._producer.write_all(Write(topics.velocity, b.partition, s.states) for b, _, s in work.taken)
             for batch, part, _ in work.taken:
                 part.next = batch.next
                 self.app.consumer.finish(batch)
@@ -306,13 +303,6 @@ class Scorer:
             if self._live.is_behind:
                 await self._on_deployments(self._follower.deployments)
             await asyncio.sleep(TICK_SECONDS)
-
-
-async def _all(*writes: Awaitable[None]) -> None:
-    """Wait for every write, then raise what went wrong: who gives up must not have anything on its way still."""
-    errors = [found for found in await asyncio.gather(*writes, return_exceptions=True) if found is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, ProducerFenced)):
-        raise error
 
 
 def _say_missed(partition: int, start: int, end: int) -> None:

@@ -19,7 +19,7 @@ from scorer import fence
 from scorer.errors import BrokerError
 from scorer.fence import FencedProducer
 from scorer.pipeline import Published
-from scorer.producer import Record
+from scorer.producer import BATCH_BYTES, Record, Write
 from scorer.recovery import recover
 from scorer.settings import ScorerSettings
 from scorer.topics import ensure_topics, partitions_of, read_to_end, reader, spans
@@ -90,6 +90,27 @@ async def test_what_an_earlier_owner_writes_late_is_refused_on_every_topic(setti
         with pytest.raises(ProducerFenced):
             await second.write(topics.decisions, 0, rows(5))
         assert await sources(settings, topics.decisions) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.needs("kafka")
+@pytest.mark.variant
+async def test_a_refused_partition_does_not_cut_off_what_goes_to_others(settings: ScorerSettings) -> None:
+    """Several batches each, so that the refusal comes while the other partition has more to send."""
+    topic, wide = settings.topics.decisions, b"c" * 3000
+    many = [(wide, value) for _, value in rows(*range(1000))]
+    assert sum(len(key) for key, _ in many) > 3 * BATCH_BYTES
+    async with scorers(settings) as (first, second):
+        await first.take_over([0, 1])
+        await first.write_all([Write(topic, 0, many), Write(topic, 1, many[:1]), Write(topic, 1, [])])
+        assert await sources(settings, topic, 0) == list(range(1000))
+        assert await sources(settings, topic, 1) == [0]
+        await second.take_over([0])
+        before = asyncio.all_tasks()
+        with pytest.raises(ProducerFenced):
+            await first.write_all([Write(topic, 0, many), Write(topic, 1, many[1:])])
+        assert asyncio.all_tasks() <= before, "nothing is on its way any more"
+        assert await sources(settings, topic, 0) == list(range(1000))
+        assert await sources(settings, topic, 1) == list(range(1000))
 
 
 @pytest.mark.needs("kafka")
