@@ -318,11 +318,14 @@ def _columns(
         suspect(too_much, "amount", f"expected at most {MOST:.0f} in the reporting currency")
         amount = np.where(too_much, 0.0, amount)
 
-    attributes = {}
-    for attribute in reading.attributes:
-        attributes[attribute.name] = column = typed(attribute.name, attribute.accepts, None)
-        if attribute.kind == "number" and not np.isfinite([0.0 if cell is None else cell for cell in column]).all():
-            suspect([cell is not None and not np.isfinite(cell) for cell in column], attribute.name, "not finite")
+    attributes = {attribute.name: typed(attribute.name, attribute.accepts, None) for attribute in reading.attributes}
+    numbers = [attribute.name for attribute in reading.attributes if attribute.kind == "number"]
+    # all at once, for a look at each column costs more than its cells; one that is missing is NaN here
+    cells_of = np.array([attributes[name] for name in numbers], dtype=np.float64)
+    unclear = ~np.isfinite(cells_of.reshape(len(numbers), len(rows)))
+    for i in np.flatnonzero(unclear.any(axis=1)).tolist():
+        present = [cell is not None for cell in attributes[numbers[i]]]
+        suspect(unclear[i] & present, numbers[i], "not finite")
     return {
         "ids": texts["transaction_id"],
         "cards": tokens,

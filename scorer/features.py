@@ -40,10 +40,8 @@ def encode(attribute: Attribute, column: Sequence[Any]) -> npt.NDArray[np.float6
     A category that the view does not list gets the code after the last.
     """
     if attribute.kind == "category":
-        codes: dict[str | None, float] = {value: float(code) for code, value in enumerate(attribute.values)}
-        codes[None] = np.nan
-        other = float(len(attribute.values))
-        return np.array([codes.get(cell, other) for cell in column], dtype=np.float64)
+        code, other = attribute.codes.get, float(len(attribute.values))
+        return np.array([code(cell, other) for cell in column], dtype=np.float64)
     return np.array(column, dtype=np.float64)  # numpy turns None into NaN
 
 

@@ -148,7 +148,7 @@ def _turns(parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
         start, n = 0, len(part.incoming.values)
         while True:
             end = min(n, start + room)
-            turn.append((at, replace(part, incoming=part.incoming.cut(slice(start, end)))))
+            turn.append((at, Part(part.incoming.cut(slice(start, end)), part.states, part.published)))
             room -= end - start
             start = end
             if room == 0:

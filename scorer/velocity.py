@@ -192,7 +192,10 @@ class _Rows:
                 yield part, base, slice(start, end)
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        return np.concatenate([part.take(places[cut] - base) for part, base, cut in self._parts(places)])
+        taken = np.empty(len(places), dtype=ROW)  # to join structured rows, numpy would look at each field first
+        for part, base, cut in self._parts(places):
+            taken[cut] = part.take(places[cut] - base)
+        return taken
 
     def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
         for part, base, cut in self._parts(places):

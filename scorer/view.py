@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -41,11 +42,16 @@ class Attribute(BaseModel):
             raise ValueError(f"{self.name}: the name is taken; every view has it already, or it is no feature")
         return self
 
-    @property
+    @cached_property
     def accepts(self) -> set[type]:
         """Types that JSON gives for it."""
         kinds: dict[str, set[type]] = {"number": {int, float}, "boolean": {bool}, "category": {str}}
         return kinds[self.kind] | {type(None)}
+
+    @cached_property
+    def codes(self) -> dict[str | None, float]:
+        """The number of each listed value of a category, NaN for none at all."""
+        return {**{value: float(code) for code, value in enumerate(self.values)}, None: math.nan}
 
 
 class FeatureView(BaseModel):
