@@ -13,26 +13,11 @@ import orjson
 from shadow import keys
 from shadow.bins import BINS, FEATURE_BINS, KINDS, Counts
 from shadow.cases import Case
-from shadow.clean import VIEW, Reset
-from shadow.keys import TOTAL, Keys
-from shadow.payload import FIELDS, day_name
+from shadow.keys import Keys
+from shadow.payload import day_name
+from shadow.runsums import RunSums, add_fields, ask_members, cells, segment_totals, texts
 from shadow.samples import WHOLE_RUN
-from shadow.tally import (
-    ALL,
-    CAPPED,
-    COLUMNS,
-    COUNTS,
-    ERRORS,
-    LATE,
-    MINOR,
-    SQUARES,
-    Run,
-    RunTotals,
-    SegmentTotals,
-    event_days,
-)
-
-COUNTERS = ("duplicates", "repeats", "conflicts")
+from shadow.tally import COLUMNS, Run, RunTotals, SegmentTotals, event_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +44,14 @@ class Progress:
     unreadable: int
     gap: int
     gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a slot has of one partition, as of one moment. runs: oldest first, each with what it adds up to."""
+
+    progress: Progress
+    runs: tuple[tuple[RunInfo, RunTotals], ...]
 
 
 class TallyReader:
@@ -99,76 +92,43 @@ class TallyReader:
             for run in await self._members(at.runs):
                 meta = await self._hash(at.run(run))
                 found.setdefault(run, meta)
-                offsets[run][partition] = (int(meta["first_offset"]), int(meta["next_offset"]))
-        return sorted(
-            (
-                RunInfo(
-                    Run.parse(run),
-                    meta.get("live_digest", ""),
-                    meta.get("candidate_digest", ""),
-                    _number(meta.get("live_threshold")),
-                    _number(meta.get("candidate_threshold")),
-                    offsets[run],
-                )
-                for run, meta in found.items()
-            ),
-            key=lambda info: info.run,
-        )
+                offsets[run][partition] = _reach(meta)
+        return sorted((_info(run, meta, offsets[run]) for run, meta in found.items()), key=lambda info: info.run)
 
     async def _hash(self, key: str) -> dict[str, str]:
-        found = await self.redis.hgetall(key)
-        return {name.decode(): value.decode() for name, value in found.items()}
+        return texts(await self.redis.hgetall(key))
 
     async def totals(self, run: Run) -> RunTotals:
         """What a run adds up to, over all partitions; empty for a run that is not there."""
-        name, partitions = str(run), await self.partitions()
-        ats = [self._keys(partition) for partition in partitions]
+        ats, sums = [self._keys(partition) for partition in await self.partitions()], RunSums(run, self._segments)
         async with self.redis.pipeline(transaction=False) as pipe:
             for at in ats:
-                pipe.hgetall(at.run(name))
-                pipe.smembers(at.hours(name))
-                pipe.smembers(at.resets(name))
-                pipe.hget(at.fence, "gap")
-                for segment in self._segments:
-                    pipe.hgetall(at.tally(name, TOTAL, segment))
-                    pipe.get(at.scores(name, TOTAL, segment))
+                sums.ask(pipe, at)
             replies = iter(await pipe.execute())
-        counters: dict[str, int] = defaultdict(int)
-        digests: dict[str, str] = {}
-        view = ""
-        hours: set[bytes] = set()
-        resets: set[bytes] = set()
-        gap = 0
-        sums = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in self._segments}
-        scores = {segment: np.zeros((len(KINDS), BINS), dtype=np.int64) for segment in self._segments}
         for _ in ats:
-            meta = {key.decode(): value.decode() for key, value in next(replies).items()}
-            for counter in COUNTERS:
-                counters[counter] += int(meta.get(counter, 0))
-            digests |= {key: meta[key] for key in ("live_digest", "candidate_digest") if key in meta}
-            view = meta.get(f"mark:{VIEW}", view)
-            hours |= next(replies)
-            resets |= next(replies)
-            gap += int(next(replies) or 0)
-            for segment in self._segments:
-                _add(sums[segment], next(replies))
-                scores[segment] += _cells(next(replies), len(KINDS) * BINS).reshape(len(KINDS), BINS)
-        covered = tuple(sorted(map(int, hours - {b"%d" % LATE})))
-        return RunTotals(
-            run=run,
-            segments={segment: _totals(counts, scores[segment]) for segment, counts in sums.items()},
-            hours=len(covered),
-            covered=covered,
-            resets=tuple(sorted(map(_reset, resets))),
-            errors=int(sums[ALL][ERRORS]),
-            duplicates=counters["duplicates"],
-            repeats=counters["repeats"],
-            conflicts=counters["conflicts"],
-            gap=gap,
-            live_digest=digests.get("live_digest", ""),
-            candidate_digest=digests.get("candidate_digest", ""),
-            view=view,
-        )
+            sums.add(replies)
+        return sums.totals()
+
+    async def books(self, partition: int) -> Books:
+        """A partition's progress and runs, which belong together even while a worker moves the partition on."""
+        at = self._keys(partition)
+        names, seen = None, await self._members(at.runs)
+        while names != seen:  # first, and if a run began since
+            names = seen
+            sums = [RunSums(Run.parse(name), self._segments) for name in names]
+            async with self.redis.pipeline(transaction=True) as pipe:  # possible, for its keys share a cluster slot
+                ask_members(pipe, at.runs)
+                pipe.hgetall(at.fence)
+                pipe.lrange(at.gaps, 0, -1)
+                for one in sums:
+                    one.ask(pipe, at)
+                found, fence, gaps, *rest = await pipe.execute()
+            seen = sorted(member.decode() for member in found)
+        replies, runs = iter(rest), []
+        for one in sums:
+            meta = one.add(replies)
+            runs.append((_info(str(one.run), meta, {partition: _reach(meta)}), one.totals()))
+        return Books(_progress(partition, texts(fence), gaps), tuple(sorted(runs, key=lambda run: run[0].run)))
 
     async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
         """A segment of a run by event hour, LATE among them, over all partitions."""
@@ -181,8 +141,8 @@ class TallyReader:
                 for hour in hours:
                     pipe.hgetall(at.tally(name, hour, segment))
                 for hour, found in zip(hours, await pipe.execute(), strict=True):
-                    _add(sums[hour], found)
-        return {hour: _totals(counts) for hour, counts in sorted(sums.items())}
+                    add_fields(sums[hour], found)
+        return {hour: segment_totals(counts) for hour, counts in sorted(sums.items())}
 
     async def histograms(self, run: Run, days: Sequence[int], segments: Sequence[str]) -> Counts:
         """Scores on some event days: int64 (partitions, days, segments, KINDS, BINS)."""
@@ -198,14 +158,14 @@ class TallyReader:
         names = [at.feature(str(run), day, view, n) for at in ats for day in days for n in range(features)]
         return (await self._strings(names, FEATURE_BINS)).reshape(len(ats), len(days), features, FEATURE_BINS)
 
-    async def _strings(self, names: Sequence[str], cells: int) -> Counts:
-        """Strings of sums: int64 (names, cells)."""
-        out = np.zeros((len(names), cells), dtype=np.int64)
+    async def _strings(self, names: Sequence[str], n: int) -> Counts:
+        """Strings of sums: int64 (names, n)."""
+        out = np.zeros((len(names), n), dtype=np.int64)
         async with self.redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.get(name)
             for at, found in enumerate(await pipe.execute()):
-                out[at] = _cells(found, cells)
+                out[at] = cells(found, n)
         return out
 
     async def progress(self) -> list[Progress]:
@@ -213,10 +173,7 @@ class TallyReader:
         out = []
         for partition in await self.partitions():
             at = self._keys(partition)
-            fence = await self._hash(at.fence)
-            gaps = tuple(gap.decode() for gap in await self.redis.lrange(at.gaps, 0, -1))
-            numbers = {name: int(fence.get(name, 0)) for name in ("next", "skipped", "unreadable", "gap")}
-            out.append(Progress(partition=partition, source=int(fence.get("source", -1)), gaps=gaps, **numbers))
+            out.append(_progress(partition, await self._hash(at.fence), await self.redis.lrange(at.gaps, 0, -1)))
         return out
 
     async def samples(self, run: Run) -> list[dict[str, Any]]:
@@ -255,38 +212,32 @@ class TallyReader:
         return None if body is None else dict(orjson.loads(body))
 
 
+def _info(run: str, meta: Mapping[str, str], offsets: dict[int, tuple[int, int]]) -> RunInfo:
+    return RunInfo(
+        Run.parse(run),
+        meta.get("live_digest", ""),
+        meta.get("candidate_digest", ""),
+        _number(meta.get("live_threshold")),
+        _number(meta.get("candidate_threshold")),
+        offsets,
+    )
+
+
+def _reach(meta: Mapping[str, str]) -> tuple[int, int]:
+    return int(meta["first_offset"]), int(meta["next_offset"])
+
+
+def _progress(partition: int, fence: Mapping[str, str], gaps: Sequence[bytes]) -> Progress:
+    return Progress(
+        partition=partition,
+        next=int(fence.get("next", 0)),
+        source=int(fence.get("source", -1)),
+        skipped=int(fence.get("skipped", 0)),
+        unreadable=int(fence.get("unreadable", 0)),
+        gap=int(fence.get("gap", 0)),
+        gaps=tuple(gap.decode() for gap in gaps),
+    )
+
+
 def _number(text: str | None) -> float | None:
     return None if text in (None, "") else float(text)
-
-
-def _reset(text: bytes) -> Reset:
-    hour, cause = text.decode().split(":", 1)
-    return Reset(int(hour), cause)
-
-
-def _add(sums: Any, found: Mapping[bytes, bytes]) -> None:
-    for name, value in found.items():
-        sums[_COLUMN_OF[name]] += int(value)
-
-
-def _cells(found: bytes | None, n: int) -> Counts:
-    """A string of sums, with the zeros behind its end."""
-    out = np.zeros(n, dtype=np.int64)
-    if found is not None:
-        out[: len(found) // 8] = np.frombuffer(found, dtype=">i8")
-    return out
-
-
-_COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))}
-
-
-def _totals(sums: Any, scores: Any = None) -> SegmentTotals:
-    return SegmentTotals(
-        counts=sums[COUNTS],
-        minor=sums[MINOR],
-        capped=sums[CAPPED],
-        squares=sums[SQUARES],
-        pairs=sums[COLUMNS:],
-        scores=np.zeros((len(KINDS), BINS), dtype=np.int64) if scores is None else scores,
-        errors=int(sums[ERRORS]),
-    )

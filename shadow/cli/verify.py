@@ -38,8 +38,7 @@ def verify(slot: str) -> None:
         f"+ {found.repeats} repeats + {found.duplicates} duplicates + {found.skipped} skipped"
     )
     for difference in found.differences:
-        click.echo(
-            f"run {difference.run}: {difference.what}: {difference.tallied} tallied, {difference.recounted} recounted"
-        )
+        where = f"partition {difference.partition}" + (f", run {difference.run}" if difference.run else "")
+        click.echo(f"{where}: {difference.what}: {difference.tallied} tallied, {difference.recounted} recounted")
     click.echo("equal" if not found.differences else "NOT EQUAL")
     sys.exit(1 if found.differences else 0)

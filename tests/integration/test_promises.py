@@ -134,7 +134,22 @@ def test_tallies_are_rebuilt_when_the_store_loses_them(stack: Stack, models: Mod
     assert shadow.metric("shadow_went_back_total") == 4
     stack.run("scorer", "replay", str(models.stream), "--limit", "500")
     wait_for("more", lambda: compared(stack, "candidate") > whole)
-    wait_for("equal", lambda: "equal" in stack.run("shadow", "verify").splitlines(), 10)
+    assert "equal" in stack.run("shadow", "verify").splitlines()
+
+
+def test_books_can_be_checked_while_they_are_written(stack: Stack, models: Models) -> None:
+    often = {"SHADOW_FLUSH_SECONDS": "0.01", "SHADOW_FETCH_WAIT_MS": "10"}
+    stack.deploy(models.candidate, "candidate")
+    stack.start("scorer", "run", ready=False)
+    stack.start("shadow", "run", "--slot", "candidate", env=often, ready=False)
+    stack.until_ready()
+    sender = trickle(stack, models, seconds=15)
+    wait_for("comparisons", lambda: compared(stack, "candidate") > 500)
+    before = applied(stack, "candidate")
+    told = stack.run("shadow", "verify").splitlines()
+    assert applied(stack, "candidate") > before, "not in mid-stream"
+    assert "equal" in told, told
+    assert sender.wait(60) == 0
 
 
 def test_scorer_runs_where_neither_redis_nor_the_shadow_is_installed(

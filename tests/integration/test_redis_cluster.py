@@ -86,6 +86,7 @@ async def test_partitions_are_spread_over_the_masters_and_add_up(store: TallySto
     assert len(await store.samples(RUN)) == 12
     assert (await store.hourly(RUN, "all"))[100].compared == 24
     assert [progress.next for progress in await store.progress()] == [8] * 12
+    assert [(await store.books(partition)).runs[0][1].compared for partition in range(12)] == [2] * 12
     assert len(await store.runs()) == 1
     fences = []
     for server in masters:

@@ -18,6 +18,7 @@ from shadow import local
 from shadow.advance import Advance, Pair, Sample, add
 from shadow.bins import BINS, FEATURE_BINS, KINDS
 from shadow.connection import connect, telling
+from shadow.readback import TallyReader
 from shadow.samples import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
 from shadow.store import Applied, Fence, Stale, TallyStore, Wiped
 from shadow.tally import COLUMNS, LATE, LATE_DAY, Run
@@ -152,6 +153,33 @@ async def test_partitions_and_runs_are_apart_and_add_up(store: TallyStore) -> No
     assert {hour: part.compared for hour, part in (await store.hourly(RUN, "all")).items()} == {100: 2, 101: 2, 102: 2}
     assert [info.run for info in await store.runs()] == [RUN, other]
     assert (await TallyStore(store.redis, "control", SEGMENTS).totals(RUN)).compared == 0
+
+
+async def test_books_belong_together_while_a_worker_moves_on(store: TallyStore) -> None:
+    begun, later, steps = await store.open_partition(0, 5), Run(1, 2), 300
+
+    async def work() -> None:
+        fence = begun
+        for step in range(steps):
+            what = an_advance(3, source=fence.next + 2, run=RUN if step < steps // 2 else later)
+            assert isinstance(await store.advance(0, fence, fence.next + 3, what), Applied)
+            fence = Fence(fence.nonce, fence.next + 3, fence.next + 2, False)
+
+    many = tuple(f"card_country={n}" for n in range(200))  # more than a server reads from a client at a time
+    worker, seen, reader = asyncio.create_task(work()), [], TallyReader(store.redis, "candidate", (*SEGMENTS, *many))
+    while not worker.done():
+        books = await reader.books(0)
+        compared = [totals.compared for _, totals in books.runs]
+        assert books.progress.next == begun.next + sum(compared)
+        assert [totals.repeats for _, totals in books.runs] == [n // 3 for n in compared]
+        assert [info.offsets[0][1] for info, _ in books.runs][-1:] in ([], [books.progress.next])
+        seen.append(sum(compared))
+    await worker
+    assert len(set(seen)) > 10, "not while it moved"
+    books = await store.books(0)
+    assert [repr(totals) for _, totals in books.runs] == [repr(await store.totals(run)) for run in (RUN, later)]
+    assert [info for info, _ in books.runs] == await store.runs()
+    assert [books.progress] == await store.progress()
 
 
 async def test_histograms_add_up_by_day_and_partition_and_in_all(store: TallyStore) -> None:
