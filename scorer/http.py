@@ -47,11 +47,25 @@ class _Server(ThreadingHTTPServer):
 
 
 class HealthServer:
-    """Serves until `stop`. Raises SettingsError if the address is taken."""
+    """Serves until `stop`. Raises SettingsError if the address is taken.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
+    refresh: brings the metrics up to date before they are told.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        health: Health,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        def told() -> tuple[int, bytes, str]:
+            refresh()
+            return 200, generate_latest(registry), CONTENT_TYPE_LATEST
+
         pages: dict[str, Callable[[], tuple[int, bytes, str]]] = {
-            "/metrics": lambda: (200, generate_latest(registry), CONTENT_TYPE_LATEST),
+            "/metrics": told,
             "/livez": lambda: _told(None if health.stuck_seconds < STUCK_SECONDS else "the event loop is stuck"),
             "/readyz": lambda: _told(health.not_ready),
         }

@@ -132,7 +132,6 @@ class LiveLoader:
         metrics.MODEL_BEHIND.set(is_behind)
 
     def _install(self, slot: Slot, bundle: Bundle | None) -> None:
-        old = self.model
         self.model = live_model(slot, bundle, self._view)
         self._made = bundle.manifest.created_at if bundle is not None else None
         self._prepared.clear()
@@ -141,8 +140,6 @@ class LiveLoader:
         metrics.THRESHOLD.set(float("nan") if threshold is None else threshold)
         for override in ("allow_all", "block_all"):
             metrics.OVERRIDE.labels(override).set(slot.override == override)
-        if old is not None and old.digest and old.digest != self.model.digest:
-            metrics.SCORES.forget(old.digest[:12])
         log.info("live: bundle %s, epoch %d, override %s", str(slot.digest)[:12], slot.epoch, slot.override or "none")
 
 

@@ -31,8 +31,7 @@ class ArrayHistogram(Collector):
     ) -> None:
         self.name, self.documentation, self.label = name, documentation, label
         self._bounds = np.asarray(buckets, dtype=np.float64)
-        self._counts: dict[str, npt.NDArray[np.int64]] = {}
-        self._sums: dict[str, float] = {}
+        self._series: dict[str, tuple[npt.NDArray[np.int64], float]] = {}  # counts and sum
         registry.register(self)
 
     def observe(self, values: npt.NDArray[np.float64], label: str = "") -> None:
@@ -41,13 +40,13 @@ class ArrayHistogram(Collector):
         if not values.size:
             return
         bins = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._bounds) + 1)
-        self._counts[label] = self._counts.get(label, 0) + bins
-        self._sums[label] = self._sums.get(label, 0.0) + float(values.sum())
+        counts, total = self._series.get(label, (np.zeros_like(bins), 0.0))
+        self._series[label] = counts + bins, total + float(values.sum())
 
-    def forget(self, label: str) -> None:
-        """Drop a label's series."""
-        self._counts.pop(label, None)
-        self._sums.pop(label, None)
+    def keep(self, label: str) -> None:
+        """Drop the series of every other label."""
+        for other in self._series.keys() - {label}:
+            del self._series[other]
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self.name, self.documentation, labels=[self.label] if self.label else None)
@@ -55,12 +54,12 @@ class ArrayHistogram(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = next(self.describe())
         bounds = [*(format(bound, "g") for bound in self._bounds), "+Inf"]
-        for label, counts in list(self._counts.items()):
+        for label, (counts, total) in list(self._series.items()):
             cumulative = np.cumsum(counts).tolist()
             family.add_metric(
                 [label] if self.label else [],
                 [(bound, float(count)) for bound, count in zip(bounds, cumulative, strict=True)],
-                self._sums[label],
+                total,
             )
         yield family
 

@@ -30,6 +30,7 @@ from faust.types import TP
 
 from scorer import metrics
 from scorer.batches import BatchApp, Owned
+from scorer.counting import Counting
 from scorer.deployments import SCHEMA, Deployments, encode
 from scorer.errors import UserError
 from scorer.events import Reading
@@ -49,6 +50,7 @@ from scorer.view import FeatureView
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+COMPUTE, PUBLISH, STATE = (metrics.STAGE.labels(stage) for stage in ("compute", "publish", "state"))
 
 
 @dataclass
@@ -74,12 +76,15 @@ class _Work:
 class Scorer:
     """Handler of the `transactions` partitions of this worker; see `scorer.batches.Handler`."""
 
-    def __init__(self, settings: ScorerSettings, view: FeatureView, live: LiveLoader, health: Health) -> None:
+    def __init__(
+        self, settings: ScorerSettings, view: FeatureView, live: LiveLoader, health: Health, counting: Counting
+    ) -> None:
         self.settings, self.view, self.health = settings, view, health
         reading = Reading(settings.money, settings.mapping, view.attributes)
         ahead_ms = int(settings.ahead_seconds * 1000) if settings.clock == "wall" else None
         self._rules = Rules(view, reading, ahead_ms)
         self._live = live
+        self._counting = counting
         self._follower = Follower(settings, self._on_deployments)
         self._producer = FencedProducer(settings)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="settle")
@@ -182,7 +187,7 @@ class Scorer:
             self._room.release()
             raise
         metrics.BATCH_RECORDS.observe(sum(len(batch) for batch, _ in taken))
-        metrics.STAGE.labels("compute").observe(time.perf_counter() - started)
+        COMPUTE.observe(time.perf_counter() - started)
         work = _Work([(*pair, made) for pair, made in zip(taken, settled, strict=True)], str(model.digest)[:12])
         task = asyncio.create_task(self._write(work, self._latest), name="write")
         self._latest = work
@@ -219,9 +224,11 @@ class Scorer:
             for batch, part, _ in work.taken:
                 part.next = batch.next
                 self.app.consumer.finish(batch)
-            metrics.STAGE.labels("publish").observe(published - started)
-            metrics.STAGE.labels("state").observe(time.perf_counter() - published)
-            self._count(work)
+            PUBLISH.observe(published - started)
+            STATE.observe(time.perf_counter() - published)
+            done_s = time.time()
+            for batch, _, made in work.taken:
+                self._counting.note(made, len(batch), work.bundle, done_s)
         except ProducerFenced as error:
             self._give_up(work)
             self._say_fenced(work, error)
@@ -252,23 +259,6 @@ class Scorer:
         await asyncio.sleep(self.settings.session_seconds)
         if any(self._partitions.get(batch.partition) is part for batch, part, _ in work.taken):
             await self.app.fail(error)
-
-    def _count(self, work: _Work) -> None:
-        made = [settled for _, _, settled in work.taken]
-        blocks = np.concatenate([settled.blocks for settled in made])
-        blocked = int(blocks.sum())
-        metrics.TRANSACTIONS.inc(sum(len(batch) for batch, _, _ in work.taken))
-        metrics.DECISIONS.labels("block", work.bundle).inc(blocked)
-        metrics.DECISIONS.labels("allow", work.bundle).inc(len(blocks) - blocked)
-        metrics.SCORES.observe(np.concatenate([settled.scores for settled in made]), work.bundle)
-        for settled in made:
-            for name in settled.fields:
-                metrics.REJECTED.labels(name).inc()
-        metrics.REPEATS.inc(sum(settled.repeats for settled in made))
-        metrics.MISKEYED.inc(sum(settled.miskeyed for settled in made))
-        metrics.UNTRUSTED.inc(sum(settled.untrusted for settled in made))
-        appended_ms = np.concatenate([settled.appended_ms for settled in made])
-        metrics.END_TO_END.observe(time.time() - appended_ms[appended_ms > 0] / 1000.0)
 
     def _show_lag(self) -> None:
         """Once a second, also while nothing is finished: a worker that hangs shows what waits for it."""

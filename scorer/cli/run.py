@@ -12,6 +12,7 @@ from faust import Worker
 
 from scorer import metrics
 from scorer.batches import BatchApp
+from scorer.counting import Counting
 from scorer.errors import UserError
 from scorer.http import Health, HealthServer
 from scorer.ledger import read
@@ -75,10 +76,10 @@ def run(http_port: int | None, worker_id: str | None) -> None:
     view = FeatureView.load(settings.view)
     live = LiveLoader(BundleStore(settings.store, settings.cache), view)
     asyncio.run(_preflight(settings, live))
-    health = Health()
-    server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health)
+    health, counting = Health(), Counting()
+    server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health, counting.show)
     try:
-        serve(Scorer(settings, view, live, health).app, settings)
+        serve(Scorer(settings, view, live, health, counting).app, settings)
     finally:
         server.stop()
 

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
@@ -34,6 +35,16 @@ def test_a_client_that_hangs_up_is_no_error(capfd: pytest.CaptureFixture[str]) -
         time.sleep(0.01)
     server.stop()
     assert capfd.readouterr().err == ""
+
+
+def test_metrics_are_brought_up_to_date_before_they_are_told() -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("looks", "Looks.", registry=registry)
+    server = HealthServer("127.0.0.1", 0, registry, Health(), gauge.inc)
+    for looks in (1, 2):
+        with urlopen(f"http://127.0.0.1:{server.port}/metrics") as page:
+            assert f"looks {looks}.0" in page.read().decode()
+    server.stop()
 
 
 def test_a_page_that_breaks_is_told(capfd: pytest.CaptureFixture[str]) -> None:
