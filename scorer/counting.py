@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,34 +31,38 @@ class _Noted:
 
 
 class Counting:
-    """Batches that are acknowledged and not in the metrics yet. `note` in one thread, `show` in any."""
+    """Batches that are acknowledged and not in the metrics yet.
+
+    `note` in one thread, which never waits for one that looks, unless nobody did for long; `show` in any.
+    """
 
     def __init__(self) -> None:
-        self._noted: list[_Noted] = []
-        self._n = 0
+        self._noted: deque[_Noted] = deque()
         self._lock = threading.Lock()
+        self._read = self._shown = 0  # transactions; each is written by one side only
 
     def note(self, settled: Settled, read: int, bundle: str, done_s: float) -> None:
         """A batch of so many transactions was decided by a bundle and acknowledged."""
-        made = settled
-        counts = read, made.repeats, made.miskeyed, made.untrusted
-        noted = _Noted(bundle, done_s, made.scores, made.blocks, made.appended_ms, made.fields, counts)
-        with self._lock:
-            self._noted.append(noted)
-            self._n += read
-        if self._n >= MOST:
+        counts = read, settled.repeats, settled.miskeyed, settled.untrusted
+        self._noted.append(
+            _Noted(bundle, done_s, settled.scores, settled.blocks, settled.appended_ms, settled.fields, counts)
+        )
+        self._read += read
+        if self._read - self._shown >= MOST:
             self.show()
 
     def show(self) -> None:
         """Add what was noted to the metrics."""
         with self._lock:
-            noted, self._noted, self._n = self._noted, [], 0
+            noted = [self._noted.popleft() for _ in range(len(self._noted))]
             if noted:
-                _show(noted)
+                self._shown += _show(noted)
 
 
-def _show(noted: Sequence[_Noted]) -> None:
-    read, repeats, miskeyed, untrusted = (sum(column) for column in zip(*(one.counts for one in noted), strict=True))
+def _show(noted: Sequence[_Noted]) -> int:
+    """Returns how many transactions these were."""
+    columns = zip(*(one.counts for one in noted), strict=True)
+    read, repeats, miskeyed, untrusted = (int(sum(column)) for column in columns)
     metrics.TRANSACTIONS.inc(read)
     metrics.REPEATS.inc(repeats)
     metrics.MISKEYED.inc(miskeyed)
@@ -79,3 +83,4 @@ def _show(noted: Sequence[_Noted]) -> None:
     done_s = np.repeat([one.done_s for one in noted], [len(one.appended_ms) for one in noted])
     is_known = appended_ms > 0
     metrics.END_TO_END.observe(done_s[is_known] - appended_ms[is_known] / 1000.0)
+    return read

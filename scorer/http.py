@@ -60,12 +60,12 @@ class HealthServer:
         health: Health,
         refresh: Callable[[], None] = lambda: None,
     ) -> None:
-        def told() -> tuple[int, bytes, str]:
+        def scraped() -> tuple[int, bytes, str]:
             refresh()
             return 200, generate_latest(registry), CONTENT_TYPE_LATEST
 
         pages: dict[str, Callable[[], tuple[int, bytes, str]]] = {
-            "/metrics": told,
+            "/metrics": scraped,
             "/livez": lambda: _told(None if health.stuck_seconds < STUCK_SECONDS else "the event loop is stuck"),
             "/readyz": lambda: _told(health.not_ready),
         }

@@ -71,7 +71,7 @@ async def verify(redis: Any, settings: ShadowSettings, slot: str, release: Relea
     decisions = 0
     windows: dict[TopicPartition, int | None] = {TopicPartition(settings.topics.decisions, p): None for p in books}
     counted = {partition: Advance() for partition in books}
-    memories: dict[int, Memory] = defaultdict(Memory)
+    memories = {partition: Memory() for partition in books}
     async with reader(settings) as consumer:
         missing = sum((await consumer.beginning_offsets(list(windows))).values()) if windows else 0
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -93,3 +94,15 @@ def test_a_worker_that_nobody_scrapes_keeps_no_more_than_some(monkeypatch: pytes
     assert value("transactions_total") == before
     counted.note(made([0.1]), 1, "a", 1.0)
     assert value("transactions_total") == before + 10
+
+
+def test_nothing_is_lost_between_who_notes_and_who_looks() -> None:
+    counted, before, n = Counting(), value("transactions_total"), 3000
+    scores = value("score_count", bundle="a")
+    noting = threading.Thread(target=lambda: [counted.note(made([0.1]), 10, "a", 1.0) for _ in range(n)])
+    noting.start()
+    while noting.is_alive():
+        counted.show()
+    counted.show()
+    assert value("transactions_total") == before + 10 * n
+    assert value("score_count", bundle="a") == scores + n
