@@ -4,9 +4,9 @@ Faust hands records to an agent one by one, at a task and a thread hop each: 160
 consumer wraps all that a fetch brought into one message, a batch for each partition, and Faust does the rest as ever:
 membership, rebalancing, flow control, commits, lifecycle. How a range is acknowledged:
 
-1. `getmany` yields one `Fetch` of a `Batch` a partition and notes their ends; records below a partition's own next
-   offset (they were seen already, around a rebalance) are dropped. While a fetch waits for the agent, what comes after
-   it is added to it: so a busy worker gets larger batches, and no queue of small ones.
+1. The consumer's loop delivers one `Fetch` of a `Batch` a partition and notes their ends; records below a partition's
+   own next offset (they were seen already, around a rebalance) are dropped. While a fetch waits for the agent, what
+   comes after it is added to it: so a busy worker gets larger batches, and no queue of small ones.
 2. The handler works on it. The message counts as unacknowledged from the moment the agent takes it until its last batch
    is finished or dropped, so a revocation waits for it (`wait_empty`), while fetches that are only queued are dropped
    and read again by the next owners.

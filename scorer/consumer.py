@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -15,6 +16,9 @@ from mode.utils.futures import notify
 
 from scorer.consumer_thread import ConsumerThread
 from scorer.fetch import Batch, Fetch
+
+#: How long the thread waits for records before the loop looks whether it is to stop.
+LONGEST_WAIT_SECONDS = 1.0
 
 
 class RecordMonitor(Monitor):  # type: ignore[misc]
@@ -46,15 +50,35 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Fetch]]:  # noqa: ASYNC109
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Give what was fetched to the agent, until consumer or fetcher stops.
+
+        Faust's loop fills gaps and passes over offsets, which fetches do not have, and takes six tasks a message.
+        """
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                fetch = await self._next_fetch()
+                if fetch is None:
+                    continue
+                has_room, self._waiting = self._waiting is None, fetch
+                if has_room and self.app.flow_control.is_active():
+                    await self.callback(fetch)  # the agent's queue is empty: there is nothing to wait for
+                else:
+                    await self.wait_first(self.callback(fetch), self.suspend_flow.wait())
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _next_fetch(self) -> Fetch | None:
+        """What came next; None if it was added to what waits for its turn, or if nothing came for a while."""
         for tp, offset in self._rewinds.items():
             self._thread.seek(TopicPartition(*tp), offset)
         self._rewinds.clear()
-        fetched, active = await self._wait_next_records(timeout)
+        fetched, active = await self._wait_next_records(LONGEST_WAIT_SECONDS)
         if fetched is None or self.should_stop or not self.flow_active:
             # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
             # partition back to its own next offset. (Faust itself seeks to the commit, and loses records without one.)
-            return
+            return None
         fresh: dict[TP, tuple[list[Any], int]] = {}
         for fetched_tp, records in fetched.items():
             tp = TP(*fetched_tp)
@@ -71,19 +95,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             fresh[tp] = records, expected
         if not fresh:
-            return
+            return None
         fetch, is_new = self._waiting, False
         if fetch is None or not fetch.has_room_for(fresh, self.app.settings.batch_records):
             tp = next(iter(fresh))
             fetch, is_new = self._fetch(tp, fresh[tp][0][0]), True
         for tp, (records, expected) in fresh.items():
             fetch.add(tp, records, expected, self.turns[tp])
-        if is_new:
-            self._waiting = fetch
-            # Faust passes over what is below the last offset that it delivered. It notes that when the delivery is
-            # through: after a rewind that came meanwhile, nothing would ever come again.
-            self._read_offset[fetch.tp] = None
-            yield fetch.tp, fetch
+        return fetch if is_new else None
 
     @property
     def is_behind(self) -> bool:
@@ -140,7 +159,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._waiting = None  # nothing of this turn is added to what was read in the last one
         self.done.pop(tp, None)
         self.starts[tp] = self._expected[tp] = self._rewinds[tp] = offset
-        self._read_offset[tp] = None
         self._thread.seek(TopicPartition(*tp), offset)  # only wakes a fetch that waits; what it brings is dropped
         return self.turns[tp]
 
@@ -167,7 +185,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             if tp in self.starts:
                 self._expected[tp] = position
                 self._thread.seek(TopicPartition(*tp), position)
-                self._read_offset[tp] = None
                 self._committed_offset[tp] = None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

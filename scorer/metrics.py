@@ -94,7 +94,7 @@ FENCED = Counter(
 BATCH_RECORDS = Histogram("scorer_batch_records", "Records of a batch.", buckets=RECORD_BUCKETS, registry=REGISTRY)
 STAGE = Histogram(
     "scorer_stage_seconds",
-    "Time of a batch in a stage: compute, publish (decisions and dead letters acknowledged), state (changelog too).",
+    "Time of a batch in a stage: compute, publish (decisions and dead letters acknowledged), state (from then on).",
     ["stage"],
     buckets=LATENCY_BUCKETS,
     registry=REGISTRY,

@@ -20,8 +20,9 @@ from scorer.velocity import CardStates, LayoutError
 
 log = logging.getLogger(__name__)
 
-#: Fetches that a worker may have settled and not acknowledged yet; a third is no faster, and more of a tail to read.
-IN_FLIGHT = 2
+#: Fetches that a worker may have settled, or settle, and not acknowledged yet: one is published and waits for its card
+#: states, one is being published, one settled. A fourth is no faster, and more of a tail to read.
+IN_FLIGHT = 3
 #: How much of a tail is looked at, in full batches: more than one who was thought dead may have appended.
 TAIL_BATCHES = IN_FLIGHT + 1
 

@@ -4,13 +4,13 @@ For what each fetch brought, a batch for each of some partitions:
 
 1. settle: decode, features, one prediction, encode (a thread; the next fetch is settled while this one is written);
 2. publish decisions and dead letters to the same partitions of their topics, and wait for the acknowledgement;
-3. write the card states that changed, each with the last source offset it absorbed, and wait again;
+3. write the card states that changed, each with the last source offset it absorbed, and wait again (`scorer.writer`);
 4. acknowledge the ranges to Faust, which commits them.
 
 A worker that takes a partition over has the broker refuse its predecessor (`scorer.fence`), reads how far 2 and 3 had
 come and goes on from there: what is published is absorbed and not published again. Fetches pass 2 strictly one after
-the other, and so 3, while 3 of one may overlap with 2 of the next; a failed send stops the worker, so no later decision
-can be there without an earlier one.
+the other, and so 3, while 3 of one goes with 2 of the next; a failed send stops the worker, so no later decision can be
+there without an earlier one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
@@ -39,38 +38,17 @@ from scorer.fetch import Batch
 from scorer.http import Health
 from scorer.ledger import Follower, put
 from scorer.live import LiveLoader
-from scorer.pipeline import Incoming, Part, Published, Rules, Settled, settle_all
-from scorer.producer import Write
+from scorer.pipeline import Incoming, Part, Rules, settle_all
 from scorer.recovery import IN_FLIGHT, Recovered, recover
 from scorer.settings import ScorerSettings
 from scorer.topics import reader
-from scorer.velocity import CardStates
 from scorer.view import FeatureView
+from scorer.writer import Partition, Work, Writer
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-COMPUTE, PUBLISH, STATE = (metrics.STAGE.labels(stage) for stage in ("compute", "publish", "state"))
-
-
-@dataclass
-class _Partition:
-    """What a worker keeps of a partition it owns."""
-
-    states: CardStates
-    published: Published
-    next: int
-    is_spoiled: bool = False  # memory is ahead of the topics: a batch was settled and given up
-
-
-@dataclass
-class _Work:
-    """What a fetch brought, settled. published, written: stages that the next fetch waits for."""
-
-    taken: list[tuple[Batch, _Partition, Settled]]
-    bundle: str
-    published: asyncio.Event = field(default_factory=asyncio.Event)
-    written: asyncio.Event = field(default_factory=asyncio.Event)
+COMPUTE = metrics.STAGE.labels("compute")
 
 
 class Scorer:
@@ -88,10 +66,9 @@ class Scorer:
         self._follower = Follower(settings, self._on_deployments)
         self._producer = FencedProducer(settings)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="settle")
-        self._partitions: dict[int, _Partition] = {}
+        self._writer = Writer(self._producer, settings.topics, self)
+        self._partitions: dict[int, Partition] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
-        self._latest: _Work | None = None
-        self._writing: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
         self.app = BatchApp(settings, settings.group, settings.topics.transactions, self)
@@ -108,6 +85,7 @@ class Scorer:
             view = {"names": self.view.names, "definitions": self.view.definitions(self.view.names)}
             await self._tell(f"view/{self.view.id}", orjson.dumps({"schema": SCHEMA, **view}))
         self._tasks += [
+            asyncio.create_task(self._write(), name="write"),
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._renew(), name="renew"),
         ]
@@ -115,7 +93,10 @@ class Scorer:
     async def drain(self) -> None:
         self._is_draining = True
         self.health.not_ready = "stopping"
-        await asyncio.gather(*self._writing, return_exceptions=True)
+        for _ in range(IN_FLIGHT):  # what has room is under way
+            await self._room.acquire()
+        for _ in range(IN_FLIGHT):
+            self._room.release()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -144,7 +125,7 @@ class Scorer:
                 _say_missed(o.partition, start, o.oldest)
                 start = o.oldest
             found = recovered[o.partition]
-            self._partitions[o.partition] = _Partition(found.states, found.published, start)
+            self._partitions[o.partition] = Partition(found.states, found.published, start)
         took = time.perf_counter() - started
         log.info("owns %d partitions (%d kept), ready in %.2f s", len(owned), len(kept), took)
         self.health.not_ready = None
@@ -188,11 +169,8 @@ class Scorer:
             raise
         metrics.BATCH_RECORDS.observe(sum(len(batch) for batch, _ in taken))
         COMPUTE.observe(time.perf_counter() - started)
-        work = _Work([(*pair, made) for pair, made in zip(taken, settled, strict=True)], str(model.digest)[:12])
-        task = asyncio.create_task(self._write(work, self._latest), name="write")
-        self._latest = work
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        work = [(*pair, made) for pair, made in zip(taken, settled, strict=True)]
+        self._writer.put(Work(work, str(model.digest)[:12]))
 
     async def _count_missed(self, batch: Batch) -> None:
         """Offsets may be missing before a batch. Log bookkeeping leaves such holes; where retention did, say so."""
@@ -203,50 +181,38 @@ class Scorer:
         if oldest > batch.expected:
             _say_missed(batch.partition, batch.expected, min(oldest, batch.offset))
 
-    async def _write(self, work: _Work, before: _Work | None) -> None:
-        topics = self.settings.topics
+    async def _write(self) -> None:
         try:
-            if before is not None:
-                await before.published.wait()
-            if not await self.app.surely_ours() or any(part.is_spoiled for _, part, _ in work.taken):
-                self._give_up(work)
-                return
-            started = time.perf_counter()
-            await self._producer.write_all(
-                [Write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken]
-                + [Write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken]
-            )
-            work.published.set()
-            if before is not None:
-                await before.written.wait()
-            published = time.perf_counter()
-            await self._producer.write_all(Write(topics.velocity, b.partition, s.states) for b, _, s in work.taken)
-            for batch, part, _ in work.taken:
-                part.next = batch.next
-                self.app.consumer.finish(batch)
-            PUBLISH.observe(published - started)
-            STATE.observe(time.perf_counter() - published)
-            done_s = time.time()
-            for batch, _, made in work.taken:
-                self._counting.note(made, len(batch), work.bundle, done_s)
-        except ProducerFenced as error:
-            self._give_up(work)
-            self._say_fenced(work, error)
+            await self._writer.run()
         except Exception as error:
-            self._give_up(work)
             await self.app.fail(error)
-        finally:
-            work.published.set()
-            work.written.set()
-            self._room.release()
 
-    def _give_up(self, work: _Work) -> None:
+    async def may_publish(self, work: Work) -> bool:
+        return await self.app.surely_ours() and not any(part.is_spoiled for _, part, _ in work.taken)
+
+    def published(self, work: Work) -> None:
+        done_s = time.time()
+        for batch, _, made in work.taken:
+            self._counting.note(made, len(batch), work.bundle, done_s)
+
+    def finished(self, work: Work) -> None:
+        for batch, part, _ in work.taken:
+            part.next = batch.next
+            self.app.consumer.finish(batch)
+        self._room.release()
+
+    async def gave_up(self, work: Work, error: Exception | None) -> None:
         """Nothing of a fetch is acknowledged, and nothing after it may be: memory is ahead of the topics now."""
         for batch, part, _ in work.taken:
             part.is_spoiled = True
             self.app.consumer.drop(batch)
+        self._room.release()
+        if isinstance(error, ProducerFenced):
+            self._say_fenced(work, error)
+        elif error is not None:
+            await self.app.fail(error)
 
-    def _say_fenced(self, work: _Work, error: ProducerFenced) -> None:
+    def _say_fenced(self, work: Work, error: ProducerFenced) -> None:
         """Another scorer has the partitions: the group is about to say so, and then they are taken up anew, or not."""
         n = sum(len(batch) for batch, _, _ in work.taken)
         metrics.FENCED.inc(n)
@@ -254,7 +220,7 @@ class Scorer:
         log.warning("fenced: %d transactions of partitions %s are left to the scorer that has them now", n, partitions)
         self._tasks.append(asyncio.create_task(self._expect_rebalance(work, error), name="fenced"))
 
-    async def _expect_rebalance(self, work: _Work, error: ProducerFenced) -> None:
+    async def _expect_rebalance(self, work: Work, error: ProducerFenced) -> None:
         """A scorer that the group still counts in, and whose partitions another writes, is not to stand by for ever."""
         await asyncio.sleep(self.settings.session_seconds)
         if any(self._partitions.get(batch.partition) is part for batch, part, _ in work.taken):

@@ -375,10 +375,11 @@ async def test_heartbeats_are_seen(settings: ScorerSettings) -> None:
         (Consumer, "_wait_next_records"),
         (Consumer, "on_buffer_full"),
         (Consumer, "on_buffer_drop"),
-        (Consumer, "getmany"),
+        (Consumer, "_drain_messages"),
         (Consumer, "perform_seek"),
         (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
         (driver.AIOKafkaConsumerThread, "_ensure_consumer"),
+        (driver.AIOKafkaConsumerThread, "getmany"),
     ],
 )
 def test_what_is_overridden_is_still_there_with_the_same_parameters(owner: type, name: str) -> None:

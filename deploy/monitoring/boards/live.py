@@ -150,7 +150,7 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     lines(
                         "Time in each stage",
                         "Of a batch, 99 of 100. Compute: decode, features, predict. Publish: until decisions and dead "
-                        "letters are acknowledged. State: until card states are.",
+                        "letters are acknowledged. State: then until card states are, which go with the next batch.",
                         "s",
                         [
                             Query(_quantile(0.99, "scorer_stage_seconds", f'stage="{stage}"'), stage, colour)
