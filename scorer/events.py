@@ -24,6 +24,7 @@ from scorer.view import Attribute
 
 REQUIRED = ("transaction_id", "occurred_at", "card_id", "merchant_id", "amount", "currency")
 LONGEST = 128
+Column = list[Any] | npt.NDArray[Any]
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,16 +46,19 @@ def instants_ms(texts: Sequence[str]) -> npt.NDArray[np.int64]:
 
     At once where all are in UTC and of one shape, as one sender writes them: 0.15 us a text instead of 1.1.
     """
-    if texts and len(texts[0]) in (20, 24):
+    if texts and len(texts[0]) in _SHAPES:
         quick = _utc_ms(texts, len(texts[0]))
         if quick is not None:
             return quick
     return np.fromiter(map(instant_ms, texts), np.int64, len(texts))
 
 
-#: `2026-01-31T12:00:00.000Z` with its digits as 0; and where the two-digit numbers after the year begin.
+#: `2026-01-31T12:00:00.000Z` with its digits as 0, and how far each character may be above that.
 _SHAPE = np.frombuffer(b"0000-00-00T00:00:00.000Z", dtype=np.uint8)
-_PAIRS = np.array([5, 8, 11, 14, 17])
+_ABOVE = np.where(ord("0") == _SHAPE, 9, 0).astype(np.uint8)
+#: The same without a fraction, by its length.
+_SHAPES = {len(_SHAPE): (_SHAPE, _ABOVE), 20: (np.delete(_SHAPE, slice(19, 23)), np.delete(_ABOVE, slice(19, 23)))}
+_YEAR_1 = np.datetime64("0001-01-01", "ms").astype(np.int64)
 
 
 def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
@@ -62,21 +66,15 @@ def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
     blob = "".join(texts).encode()
     if len(blob) != length * len(texts) or any(len(text) != length for text in texts):
         return None
-    shape = _SHAPE if length == len(_SHAPE) else np.append(_SHAPE[:19], _SHAPE[-1])
-    digits = np.frombuffer(blob, dtype=np.uint8).reshape(-1, length) - shape
-    if (digits[:, shape == ord("0")] > 9).any() or digits[:, shape != ord("0")].any():
+    shape, above = _SHAPES[length]
+    if (np.frombuffer(blob, dtype=np.uint8).reshape(-1, length) - shape > above).any():
         return None
-    number = digits.astype(np.int64)
-    year = number[:, :4] @ (1000, 100, 10, 1)
-    month, day, hour, minute, second = (10 * number[:, _PAIRS] + number[:, _PAIRS + 1]).T
-    fits = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
-    months = (12 * (year - 1970) + month - 1).astype("datetime64[M]")
-    days = (months.astype("datetime64[D]") + (day - 1)).astype(np.int64)
-    if not (fits & (days < (months + 1).astype("datetime64[D]").astype(np.int64))).all():
+    try:  # numpy reads a time without a zone as one in UTC, and warns of any zone
+        times = np.frombuffer(blob, dtype=f"S{length}").astype(f"S{length - 1}").astype("datetime64[ms]")
+    except ValueError:
         return None
-    seconds = ((24 * days + hour) * 60 + minute) * 60 + second
-    ms: npt.NDArray[np.int64] = 1000 * seconds
-    return ms + number[:, 20:23] @ (100, 10, 1) if length == len(_SHAPE) else ms
+    ms: npt.NDArray[np.int64] = times.astype(np.int64)
+    return ms if (ms >= _YEAR_1).all() else None
 
 
 def looks_like_card_number(text: str) -> bool:
@@ -163,7 +161,8 @@ class Events:
     """n transactions as columns.
 
     occurred_ms: int64 (n,), milliseconds since 1970. amount: float64 (n,), units of the reporting currency; minor: the
-    same as int64 minor units. attributes: declared attributes, None where missing. documents: JSON under our names.
+    same as int64 minor units. attributes: declared attributes; numbers as float64 (n,), NaN where missing, others as
+    lists, None where missing. documents: JSON under our names.
     """
 
     ids: list[str]
@@ -172,7 +171,7 @@ class Events:
     occurred_ms: npt.NDArray[np.int64]
     amount: npt.NDArray[np.float64]
     minor: npt.NDArray[np.int64]
-    attributes: dict[str, list[Any]]
+    attributes: dict[str, Column]
     documents: list[bytes]
 
     def __len__(self) -> int:
@@ -259,7 +258,7 @@ def _cells(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, li
 
 def _columns(
     records: dict[int, dict[str, Any]], reading: Reading, suspects: dict[int, Refusal]
-) -> dict[str, list[Any] | npt.NDArray[Any] | dict[str, list[Any]]]:
+) -> dict[str, Column | dict[str, Column]]:
     """Columns of all records; positions of those that break the contract are put into `suspects`.
 
     With suspects, the columns hold stand-ins at their rows and must be read again without them.
@@ -318,14 +317,17 @@ def _columns(
         suspect(too_much, "amount", f"expected at most {MOST:.0f} in the reporting currency")
         amount = np.where(too_much, 0.0, amount)
 
-    attributes = {attribute.name: typed(attribute.name, attribute.accepts, None) for attribute in reading.attributes}
+    attributes: dict[str, Column] = {}
+    for attribute in reading.attributes:
+        attributes[attribute.name] = typed(attribute.name, attribute.accepts, None)
     numbers = [attribute.name for attribute in reading.attributes if attribute.kind == "number"]
     # all at once, for a look at each column costs more than its cells; one that is missing is NaN here
-    cells_of = np.array([attributes[name] for name in numbers], dtype=np.float64)
-    unclear = ~np.isfinite(cells_of.reshape(len(numbers), len(rows)))
+    cells_of = np.array([attributes[name] for name in numbers], dtype=np.float64).reshape(len(numbers), len(rows))
+    unclear = ~np.isfinite(cells_of)
     for i in np.flatnonzero(unclear.any(axis=1)).tolist():
         present = [cell is not None for cell in attributes[numbers[i]]]
         suspect(unclear[i] & present, numbers[i], "not finite")
+    attributes |= zip(numbers, cells_of, strict=True)
     return {
         "ids": texts["transaction_id"],
         "cards": tokens,

