@@ -131,7 +131,7 @@ class BatchProducer:
         must not have anything on its way still. What fits into one batch a partition takes no task of its own.
         """
         acks: list[Awaitable[Any]] = []
-        errors: list[BaseException] = []
+        errors: list[Exception] = []
         for write in writes:
             if write.records:
                 try:
@@ -139,9 +139,12 @@ class BatchProducer:
                 except KafkaError as error:
                     errors.append(error)
                 else:
-                    acks.append(ack if n == len(write.records) else self._go_on(write, ack, n))
-        answers = await asyncio.gather(*acks, return_exceptions=True)
-        errors += [answer for answer in answers if isinstance(answer, BaseException)]
+                    acks.append(ack if n == len(write.records) else asyncio.create_task(self._go_on(write, ack, n)))
+        for ack in acks:  # all under way: to gather them would take a callback for each
+            try:
+                await ack
+            except Exception as error:
+                errors.append(error)
         for found in sorted(errors, key=lambda found: isinstance(found, ProducerFenced)):
             raise found
 
