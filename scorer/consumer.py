@@ -43,7 +43,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
         self._rewinds: dict[TP, int] = {}  # where partitions are to be put back to before the next fetch
-        self._waiting: Fetch | None = None  # delivered last, and not taken by the agent yet
+        self._waiting: Fetch | None = None  # delivered last, and what comes may still be added to it
+        self._queued = 0  # delivered, and not taken by the agent yet
         self.turns: Counter[TP] = Counter()  # how often each partition was put back
         self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
 
@@ -60,8 +61,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 fetch = await self._next_fetch()
                 if fetch is None:
                     continue
-                has_room, self._waiting = self._waiting is None, fetch
-                if has_room and self.app.flow_control.is_active():
+                self._waiting = fetch
+                self._queued += 1
+                if self._queued == 1 and self.app.flow_control.is_active():
                     await self.callback(fetch)  # the agent's queue is empty: there is nothing to wait for
                 else:
                     await self.wait_first(self.callback(fetch), self.suspend_flow.wait())
@@ -111,6 +113,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     def take(self, fetch: Fetch) -> list[Batch]:
         """The agent begins with a fetch: nothing is added to it any more."""
+        self._queued -= 1
         if self._waiting is fetch:
             self._waiting = None
         fetch.open = set(fetch.batches.values())
@@ -179,7 +182,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def perform_seek(self) -> None:
         """Put every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
-        self._waiting = None  # Faust has thrown away what was queued
+        self._waiting, self._queued = None, 0  # Faust has thrown away what was queued
         for tp in self.assignment():
             position = max(self.done.get(tp, 0), self.starts.get(tp, 0))
             if tp in self.starts:

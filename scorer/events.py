@@ -24,6 +24,7 @@ from scorer.view import Attribute
 
 REQUIRED = ("transaction_id", "occurred_at", "card_id", "merchant_id", "amount", "currency")
 LONGEST = 128
+#: A cell of each of n transactions.
 Column = list[Any] | npt.NDArray[Any]
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -317,9 +318,7 @@ def _columns(
         suspect(too_much, "amount", f"expected at most {MOST:.0f} in the reporting currency")
         amount = np.where(too_much, 0.0, amount)
 
-    attributes: dict[str, Column] = {}
-    for attribute in reading.attributes:
-        attributes[attribute.name] = typed(attribute.name, attribute.accepts, None)
+    attributes: dict[str, Column] = {a.name: typed(a.name, a.accepts, None) for a in reading.attributes}
     numbers = [attribute.name for attribute in reading.attributes if attribute.kind == "number"]
     # all at once, for a look at each column costs more than its cells; one that is missing is NaN here
     cells_of = np.array([attributes[name] for name in numbers], dtype=np.float64).reshape(len(numbers), len(rows))

@@ -93,7 +93,7 @@ class Scorer:
     async def drain(self) -> None:
         self._is_draining = True
         self.health.not_ready = "stopping"
-        for _ in range(IN_FLIGHT):  # what has room is under way
+        for _ in range(IN_FLIGHT):  # whatever is under way has room until it is written, or given up
             await self._room.acquire()
         for _ in range(IN_FLIGHT):
             self._room.release()
@@ -143,6 +143,18 @@ class Scorer:
 
     async def accept(self, batches: Sequence[Batch]) -> None:
         await self._room.acquire()
+        try:
+            work = await self._settle(batches)
+        except BaseException:
+            self._room.release()
+            raise
+        if work is None:
+            self._room.release()
+        else:
+            self._writer.put(work)
+
+    async def _settle(self, batches: Sequence[Batch]) -> Work | None:
+        """Decide what a fetch brought; None if nothing of it is ours any more."""
         taken = []
         for batch in batches:
             part = self._partitions.get(batch.partition)
@@ -152,8 +164,7 @@ class Scorer:
                 await self._count_missed(batch)
                 taken.append((batch, part))
         if not taken:
-            self._room.release()
-            return
+            return None
         model = self._live.require()
         started = time.perf_counter()
         parts = [Part(_incoming(batch), part.states, part.published) for batch, part in taken]
@@ -165,12 +176,10 @@ class Scorer:
         except BaseException:
             for _, part in taken:
                 part.is_spoiled = True
-            self._room.release()
             raise
         metrics.BATCH_RECORDS.observe(sum(len(batch) for batch, _ in taken))
         COMPUTE.observe(time.perf_counter() - started)
-        work = [(*pair, made) for pair, made in zip(taken, settled, strict=True)]
-        self._writer.put(Work(work, str(model.digest)[:12]))
+        return Work([(*pair, made) for pair, made in zip(taken, settled, strict=True)], str(model.digest)[:12])
 
     async def _count_missed(self, batch: Batch) -> None:
         """Offsets may be missing before a batch. Log bookkeeping leaves such holes; where retention did, say so."""

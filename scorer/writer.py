@@ -44,7 +44,7 @@ class Work:
 
 
 class Owner(Protocol):
-    """Whose work is written. What it raises ends the writing."""
+    """Whose work is written."""
 
     async def may_publish(self, work: Work) -> bool:
         """Asked right before; if not, it is given up."""
@@ -80,8 +80,15 @@ class Writer:
             if work is not None and not await self._owner.may_publish(work):
                 await self._owner.gave_up(work, None)
                 work = None
-            if work is not None or before is not None:
+            if work is None and before is None:
+                continue
+            try:
                 before = await self._write(work, before)
+            except Exception as error:
+                for given_up in (before and before[0], work):
+                    if given_up is not None:
+                        await self._owner.gave_up(given_up, error)
+                before = None
 
     async def _next(self, seconds: float | None) -> Work | None:
         try:
@@ -99,13 +106,7 @@ class Writer:
             writes += [Write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken]
         if before is not None:
             writes += [Write(topics.velocity, b.partition, s.states) for b, _, s in before[0].taken]
-        try:
-            await self._producer.write_all(writes)
-        except Exception as error:
-            for given_up in (before and before[0], work):
-                if given_up is not None:
-                    await self._owner.gave_up(given_up, error)
-            return None
+        await self._producer.write_all(writes)
         done = time.perf_counter()
         if before is not None:
             STATE.observe(done - before[1])
