@@ -284,6 +284,8 @@ class Arena:
             self.until("work under way", lambda left=left: waiting() <= left)
             # Not always just after something was published: what is begun and not through must be hit, too.
             time.sleep(self.rng.choice((0.0, self.rng.uniform(0, 0.1))))
+            if waiting() <= 0:
+                continue  # too late; some harm cannot be done twice
             harm()
             remains = waiting()
             if remains > 0:
@@ -295,8 +297,13 @@ class Arena:
 
     def strike_at_once(self, harm: Callable[[], Any], part: int, backlog: Callable[[], int] | None = None) -> None:
         """Do harm that takes its time, from the moment on at which a part of the stream waits."""
-        self.send(part)
-        assert (backlog or self.behind_live)() > 0, "no backlog was left when the fault began"
+        waiting = backlog or self.behind_live
+        for _ in range(5):
+            self.send(part)
+            if waiting() > 0:
+                break
+        else:
+            raise Waited("no backlog was left when the fault was to begin")
         harm()
         self.faults += 1
 
