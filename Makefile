@@ -55,7 +55,7 @@ soak: .venv/.dev ## 20 minutes at half of saturation: memory, files and lag stay
 study: .venv/.bench ## the gate on 2,000 releases of known truth, beside simpler rules (ARGS="--share 0.1")
 	@cd tests && ../$(BIN)/python -m study.run $(ARGS)
 
-bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and peers, 30 minutes (ARGS=--publish)
+bench: .venv/.bench .venv/.peers ## speed, latency and memory beside floors and peers, 35 minutes (ARGS=--publish)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)
 
 bench-quick: .venv/.bench .venv/.peers ## only how fast it is beside floors and peers, three minutes
