@@ -1,9 +1,9 @@
-"""Renders docs/settings.md and docs/metrics.md from the declarations; `--check` says whether they are up to date."""
+"""Renders what the code declares: settings.md, metrics.md, schemas/ and asyncapi.yaml; `--check` says what is stale."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from contracts import asyncapi, schemas
 from scorer import metrics as scorer_metrics
 from scorer.settings import CommonSettings, ScorerSettings
 from shadow import metrics as shadow_metrics
@@ -96,7 +97,7 @@ def metrics_page() -> str:
         "# Metrics\n",
         "Every process answers `/metrics`, `/livez` and `/readyz`. Label values are bounded: never a card, a merchant",
         "or a transaction. A scorer has some 200 series and one for each partition, a shadow the same. `shadow serve`",
-        "has a few for each criterion, segment and slot: with 50 segments and 3 slots at most 12,000.\n",
+        "has a few for each criterion, segment and slot: with 50 segments and 3 slots at most 12,500.\n",
         "Rules, alerts and dashboards over them are in [deploy/prometheus](../deploy/prometheus/rules/alerts.yaml) and",
         "[deploy/grafana](../deploy/grafana/release.json), made by `make deploy-render`; what an alert means is in",
         "[deploy/runbooks](../deploy/runbooks/alerts.md).",
@@ -128,21 +129,36 @@ def _declared(registry: CollectorRegistry) -> Iterable[tuple[str, str, tuple[str
         )
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "metrics.md": metrics_page,
+    "asyncapi.yaml": asyncapi.document,
+}
+
+
+def rendered() -> dict[str, str]:
+    """Every page, by its path below docs/."""
+    return {name: render() for name, render in PAGES.items()} | schemas.files()
 
 
 def main() -> int:
     """Write the pages, or with `--check` compare them; returns the exit code."""
-    stale = []
-    for name, render in PAGES.items():
-        path, text = HERE / name, render()
-        if "--check" not in sys.argv:
+    pages, is_check = rendered(), "--check" in sys.argv
+    stale = [f"{path.relative_to(HERE)}" for path in (HERE / "schemas").glob("*")]
+    stale = [name for name in stale if name not in pages]
+    for name, text in pages.items():
+        path = HERE / name
+        if not is_check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
     for name in stale:
-        print(f"docs/{name} is not what the code declares; run `make docs`", file=sys.stderr)
-    return 1 if stale else 0
+        if name not in pages and not is_check:
+            (HERE / name).unlink()
+        else:
+            print(f"docs/{name} is not what the code declares; run `make docs`", file=sys.stderr)
+    return 1 if stale and is_check else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every metric of the scorer, declared once: name, unit, labels, meaning. `docs/metrics.md` is rendered from here."""
+"""Every metric of the scorer: name, unit, labels and meaning. `docs/metrics.md` is rendered from here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 
-#: Score bounds: finer where block rates of 0.2 to 5 % put their thresholds.
+#: Upper bounds of scores, finer at low ones: block rates of 0.2 to 5 % put their thresholds there.
 SCORE_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 RECORD_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
 class ArrayHistogram(Collector):
-    """A Prometheus histogram that takes whole arrays: one numpy call a batch instead of one Python call a value."""
+    """A Prometheus histogram that observes whole arrays with one numpy call, instead of one Python call for each value.
+
+    buckets: upper bounds, ascending. label: name of its one label, None for a histogram without labels.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class ArrayHistogram(Collector):
         registry.register(self)
 
     def observe(self, values: npt.NDArray[np.float64], label: str = "") -> None:
-        """Count values; NaN is passed over."""
+        """Count values, float64 (n,), without those that are NaN. label: value of the label, if there is one."""
         values = values[~np.isnan(values)]
         if not values.size:
             return
@@ -73,48 +76,105 @@ DECISIONS = Counter(
 )
 SCORES = ArrayHistogram("scorer_score", "Scores of the live model, by bundle.", SCORE_BUCKETS, REGISTRY, "bundle")
 REJECTED = Counter("scorer_rejected_total", "Dead letters, by the field at fault.", ["field"], registry=REGISTRY)
-REPEATS = Counter("scorer_repeats_total", "Decisions whose transaction id their sender repeated.", registry=REGISTRY)
+SKIPPED = Counter(
+    "scorer_skipped_records_total",
+    "Records that the mapping passes over, by what they are: `update`, `deletion`, `truncation`, `message`, "
+    "`change`, `tombstone`.",
+    ["what"],
+    registry=REGISTRY,
+)
+REPEATS = Counter(
+    "scorer_repeats_total", "Decisions on transaction ids that their sender had sent before.", registry=REGISTRY
+)
 MISKEYED = Counter(
-    "scorer_miskeyed_total", "Transactions whose key is not their card: their velocity is wrong.", registry=REGISTRY
+    "scorer_miskeyed_total",
+    "Transactions whose record key is not their card, so their velocity features are wrong.",
+    registry=REGISTRY,
+)
+SPLIT = Counter(
+    "scorer_split_cards_total",
+    "New cards that another partition of the same scorer already has, so their velocity is split. Looked for among "
+    "some hundred new cards of each partition a second.",
+    registry=REGISTRY,
 )
 UNTRUSTED = Counter(
-    "scorer_untrusted_dates_total", "Transactions dated too far ahead to count in velocity.", registry=REGISTRY
+    "scorer_untrusted_dates_total",
+    "Transactions dated more than `ahead_seconds` after their arrival, which do not count in velocity.",
+    registry=REGISTRY,
+)
+REFUNDS = Counter(
+    "scorer_refunds_total",
+    "Decisions on refunds: negative amounts, allowed without a score because the mapping says so.",
+    registry=REGISTRY,
 )
 MISSED = Counter(
-    "scorer_missed_transactions_total", "Offsets that retention took before they were decided.", registry=REGISTRY
+    "scorer_missed_transactions_total",
+    "Offsets that retention deleted before this scorer had decided them.",
+    registry=REGISTRY,
+)
+WAITING = Gauge(
+    "scorer_waiting_partitions",
+    "Partitions of `transactions` that this scorer owns and does not decide, as a topic beside it lacks them.",
+    registry=REGISTRY,
 )
 FENCE = Gauge(
-    "scorer_fence", "1 while the broker refuses a scorer whose partitions another has taken over.", registry=REGISTRY
+    "scorer_fence",
+    "1 while the broker refuses a scorer whose partitions another has taken over, 0 if it cannot.",
+    registry=REGISTRY,
 )
 FENCED = Counter(
     "scorer_fenced_transactions_total",
-    "Transactions given up because another scorer had taken over their partition, and decides them.",
+    "Transactions that this worker gave up because another scorer had taken over their partition; that one decides "
+    "them.",
     registry=REGISTRY,
 )
-BATCH_RECORDS = Histogram("scorer_batch_records", "Records of a batch.", buckets=RECORD_BUCKETS, registry=REGISTRY)
+BATCH_RECORDS = Histogram(
+    "scorer_batch_records", "Records of a fetch that are decided together.", buckets=RECORD_BUCKETS, registry=REGISTRY
+)
 STAGE = Histogram(
     "scorer_stage_seconds",
-    "Time of a batch in a stage: compute, publish (decisions and dead letters acknowledged), state (from then on).",
+    "Time of a fetch in a stage: `compute`; `publish`, until decisions and dead letters are acknowledged; `state`, "
+    "from then until card states are.",
     ["stage"],
     buckets=LATENCY_BUCKETS,
     registry=REGISTRY,
 )
 END_TO_END = ArrayHistogram(
     "scorer_end_to_end_seconds",
-    "From the broker's time of a transaction to the acknowledgement of its decision.",
+    "Time from the broker's timestamp of a transaction to the acknowledgement of its decision.",
     LATENCY_BUCKETS,
     REGISTRY,
 )
-LAG = Gauge("scorer_lag_records", "Records between the last decision and the end.", ["partition"], registry=REGISTRY)
-CARDS = Gauge("scorer_cards", "Cards in memory.", registry=REGISTRY)
-MODEL_AGE = Gauge("scorer_model_age_seconds", "Age of the live bundle since it was made.", registry=REGISTRY)
+LAG = Gauge("scorer_lag_records", "Records that wait for a decision, by partition.", ["partition"], registry=REGISTRY)
+CARDS = Gauge("scorer_cards", "Cards whose state is in memory.", registry=REGISTRY)
+CARD_BYTES = Gauge("scorer_card_bytes", "About how much memory card states take.", registry=REGISTRY)
+MEMORY_LIMIT = Gauge("scorer_memory_limit_bytes", "Memory that this scorer may use: `memory_bytes`.", registry=REGISTRY)
+DROPPED = Counter(
+    "scorer_cards_dropped_total",
+    "Cards whose state was dropped: `idle`, or `erased` by a request.",
+    ["why"],
+    registry=REGISTRY,
+)
+MODEL_AGE = Gauge("scorer_model_age_seconds", "Time since the live bundle was made.", registry=REGISTRY)
+PREDICTOR = Gauge(
+    "scorer_predictor",
+    "1 for what predicts the live bundle's scores, 0 for the other: `pylignum`, `lightgbm`.",
+    ["predictor"],
+    registry=REGISTRY,
+)
 THRESHOLD = Gauge(
     "scorer_live_threshold", "Score from which this worker blocks; NaN while the kill switch is on.", registry=REGISTRY
+)
+FOREIGN = Counter(
+    "scorer_foreign_records_total",
+    "Records of our own topics that this product did not write, and passed over, by topic.",
+    ["topic"],
+    registry=REGISTRY,
 )
 EPOCH = Gauge("scorer_live_epoch", "Epoch of the live slot that this worker decides with.", registry=REGISTRY)
 MODEL_BEHIND = Gauge(
     "scorer_model_behind",
-    "1 while this worker cannot load the bundle of the live slot and goes on with an older one.",
+    "1 while this worker cannot load the bundle of the live slot and decides with an older one.",
     registry=REGISTRY,
 )
-OVERRIDE = Gauge("scorer_override", "1 while the kill switch is on.", ["override"], registry=REGISTRY)
+OVERRIDE = Gauge("scorer_override", "1 while the kill switch is on, by override.", ["override"], registry=REGISTRY)

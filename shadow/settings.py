@@ -1,45 +1,96 @@
-"""Every setting of the shadow, declared once; values come from `SHADOW_…` variables and the file SHADOW_SETTINGS."""
+"""Every setting of the shadow, declared once. Values come from `SHADOW_…` variables, or the file in SHADOW_SETTINGS."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from scorer.process.hosts import PATTERN
 from scorer.settings import CommonSettings, FetchWait, Seconds
+
+#: How an address of Redis begins.
+_ADDRESS = re.compile(r"(?:(?:redis|valkey)s?(?:\+(?:cluster|sentinel))?|unix)://\S")
 
 
 class ShadowSettings(CommonSettings):
-    """Settings of the shadow's processes; environment variables begin with SHADOW_."""
+    """Settings of the `shadow` command. Their environment variables begin with SHADOW_."""
 
     model_config = SettingsConfigDict(env_prefix="SHADOW_")
 
     redis: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="address of Redis or Valkey; redis+cluster://host:port names a node of a Redis Cluster",
+        description="address of Redis or Valkey: `redis://user:password@host:port/0`, `rediss://…` with TLS, or "
+        "`unix://…`; of a cluster, one of its nodes: `redis+cluster://host:port`; of what sentinels watch: "
+        "`redis+sentinel://host:port,host:port/service/0`; `valkey` may stand for `redis`",
     )
-    prefix: str = Field("shadow", pattern=r"^[A-Za-z0-9_.-]+$", description="first part of every key in Redis")
-    release: Path = Field(Path("release.yaml"), description="file of segments and release criteria")
-    minor_digits: int = Field(2, ge=0, le=4, description="decimal digits of the reporting currency's minor unit")
-    control: str = Field("control", description="slot of the seed twin that gives the A/A floor")
-    scorer_group: str = Field("scorer", description="group of the scorers; a promotion waits for its members")
-    group_prefix: str = Field("shadow-", description="first part of a shadow's consumer group; its slot follows")
-    # nobody waits for a shadow: few large fetches spare the broker that live works with
+    prefix: str = Field("shadow", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix of every key in Redis")
+    release: Path = Field(Path("release.yaml"), description="file with the segments and the release criteria")
+    control: str = Field("control", description="slot of the A/A control, a seed twin of live")
+    scorer_group: str = Field(
+        "scorer", description="consumer group of the scorers; a promotion waits for all of its members"
+    )
+    group_prefix: str = Field("shadow-", description="a shadow's consumer group is this and the name of its slot")
+    # Nobody waits for a shadow: few large fetches spare the broker, which live needs, too.
     fetch_wait_ms: FetchWait = 400
-    flush_seconds: Seconds = Field(0.5, description="longest time that sums stay in memory")
-    flush_records: int = Field(50_000, ge=1, description="most records that are summed before they go to Redis")
-    sample_days: int = Field(30, ge=1, le=3650, description="days that disagreement samples are kept")
-    label_days: int = Field(
-        180, ge=1, le=3650, description="days that labels are kept, and the cases that they are joined to"
+    flush_seconds: Seconds = Field(0.5, description="longest time that sums wait in memory before they go to Redis")
+    flush_records: int = Field(
+        50_000, ge=1, description="most decisions of a partition that are summed before they go to Redis"
     )
-    review_minutes: float = Field(30.0, gt=0, description="how long a case handed out for review is kept from others")
-    explain_per_second: float = Field(50.0, ge=0, description="samples explained a second and shadow; 0 is none")
-    niceness: int = Field(10, ge=0, le=19, description="how far a shadow stands back for others on its machine")
-    gate_seconds: Seconds = Field(60.0, description="how often `shadow serve` runs the gate")
-    promote_seconds: Seconds = Field(30.0, description="how long a promotion waits for every scorer to load the bundle")
-    read_token: SecretStr | None = Field(None, description="token that /api wants as Bearer; default: none")
+    sample_days: int = Field(30, ge=1, le=3650, description="days to keep samples of disagreements")
+    label_days: int = Field(180, ge=1, le=3650, description="days to keep labels, and the cases that labels can decide")
+    review_minutes: float = Field(
+        30.0, gt=0, description="minutes for which a case that somebody was given is not given to others"
+    )
+    explain_per_second: float = Field(
+        50.0, ge=0, description="samples that each shadow explains a second; 0 explains none"
+    )
+    niceness: int = Field(
+        10, ge=0, le=19, description="niceness of a shadow's process; higher leaves more of the machine to others"
+    )
+    gate_seconds: Seconds = Field(60.0, description="time between two looks of the gate in `shadow serve`")
+    promote_seconds: Seconds = Field(
+        30.0, description="longest time that a promotion waits for the scorers to load the bundle"
+    )
+    http_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names that `shadow serve` answers to, separated by commas, beside localhost and its own address; "
+        "`*.example.com` stands for every name that ends so",
+    )
+    read_token: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="Bearer token for reading all that `shadow serve` has, /metrics included, but for /livez and "
+        "/readyz; default: anybody may read it",
+    )
     operator_token: SecretStr | None = Field(
-        None, description="token that writing to /api wants as Bearer; default: nothing can be written there"
+        None,
+        min_length=1,
+        description="Bearer token for handing out and marking reviews under /api; default: nobody may",
     )
-    http_port: int = Field(9101, ge=0, le=65535, description="port of /metrics, /livez, /readyz (and /api of serve)")
+    http_port: int = Field(
+        9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz, and of /api in `shadow serve`"
+    )
+
+    @field_validator("redis")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if not _ADDRESS.match(value):  # which may hold a password, so it is not repeated
+            raise ValueError("is no address of Redis; expected one such as redis://127.0.0.1:6379/0")
+        return value
+
+    @field_validator("http_names", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("http_names")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(PATTERN, name):
+                raise ValueError(f"{name!r} is no name of a host; expected one without scheme and port")
+        return value

@@ -1,1 +1,1 @@
-"""Rules, alerts and dashboards as code: `make deploy-render` writes what Prometheus, Grafana and Kubernetes take."""
+"""Rules, alerts and dashboards as code; `make deploy-render` writes them for Prometheus, Grafana and Kubernetes."""

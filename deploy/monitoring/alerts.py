@@ -1,8 +1,8 @@
-"""Alerts, by what somebody would notice; each has a section of its name in deploy/runbooks/alerts.md.
+"""The alerts. Each has a section under its name in deploy/runbooks/alerts.md.
 
-critical: somebody is woken, for decisions are wrong, late or not made, or nobody can see whether they are. warning: to
-be looked at in working hours, for the evidence on a candidate suffers and live does not. info: news about a release;
-it waits for a moment, so that an alert that explains it can silence it (deploy/prometheus/alertmanager.yaml).
+critical: wakes somebody, as decisions are wrong, late or missing, or nobody can tell whether they are. warning: for
+working hours, as the evidence on a candidate suffers but live does not. info: news about a release; it is held back
+briefly, so that an alert that explains it can inhibit it (deploy/prometheus/alertmanager.yaml).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Board = Literal["live", "shadow", "release"]
 
 @dataclass(frozen=True)
 class Alert:
-    """hold: how long it must be so before it fires, a name of `settings.Windows`; None is at once."""
+    """hold: the field of `settings.Windows` with the time that `expr` must hold before it fires; None: at once."""
 
     name: str
     expr: str
@@ -26,9 +26,13 @@ class Alert:
     hold: str | None = None
 
 
+#: Dead letters of records that a scorer could not decide through a fault of its own or of its model.
+_FAULTS = 'scorer_rejected_total{field=~"raised|record|score"}'
+
+
 def _counted(counter: str, by: str) -> str:
-    """How much a counter rose. A series that is new counts as a whole: its process found the loss while it started,
-    and no scrape has seen it at 0."""
+    """How much a counter rose. A new series counts with its full value: its process found the loss while starting, so
+    no scrape saw it at 0."""
     return f"""
 sum by ({by}) (
   increase({counter}[$event]) > 0
@@ -38,7 +42,7 @@ sum by ({by}) (
 
 
 def _unseen(process: str, metric: str) -> str:
-    """True where a metric was seen and is not, or was never."""
+    """True if a metric was seen before and is gone, or was never seen."""
     return f"""
 label_replace(
   (count by (namespace) (present_over_time({metric}[$memory])) unless count by (namespace) ({metric}))
@@ -57,7 +61,7 @@ or
 (namespace:scorer_late:ratio_slow_long > $slow_burn and namespace:scorer_late:ratio_slow_short > $slow_burn)
 """,
         "critical",
-        "{{ $value | humanizePercentage }} of live decisions are late: the month's budget will not last",
+        "{{ $value | humanizePercentage }} of live decisions are late; the month's latency budget will run out early",
         "live",
         hold="soon",
     ),
@@ -69,7 +73,7 @@ and
 sum by (namespace) (increase(scorer_transactions_total[$memory])) > 0
 """,
         "critical",
-        "No transaction has been decided for minutes, and there were some in the last hours",
+        "No transaction was decided in the last minutes, although some came in the last hours",
         "live",
         hold="soon",
     ),
@@ -77,8 +81,66 @@ sum by (namespace) (increase(scorer_transactions_total[$memory])) > 0
         "TransactionsMissed",
         _counted("scorer_missed_transactions_total", "namespace"),
         "critical",
-        "{{ $value | humanize }} transactions expired before they were decided",
+        "Retention deleted {{ $value | humanize }} transactions before they were decided",
         "live",
+    ),
+    Alert(
+        "RecordsNotDecidable",
+        _counted(_FAULTS, "namespace, field"),
+        "critical",
+        "{{ $value | humanize }} transactions became dead letters through a fault of scorer or model "
+        "({{ $labels.field }})",
+        "live",
+    ),
+    Alert(
+        "PartitionStuck",
+        """
+max by (namespace, partition) (min_over_time(scorer_lag_records[$short])) > 0
+unless on (namespace, partition)
+max by (namespace, partition) (resets(scorer_lag_records[$short])) > 0
+""",
+        "critical",
+        "Transactions of partition {{ $labels.partition }} wait, and none of them is decided",
+        "live",
+        hold="soon",
+    ),
+    Alert(
+        "PartitionsNotDecided",
+        "max by (namespace) (scorer_waiting_partitions) > 0",
+        "critical",
+        "Partitions were added to transactions, and {{ $value }} of them are not decided by one scorer",
+        "live",
+    ),
+    Alert(
+        "CardsSplit",
+        f"""
+{_counted("scorer_split_cards_total", "namespace").strip()}
+or
+sum by (namespace) (rate(scorer_miskeyed_total[$short])) / namespace:scorer_transactions:rate > 0.01
+""",
+        "warning",
+        "Transactions of one card reach several partitions, so its velocity counts too little",
+        "live",
+        hold="steady",
+    ),
+    Alert(
+        "CardMemoryNearLimit",
+        "max by (namespace, instance) (scorer_card_bytes / (scorer_memory_limit_bytes > 0)) > 0.5",
+        "warning",
+        "Card states take {{ $value | humanizePercentage }} of the memory of scorer {{ $labels.instance }}",
+        "live",
+        hold="steady",
+    ),
+    Alert(
+        "ScorerLost",
+        """
+namespace:scorer_workers:count
+< max by (namespace) (max_over_time(namespace:scorer_workers:count[$recent]))
+""",
+        "warning",
+        "{{ $value }} scorers run, fewer than half an hour ago",
+        "live",
+        hold="steady",
     ),
     Alert(
         "LiveRejectsAboveNormal",
@@ -91,7 +153,7 @@ or
 namespace:scorer_rejected:ratio_now > 0.2
 """,
         "warning",
-        "{{ $value | humanizePercentage }} of transactions are refused, more than is usual here",
+        "{{ $value | humanizePercentage }} of transactions are rejected, more than usual",
         "live",
         hold="steady",
     ),
@@ -99,7 +161,7 @@ namespace:scorer_rejected:ratio_now > 0.2
         "DecisionConflict",
         _counted("shadow_decision_conflicts_total", "namespace"),
         "critical",
-        "{{ $value | humanize }} transactions have two different decisions of one model",
+        "{{ $value | humanize }} transactions got two different decisions from the same live model",
         "shadow",
     ),
     Alert(
@@ -107,10 +169,12 @@ namespace:scorer_rejected:ratio_now > 0.2
         """
 max by (namespace) (scorer_live_epoch) - min by (namespace) (scorer_live_epoch) > 0
 or
+max by (namespace) (shadow_slot_epoch{slot="live"}) - min by (namespace) (scorer_live_epoch) > 0
+or
 max by (namespace) (scorer_model_behind) > 0
 """,
         "critical",
-        "Scorers decide with different live models, or with an older one than the ledger says",
+        "Scorers do not decide by what the ledger names as live: another model, or the kill switch not taken up",
         "live",
         hold="swap",
     ),
@@ -118,7 +182,7 @@ max by (namespace) (scorer_model_behind) > 0
         "LiveModelOld",
         "max by (namespace) (scorer_model_age_seconds) > $rotation",
         "warning",
-        "The live model was made {{ $value | humanizeDuration }} ago, longer than a rotation",
+        "The live model was made {{ $value | humanizeDuration }} ago; a new one is due",
         "live",
         hold="unanswered",
     ),
@@ -126,7 +190,7 @@ max by (namespace) (scorer_model_behind) > 0
         "KillSwitchOn",
         "max by (namespace, override) (scorer_override) > 0",
         "warning",
-        "The kill switch is on ({{ $labels.override }}): no model decides",
+        "The kill switch is on ({{ $labels.override }}); no model decides",
         "live",
     ),
     Alert(
@@ -139,7 +203,7 @@ max by (namespace) (scorer_model_behind) > 0
 and on (namespace) namespace:scorer_decisions:rate > 0
 """,
         "warning",
-        "Live decides, and slot {{ $labels.slot }} compares nothing",
+        "Live decides, but slot {{ $labels.slot }} compares nothing",
         "shadow",
         hold="steady",
     ),
@@ -151,7 +215,7 @@ or
 max by (namespace, slot) (shadow_model_broken) > 0
 """,
         "warning",
-        "The candidate in slot {{ $labels.slot }} cannot score what live scores",
+        "The candidate in slot {{ $labels.slot }} fails to score transactions that live scores",
         "shadow",
         hold="soon",
     ),
@@ -163,7 +227,7 @@ and
 namespace_slot:shadow_judged:rate > 0
 """,
         "warning",
-        "Slot {{ $labels.slot }} is {{ $value | humanizeDuration }} of decisions behind, and does not catch up",
+        "Slot {{ $labels.slot }} is {{ $value | humanizeDuration }} behind live, and does not catch up",
         "shadow",
         hold="patient",
     ),
@@ -171,7 +235,7 @@ namespace_slot:shadow_judged:rate > 0
         "ShadowNearRetention",
         "max by (namespace, slot) (shadow_retention_used_ratio) > 0.5",
         "warning",
-        "Slot {{ $labels.slot }} has {{ $value | humanizePercentage }} of what retention keeps before it",
+        "Slot {{ $labels.slot }} has yet to compare {{ $value | humanizePercentage }} of the retained decisions",
         "shadow",
         hold="patient",
     ),
@@ -183,7 +247,7 @@ or
 {_counted("shadow_gap_records_total", "namespace, slot").strip()}
 """,
         "info",
-        "The clean period of slot {{ $labels.slot }} begins anew, or has a hole",
+        "The clean period of slot {{ $labels.slot }} was reset, or decisions are missing in it",
         "release",
         hold="swap",
     ),
@@ -197,7 +261,7 @@ or
 sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
 """,
         "warning",
-        "Redis fails, or has not what was written to it",
+        "Redis fails, or has lost data that was written to it",
         "shadow",
         hold="soon",
     ),
@@ -205,7 +269,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "ShadowRedisMemory",
         "max by (namespace, node) (shadow_redis_used_bytes / (shadow_redis_limit_bytes > 0)) > 0.8",
         "warning",
-        "Redis {{ $labels.node }} has used {{ $value | humanizePercentage }} of its memory",
+        "Redis node {{ $labels.node }} uses {{ $value | humanizePercentage }} of its memory",
         "shadow",
         hold="steady",
     ),
@@ -213,7 +277,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "GateVerdictChanged",
         "changes(namespace_slot:shadow_gate_decision:max[$news]) > 0",
         "info",
-        "The gate has changed its mind about slot {{ $labels.slot }}",
+        "The gate's decision on slot {{ $labels.slot }} has changed",
         "release",
         hold="swap",
     ),
@@ -221,7 +285,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "SuggestionWaiting",
         "max by (namespace) (shadow_suggestions_waiting) > 0",
         "info",
-        "{{ $value }} suggestions wait for an answer",
+        "{{ $value }} suggestions wait to be approved or rejected",
         "release",
         hold="unanswered",
     ),
@@ -235,7 +299,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
             )
         ),
         "critical",
-        "Prometheus sees no {{ $labels.process }}: it is down, or not scraped, and alerts on it are blind",
+        "Prometheus sees no {{ $labels.process }}: it is down or not scraped, and its alerts cannot fire",
         "live",
         hold="steady",
     ),
@@ -243,7 +307,7 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "Watchdog",
         "vector(1)",
         "none",
-        "Always on: when it no longer arrives, alerting itself is broken",
+        "Always fires; if it stops arriving, alerting itself is broken",
         "live",
     ),
 )

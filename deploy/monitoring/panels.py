@@ -1,7 +1,7 @@
-"""Panels and variables that the dashboards are made of.
+"""Builds panels and variables for the dashboards.
 
-Colours are those of Okabe and Ito (2008), "Color universal design", which people of every colour vision tell apart;
-verdicts are also told by a word, and heat maps by brightness (Cividis).
+Colours are those of Okabe and Ito (2008), "Color universal design", which people with any colour vision can tell apart.
+Verdicts are also words, and heat maps also differ in brightness (Cividis).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models import heatmap as heatmaps
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, GREY)
-#: Columns of a dashboard.
+#: Width of a dashboard, in Grafana's grid columns.
 WIDTH = 24
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${source}")
@@ -29,7 +29,7 @@ IN = 'namespace=~"$namespace"'
 SLOT = f'{IN}, slot=~"$slot"'
 SEGMENT = f'{SLOT}, segment=~"$segment"'
 
-#: What a gate says of a slot, and a criterion of a segment: value, word, colour.
+#: Decisions on a slot, and verdicts on a criterion in a segment: value of the metric, word, colour.
 DECISIONS = ((1, "promote", BLUE), (0, "hold", GREY), (-1, "reject", VERMILION))
 VERDICTS = ((1, "pass", BLUE), (0, "thin", GREY), (-1, "fail", VERMILION))
 Words = Sequence[tuple[int, str, str]]
@@ -37,7 +37,7 @@ Words = Sequence[tuple[int, str, str]]
 
 @dataclass(frozen=True)
 class Query:
-    """A query and how its series are called; colour: of all of its series, else by the palette."""
+    """A query and the legend of its series. colour: of all its series; None: from the palette."""
 
     expr: str
     legend: str
@@ -45,12 +45,13 @@ class Query:
 
 
 def links(base: str, *labels: str) -> list[dashboard.DashboardLink]:
-    """The samples of the slot and segment of a series, around the time of a point. base: where `serve` answers."""
+    """Links from a point of a series to the samples of its slot and segment. base: address of `shadow serve`. labels:
+    labels of the series to filter by."""
     chosen = "".join(f"{name}=${{__field.labels.{name}:percentencode}}&" for name in labels)
     where = f"{base}/api/disagreements?{chosen}sort=gap&limit=50"
     return [
         dashboard.DashboardLink("Samples around this point").url(f"{where}&at=${{__value.time}}").target_blank(True),
-        dashboard.DashboardLink("Samples of the time shown")
+        dashboard.DashboardLink("Samples in the time range shown")
         .url(f"{where}&scored_since=${{__from}}&scored_until=${{__to}}")
         .target_blank(True),
     ]
@@ -98,7 +99,7 @@ def lines(
     limit: float | None = None,
     stacked: bool = False,
 ) -> timeseries.Panel:
-    """Series over time. limit: a line above which it is too much."""
+    """Series over time. samples: links of each point. limit: drawn as a dashed line."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -141,7 +142,7 @@ def number(
     words: Words = (),
     steps: Sequence[tuple[float | None, str]] = ((None, BLUE),),
 ) -> stat.Panel:
-    """The present value of each series, large. words: what a value is called. steps: colours from a value on."""
+    """The current value of each series, large. words: shown instead of values. steps: colours from a value on."""
     return (
         stat.Panel()
         .title(title)
@@ -161,7 +162,7 @@ def number(
 def states(
     title: str, description: str, query: Query, words: Words, samples: Sequence[dashboard.DashboardLink] = ()
 ) -> state_timeline.Panel:
-    """What each series was called over time."""
+    """A word for each series, over time."""
     return (
         state_timeline.Panel()
         .title(title)
@@ -217,9 +218,9 @@ def rows(
     words: tuple[str, Words] | None = None,
     samples: str | None = None,
 ) -> table.Panel:
-    """A table: one column for each query, joined by their labels. columns: headings, by label or `Value #A`.
+    """A table with a column for each query, joined by their labels. columns: headings, by label or `Value #A`.
 
-    words: the column that is told by words. samples: the address of a link on each row.
+    words: a column, and the words shown in it instead of values. samples: address of the link of each row.
     """
     hidden = {"Time": True} | {f"Time {n + 1}": True for n in range(len(queries))}
     panel = (
@@ -264,8 +265,8 @@ def rows(
 def board(
     name: str, title: str, description: str, samples: str, variables: Sequence[str], panels: Sequence[Any]
 ) -> dict[str, Any]:
-    """A dashboard as JSON. variables: which of slot and segment it has. panels: rows of (height, panels side by side),
-    and texts between them, which are headings."""
+    """A dashboard as JSON. variables: which of `slot` and `segment` it has. panels: rows as (height, panels from left
+    to right), and texts, which become headings. samples: default address of `shadow serve`."""
     made = (
         dashboard.Dashboard(title)
         .uid(f"shadow-scorer-{name}")

@@ -1,8 +1,8 @@
-"""Recording rules: what several alerts and panels ask, computed once.
+"""Recording rules: expressions that several alerts and panels use, computed once.
 
-Names are level:metric:operation. Everything is by namespace, so that several installations share a Prometheus; where
-there are no namespaces the label is missing, and nothing else changes. A process that is replaced begins a new series:
-what is compared with its own past is recorded without the labels of its process.
+Names are level:metric:operation. All are by namespace, so that several installations can share a Prometheus; without
+namespaces the label is just missing. A process that is replaced begins a new series, so values that are compared with
+their own past are recorded without the labels of the process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ _LIVE_BLOCKS = '{outcome=~"both_block|live_only"}'
 
 @dataclass(frozen=True)
 class Record:
-    """A recording rule; the expression has `$names` of `settings`."""
+    """A recording rule. Its expression may hold `$names` that `settings.fill` fills in."""
 
     name: str
     expr: str
 
 
 RECORDS = (
+    Record(
+        "namespace:scorer_workers:count",
+        "count by (namespace) (scorer_live_epoch)",
+    ),
     Record(
         "namespace:scorer_transactions:rate",
         "sum by (namespace) (rate(scorer_transactions_total[$short]))",

@@ -1,10 +1,9 @@
-"""Writes rules and dashboards to where Prometheus, Grafana and Kubernetes take them; `--check` says if they are so."""
+"""Writes rules and dashboards to where Prometheus, Grafana and Kubernetes take them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from monitoring.boards.shadow import shadow
 from monitoring.settings import PRODUCTION, Limits, Places
 
 DEPLOY = Path(__file__).resolve().parents[1]
-COMPONENT = Path("kubernetes/components/monitoring")
 
 
 def boards(places: Places, limits: Limits) -> dict[str, Any]:
@@ -35,35 +33,26 @@ def files(places: Places = Places(), limits: Limits = Limits()) -> dict[Path, st
     out = {
         Path("prometheus/rules/records.yaml"): rules.dump(records),
         Path("prometheus/rules/alerts.yaml"): rules.dump(alerts),
-        COMPONENT / "prometheusrule.yaml": rules.dump(rules.manifest(records, alerts)),
+        Path("kubernetes/components/monitoring/prometheusrule.yaml"): rules.dump(rules.manifest(records, alerts)),
     }
+    out[Path("kubernetes/components/keda/lag.yaml")] = rules.dump(
+        [{"op": "replace", "path": "/spec/triggers/0/metadata/lagThreshold", "value": str(limits.lag_records)}]
+    )
     for name, board in boards(places, limits).items():
-        text = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
-        out[Path(f"grafana/{name}.json")] = text
-        out[COMPONENT / f"dashboards/{name}.json"] = text
+        out[Path(f"grafana/{name}.json")] = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
     return out
 
 
-def main() -> int:
-    """Write, or with `--check` compare; returns the exit code."""
+def main() -> None:
+    """Write the files."""
     given = argparse.ArgumentParser(description=__doc__)
-    given.add_argument("--check", action="store_true", help="say which files are not what the code says")
     given.add_argument("--runbooks", default=Places.runbooks, help="address of deploy/runbooks/alerts.md")
     given.add_argument("--grafana", default=Places.grafana, help="address of Grafana")
     given.add_argument("--samples", default=Places.samples, help="address of `shadow serve`, for people's browsers")
     asked = given.parse_args()
-    stale = []
     for path, text in files(Places(asked.runbooks, asked.grafana, asked.samples)).items():
-        to = DEPLOY / path
-        if not asked.check:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_text(text, encoding="utf-8")
-        elif not to.exists() or to.read_text(encoding="utf-8") != text:
-            stale.append(path)
-    for path in stale:
-        print(f"deploy/{path} is not what deploy/monitoring says; run `make deploy-render`", file=sys.stderr)
-    return 1 if stale else 0
+        (DEPLOY / path).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

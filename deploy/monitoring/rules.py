@@ -1,4 +1,4 @@
-"""Rule files of Prometheus out of records and alerts."""
+"""Makes Prometheus rule files from the records and alerts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Rules = dict[str, Any]
 
 
 def records(windows: Windows = PRODUCTION, limits: Limits = Limits()) -> Rules:  # noqa: B008 - frozen
-    """The file of recording rules."""
+    """The rule file with the recording rules."""
     rules = [{"record": r.name, "expr": fill(r.expr, windows, limits)} for r in RECORDS]
     return _file("shadow-scorer.records", rules, windows)
 
 
 def alerts(windows: Windows = PRODUCTION, limits: Limits = Limits(), places: Places = Places()) -> Rules:  # noqa: B008
-    """The file of alerts."""
+    """The rule file with the alerts."""
     return _file("shadow-scorer.alerts", [_alert(a, windows, limits, places) for a in ALERTS], windows)
 
 
@@ -47,7 +47,7 @@ def _variables(alert: Alert) -> str:
 
 
 def manifest(*files: Rules) -> dict[str, Any]:
-    """The same as a PrometheusRule."""
+    """Rule files as a PrometheusRule, for the Prometheus Operator."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -57,7 +57,7 @@ def manifest(*files: Rules) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Expressions of several lines as they are read."""
+    """Writes texts of several lines as blocks."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -67,7 +67,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def dump(content: dict[str, Any]) -> str:
-    """As YAML, in the order of its keys."""
+def dump(content: dict[str, Any] | list[Any]) -> str:
+    """The content as YAML, keys in their order."""
     told = "# Written by `make deploy-render`; change deploy/monitoring instead.\n"
     return told + yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=1000)

@@ -1,4 +1,4 @@
-"""What rules and alerts may be tuned by: windows, limits and addresses. Production's are the defaults."""
+"""Windows, limits and addresses of the rules and alerts. The defaults are those of production."""
 
 from __future__ import annotations
 
@@ -10,44 +10,53 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows and waits in seconds. The expressions are the same whatever these are: a test takes seconds."""
+    """Windows and waits in seconds. Tests run the same expressions with windows of seconds."""
 
-    short: int = 5 * MINUTE  # of a present rate
-    fast_short: int = 5 * MINUTE  # both windows of a fast burn of the latency budget
+    short: int = 5 * MINUTE  # window of a current rate
+    fast_short: int = 5 * MINUTE  # windows of a fast burn of the latency budget
     fast_long: int = 1 * HOUR
-    slow_short: int = 30 * MINUTE  # and of a slow one
+    slow_short: int = 30 * MINUTE  # windows of a slow burn
     slow_long: int = 6 * HOUR
-    usual: int = 1 * DAY  # what rejects are usual
-    memory: int = 6 * HOUR  # who had traffic, or was seen, so recently is expected to go on
-    event: int = 1 * HOUR  # how long an event is told that must never happen
-    news: int = 15 * MINUTE  # how long a change is told
-    soon: int = 1 * MINUTE  # waits before an alert fires
-    swap: int = 2 * MINUTE  # in which every worker takes up a new live model
+    usual: int = 1 * DAY  # window of the usual share of rejects
+    memory: int = 6 * HOUR  # traffic or a process seen within this time is expected to go on
+    event: int = 1 * HOUR  # an event that must never happen stays an alert for this long
+    recent: int = 30 * MINUTE  # scorers that ran within this time are missed
+    news: int = 15 * MINUTE  # a change stays an alert for this long
+    soon: int = 1 * MINUTE  # waits before an alert fires, from here
+    swap: int = 2 * MINUTE  # enough for every worker to swap to a new live model
     steady: int = 5 * MINUTE
     patient: int = 15 * MINUTE
-    unanswered: int = 1 * HOUR
-    rotation: int = 15 * DAY  # two weeks, and a day to approve
-    interval: int = 15  # of evaluation
-    behind: int = 5 * MINUTE  # of decisions that a shadow may have before it
+    unanswered: int = 1 * HOUR  # to here
+    rotation: int = 15 * DAY  # greatest age of a live model: two weeks, and a day to approve the next
+    interval: int = 15  # between evaluations
+    behind: int = 5 * MINUTE  # decisions of this time may wait for a shadow
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of the alerts."""
 
-    #: The latency objective: of 1,000 decisions, 999 are acknowledged within 100 ms of the transaction's arrival at the
-    #: broker. A bound of `scorer_end_to_end_seconds`, as it prints it.
+    #: The latency objective: 99.9 % of decisions are acknowledged within 100 ms of the transaction's arrival at the
+    #: broker. `objective`: in seconds, as `scorer_end_to_end_seconds` prints this bucket.
     objective: str = "0.1"
     late_share: float = 0.001
-    #: How many times as fast as the budget allows is too fast. Source: Beyer and others (2018), "The site reliability
-    #: workbook", chapter 5: 2 % of a month's budget in an hour, 5 % in six hours.
+    #: Transactions a second that one scorer decides where it shares its machine with others: two thirds of what
+    #: docs/performance.md measures on a core.
+    scorer_rate: int = 20_000
+    #: Burn rates of the latency budget that are too fast; 1 uses up a month's budget in a month. Source: Beyer and
+    #: others (2018), "The site reliability workbook", chapter 5: 2 % of a month's budget in an hour, 5 % in six hours.
     fast_burn: float = 14.4
     slow_burn: float = 6.0
+
+    @property
+    def lag_records(self) -> int:
+        """Transactions that may wait for each scorer: what it decides within the latency objective."""
+        return round(self.scorer_rate * float(self.objective))
 
 
 @dataclass(frozen=True)
 class Places:
-    """Addresses that annotations and links begin with."""
+    """Addresses in annotations and links: of the runbook, of Grafana, of `shadow serve` for browsers."""
 
     runbooks: str = "https://example.com/shadow-scorer/deploy/runbooks/alerts.md"
     grafana: str = "https://grafana.example.com"
@@ -58,7 +67,7 @@ PRODUCTION = Windows()
 
 
 def duration(seconds: int) -> str:
-    """As Prometheus writes it.
+    """A duration as Prometheus writes it.
 
     >>> [duration(n) for n in (10, 300, 5400, 21_600, 1_296_000)]
     ['10s', '5m', '90m', '6h', '15d']
@@ -70,7 +79,7 @@ def duration(seconds: int) -> str:
 
 
 def fill(expression: str, windows: Windows, limits: Limits) -> str:
-    """An expression with its `$names` filled in. Raises KeyError for a name that there is not."""
+    """An expression with its `$names` filled in. Raises KeyError for an unknown name."""
     names: dict[str, str] = {name: duration(value) for name, value in asdict(windows).items()}
     names |= {"rotation": str(windows.rotation), "behind": str(windows.behind), "objective": limits.objective}
     names |= {"fast_burn": f"{limits.fast_burn * limits.late_share:g}"}

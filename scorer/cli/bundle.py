@@ -1,50 +1,123 @@
-"""`scorer bundle`: wrap a model trained elsewhere, and look at what is on record of a bundle."""
+"""`scorer bundle`: wrap a model that was trained elsewhere, and show what a bundle says about its model."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+import orjson
 
-from scorer.bundle import Bundle, model_features
-from scorer.bundle import create as make
+from scorer.bundles import model_text
+from scorer.bundles.agreement import check_scores
+from scorer.bundles.answers import COMMON, mean_score
+from scorer.bundles.manifest import Checked, describe
+from scorer.bundles.names import feature_names
+from scorer.bundles.store import BundleStore, files_in, proven
+from scorer.bundles.view_file import load_view
 from scorer.errors import BundleError
 from scorer.settings import ScorerSettings, load
-from scorer.store import BundleStore
-from scorer.view import FeatureView
+from scorer.sources.scored_rows import read_scored
 
 
 @click.group()
 def bundle() -> None:
-    """Bundles: a model, what it needs, and where it comes from, under the digest of its content."""
+    """Make and show bundles: a model with its features, threshold and origin, under the digest of its content."""
 
 
 @bundle.command()
 @click.option("--model", "model_file", required=True, type=click.Path(path_type=Path), help="LightGBM text model.")
-@click.option("--features", help="Their names in the model's order, by commas or as @FILE; default: the model's own.")
-@click.option("--threshold", required=True, type=click.FloatRange(0, 1), help="A score equal to it blocks.")
-@click.option("--parent", help="Digest of the bundle that this one is to follow, for the record.")
+@click.option(
+    "--features",
+    help="Names of the features in the model's order, separated by commas, or MODEL=VIEW pairs for those that the view "
+    "names differently, or @FILE to read them; default: the model's own.",
+)
+@click.option("--threshold", required=True, type=click.FloatRange(0, 1), help="Score from which the model blocks.")
+@click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--note", help="A remark, for the record.")
-def create(model_file: Path, features: str | None, threshold: float, parent: str | None, note: str | None) -> None:
-    """Wrap a LightGBM model that was trained elsewhere, and put it into the store. Prints the digest."""
+@click.option(
+    "--link",
+    help="What the model answers if not probabilities: sigmoid for log-odds, LOW:HIGH for a scale such as 0:1000.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help='JSON file: {"kind": "platt", "slope": 1.2, "intercept": -0.3} or {"kind": "isotonic", "x": [], "y": []}.',
+)
+@click.option(
+    "--check",
+    "rows",
+    type=click.Path(path_type=Path),
+    help="CSV, JSON Lines or Parquet file of rows with the scores of your own code (column score or probability). The "
+    "bundle is refused unless it gives the same.",
+)
+@click.option(
+    "--common-class", is_flag=True, help="Accept a model whose training rows were mostly of the class it finds."
+)
+def create(
+    model_file: Path,
+    features: str | None,
+    threshold: float,
+    parent: str | None,
+    note: str | None,
+    link: str | None,
+    calibration: Path | None,
+    rows: Path | None,
+    common_class: bool,
+) -> None:
+    """Wrap a LightGBM model that was trained elsewhere, and put the bundle into the store. Prints the digest."""
     settings = load(ScorerSettings)
-    store = BundleStore(settings.store, settings.cache)
+    store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     try:
-        model = model_file.read_bytes()
+        model = model_text.plain(model_file.read_bytes())
     except OSError as error:
-        raise BundleError(f"--model {model_file}: {error.strerror}") from None
-    names = _names(features) if features is not None else model_features(model)
-    made = make(
-        model,
-        names,
-        FeatureView.load(settings.view),
-        threshold,
-        threshold_chosen={"method": "given"},
-        parent=store.resolve(parent) if parent else None,
-        note=note,
-    )
+        raise BundleError(f"--model {model_file}: {error.strerror}; name a LightGBM text model") from None
+    text, view = model_text.read(model), load_view(settings.view)
+    names = feature_names(text, _names(features) if features is not None else None)
+    known: dict[str, Any] = {
+        "threshold_chosen": {"method": "given"},
+        "parent": store.resolve(parent) if parent else None,
+        "note": note,
+        "link": _link(link),
+        "calibration": _calibration(calibration),
+    }
+    made = proven(model, describe(text, names, view, threshold, **known))
+    mean = mean_score(text, made.manifest.link)
+    if mean is not None and mean > COMMON and not common_class:
+        raise BundleError(
+            f"--model {model_file}: its training rows score {mean:.2f} on average, so the class that it finds is "
+            "hardly fraud; train with fraud as 1, or give --common-class if that is right"
+        )
+    if rows is not None:
+        columns, digest = read_scored(rows)
+        checked = Checked(rows=check_scores(made, columns), digest=digest)
+        created_at = made.manifest.created_at
+        made = proven(model, describe(text, names, view, threshold, created_at, checked=checked, **known))
     store.put(made)
     click.echo(made.digest)
+
+
+def _link(text: str | None) -> dict[str, object] | None:
+    """The link of an option. Raises BundleError."""
+    if text is None or text == "sigmoid":
+        return None if text is None else {"kind": "sigmoid"}
+    low, _, high = text.partition(":")
+    try:
+        return {"kind": "identity", "low": float(low), "high": float(high)}
+    except ValueError:
+        raise BundleError(f"--link {text}: expected sigmoid, or LOW:HIGH such as 0:1000") from None
+
+
+def _calibration(path: Path | None) -> object:
+    """The calibration of a file. Raises BundleError."""
+    if path is None:
+        return None
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"--calibration {path}: {error.strerror}; name a JSON file") from None
+    except orjson.JSONDecodeError as error:
+        raise BundleError(f"--calibration {path}: not JSON ({error})") from None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -52,18 +125,18 @@ def _names(text: str) -> tuple[str, ...]:
         try:
             text = Path(text[1:]).read_text(encoding="utf-8")
         except OSError as error:
-            raise BundleError(f"--features {text}: {error.strerror}") from None
+            raise BundleError(f"--features {text}: {error.strerror}; name a file of feature names") from None
     return tuple(name.strip() for name in text.replace("\n", ",").split(",") if name.strip())
 
 
 @bundle.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
 def show(name: str, as_json: bool) -> None:
-    """Say what is on record of a bundle: NAME is a digest, its first digits, or a folder. Verifies the digest."""
+    """Check a bundle's digest and show its manifest. NAME is a digest, its first digits, or a folder."""
     settings = load(ScorerSettings)
-    store = BundleStore(settings.store, settings.cache)
-    found = Bundle.load(Path(name)) if Path(name).is_dir() else store.fetch(store.resolve(name))
+    store = BundleStore(settings.store, settings.cache, settings.store_seconds)
+    found = proven(*files_in(Path(name))) if Path(name).is_dir() else store.fetch(store.resolve(name))
     if as_json:
         click.echo(found.manifest_bytes)
         return
@@ -73,6 +146,14 @@ def show(name: str, as_json: bool) -> None:
     click.echo(
         f"threshold   {manifest.threshold:g} ({', '.join(f'{k} {v}' for k, v in manifest.threshold_chosen.items())})"
     )
+    for scale in (manifest.link, manifest.calibration):
+        if scale is not None:
+            said = ", ".join(f"{k} {v:g}" for k, v in scale if isinstance(v, float))
+            click.echo(f"scale       {scale.kind}{': ' if said else ''}{said}")
+    if manifest.checked is not None:
+        click.echo(
+            f"checked     {manifest.checked.rows} rows of the trainer's own scores, {manifest.checked.digest[:12]}"
+        )
     click.echo(f"view        {manifest.view.id}")
     click.echo(f"features    {len(manifest.features)}: {', '.join(manifest.features)}")
     if manifest.training is not None:

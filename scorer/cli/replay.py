@@ -1,37 +1,52 @@
-"""`scorer replay`: send a file of transactions, or dead letters that are in order now, to Kafka."""
+"""`scorer replay`: send a file of transactions, or dead letters that are valid now, to Kafka."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import click
 import orjson
 
+from scorer.bundles.view_file import load_view
 from scorer.errors import UserError
-from scorer.events import Reading
-from scorer.replay import Letter, dead_letters, send_all, send_repaired
-from scorer.settings import ScorerSettings, load
-from scorer.topics import ensure_topics
-from scorer.view import FeatureView
+from scorer.kafka.topics import ensure_topics
+from scorer.pipeline.transaction import Reading
+from scorer.schemas.schemas import schemas_of
+from scorer.settings import Partitioner, ScorerSettings, load
+from scorer.sources.replay import Letter, dead_letters, send_all, send_repaired
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rejected", is_flag=True, help="Send the dead letters again that today's settings accept.")
-@click.option("--dry-run", is_flag=True, help="With --rejected: only say what would be sent.")
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--rejected", is_flag=True, help="Send again the dead letters that today's settings accept.")
+@click.option("--dry-run", is_flag=True, help="With --rejected: list the dead letters and send nothing.")
 @click.option(
-    "--export", type=click.Path(dir_okay=False, path_type=Path), help="With --rejected: write them to a file."
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --rejected: write the dead letters to this file and send nothing.",
 )
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second; default: all at once.")
-@click.option("--from", "since", help="Only transactions from this time on (RFC 3339 or a date).")
-@click.option("--to", "until", help="Only transactions before this time.")
-@click.option("--skip", type=click.IntRange(min=0), default=0, help="Pass over so many first.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many transactions.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Transactions per second; default: as fast as possible."
+)
+@click.option("--from", "since", help="Send only transactions from this time on (RFC 3339 or a date).")
+@click.option("--to", "until", help="Send only transactions before this time.")
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, help="Leave out this many transactions at the beginning."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Send at most this many transactions.")
+@click.option(
+    "--partitioner",
+    type=click.Choice(get_args(Partitioner)),
+    help="How the other senders find the partition of a card (SCORER_PARTITIONER).",
+)
 def replay(
-    file: Path | None,
+    files: tuple[Path, ...],
     rejected: bool,
     dry_run: bool,
     export: Path | None,
@@ -40,31 +55,38 @@ def replay(
     until: str | None,
     skip: int,
     limit: int | None,
+    partitioner: Partitioner | None,
 ) -> None:
-    """Stream FILE (Parquet, CSV, JSON Lines) to the transactions topic, in order of time.
+    """Send FILEs to the transactions topic, in order of time.
 
-    Its fields are named by the setting `mapping`; its label and what the mapping drops are not sent.
+    A history that warms up velocity must reach each card's partition: give the --partitioner of your own senders,
+    `crc32` for kcat and other clients on librdkafka.
 
-    With --rejected: dead letters that are in order under today's settings (a rate added, a field mapped) are sent
-    again and marked as sent; the others are listed with their reason. To mend values by hand, --export them, edit, and
-    replay the file.
+    FILEs are Parquet, CSV or JSON, or folders of them; docs/files.md says how they may be written. The setting
+    `mapping` says how their fields are named. Their label, and fields that the mapping drops, are not sent.
+
+    With --rejected: send again the dead letters that today's settings accept, for example after a rate was added or a
+    field was mapped, and mark them as sent. The others are listed with their reason; so are those in which a card
+    number is masked, which are never sent again as they are. To correct values by hand, write the dead letters to a
+    file with --export, edit it, and replay it.
     """
-    if (file is None) != rejected:
+    if bool(files) == rejected:
         raise UserError("replay: give either a file or --rejected")
-    settings = load(ScorerSettings)
-    if file is None:
+    settings = load(ScorerSettings, partitioner=partitioner)
+    if not files:
         _rejected(settings, dry_run, export)
         return
-    from scorer.files import read_transactions
+    from scorer.sources.files import read_transactions
+    from scorer.sources.source import Source
 
+    attributes = load_view(settings.view).attributes if settings.view.exists() else ()
+    source = Source(settings.mapping, settings.files, attributes, settings.token_bytes)
+    tell = partial(click.echo, err=True)
     asyncio.run(ensure_topics(settings))
-    chunks = [
-        (chunk.keys, chunk.values)
-        for chunk in read_transactions(file, settings.mapping, since=since, until=until, skip=skip, limit=limit)
-    ]
+    chunks = [(chunk.keys, chunk.values) for chunk in read_transactions(files, source, since, until, skip, limit, tell)]
     total = sum(len(keys) for keys, _ in chunks)
     began = time.monotonic()
-    with click.progressbar(length=total, label=f"replay {file.name}", show_pos=True, file=sys.stderr) as bar:
+    with click.progressbar(length=total, label=f"replay {files[0].name}", show_pos=True, file=sys.stderr) as bar:
         sent = asyncio.run(send_all(settings, chunks, rate, bar.update))
     seconds = time.monotonic() - began
     click.echo(f"sent {sent} transactions in {seconds:.1f} s")
@@ -76,13 +98,19 @@ def _rejected(settings: ScorerSettings, dry_run: bool, export: Path | None) -> N
         with export.open("wb") as out:
             for letter in letters:
                 out.write((letter.value or b"").replace(b"\n", b" ") + b"\n")
-        click.echo(f"wrote {len(letters)} dead letters to {export}")
+        masked = sum(letter.is_masked for letter in letters)
+        told = f"; in {masked} of them a card number is masked: put a token in its place" if masked else ""
+        click.echo(f"wrote {len(letters)} dead letters to {export}{told}")
         return
-    reading = Reading(settings.money, settings.mapping, FeatureView.load(settings.view).attributes)
+    attributes = load_view(settings.view).attributes
+    reading = Reading(settings.money, settings.mapping, attributes, settings.card_number_fields)
     if dry_run:
         for letter in letters:
             click.echo(_line(letter))
         return
+    schemas = schemas_of(settings.mapping, settings)
+    if schemas is not None:
+        reading = replace(reading, wire=asyncio.run(schemas.known([letter.value for letter in letters])))
     refused = asyncio.run(send_repaired(settings, letters, reading))
     for letter in refused:
         click.echo(_line(letter), err=True)

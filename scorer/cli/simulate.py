@@ -1,4 +1,4 @@
-"""`scorer simulate`: make up a history of labelled payments."""
+"""`scorer simulate`: simulate a history of labelled payments."""
 
 from __future__ import annotations
 
@@ -7,20 +7,39 @@ from pathlib import Path
 
 import click
 
-from scorer.files import LABEL, write_table
-from scorer.simulate import simulate as make
+from scorer.sources.files import write_table
+from scorer.sources.simulate import simulate as make
+from scorer.sources.source import LABEL
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet, .csv or .jsonl")
-@click.option("--transactions", type=click.IntRange(1000), default=100_000, show_default=True)
-@click.option("--cards", type=click.IntRange(10), default=6000, show_default=True)
-@click.option("--merchants", type=click.IntRange(10), default=800, show_default=True)
-@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), default="2026-01-01", show_default=True)
-@click.option("--days", type=click.IntRange(1), default=60, show_default=True)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write: .parquet, .csv or .jsonl.",
+)
+@click.option(
+    "--transactions",
+    type=click.IntRange(1000),
+    default=100_000,
+    show_default=True,
+    help="Number of transactions, approximately.",
+)
+@click.option("--cards", type=click.IntRange(10), default=6000, show_default=True, help="Number of cards.")
+@click.option("--merchants", type=click.IntRange(10), default=800, show_default=True, help="Number of merchants.")
+@click.option(
+    "--from",
+    "first",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default="2026-01-01",
+    show_default=True,
+    help="First day.",
+)
+@click.option("--days", type=click.IntRange(1), default=60, show_default=True, help="Number of days.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same file.")
 def simulate(out: Path, transactions: int, cards: int, merchants: int, first: datetime, days: int, seed: int) -> None:
-    """Write simulated card payments with three patterns of fraud and delayed labels to a file."""
+    """Write simulated card payments to a file, with three patterns of fraud and labels that become known later."""
     start: date = first.date()
     columns = make(transactions, cards, merchants, start, days, seed)
     write_table(out, columns)

@@ -1,4 +1,4 @@
-"""How every Kafka client of ours speaks to brokers, in the open or within TLS, as whom; and why it could not."""
+"""How our Kafka clients connect (addresses, TLS, user), and why a connection failed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ import ssl
 from typing import Any
 
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from faust import SASLCredentials, SSLCredentials
+from faust.auth import OAuthCredentials
 
 from scorer.errors import BrokerError, SettingsError
+from scorer.kafka.bearer import FromEndpoint, FromFunction, InFile, TokenError, Tokens, as_fields, imported, tokens
 from scorer.settings import CommonSettings
 
-#: Longest wait for one broker's refusal, in milliseconds.
+#: How long to wait for a broker to say why it refuses, in milliseconds.
 REFUSAL_MS = 5000
+#: What a broker answers a user that lacks a right.
+FORBIDDEN = (
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    ClusterAuthorizationFailedError,
+)
 
 
 def connection(settings: CommonSettings) -> dict[str, Any]:
     """Options of an aiokafka client: brokers, protocol, certificates, user.
 
-    Certificates are read anew for each client. Raises SettingsError where settings do not fit each other, or a file is
-    not there or no certificate.
+    Reads the certificate files each time, so that renewed ones are used. Raises SettingsError if settings contradict
+    each other, or a file is missing or holds no usable certificate.
     """
     _check(settings)
     options: dict[str, Any] = {"bootstrap_servers": settings.bootstrap}
@@ -29,7 +44,9 @@ def connection(settings: CommonSettings) -> dict[str, Any]:
     options["security_protocol"] = settings.kafka_security.upper()
     if _is_tls(settings):
         options["ssl_context"] = _tls(settings)
-    if settings.kafka_password is not None:
+    if _is_bearer(settings):
+        options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _tokens(settings)}
+    elif settings.kafka_password is not None:
         options |= {
             "sasl_mechanism": settings.kafka_mechanism,
             "sasl_plain_username": settings.kafka_user,
@@ -38,10 +55,12 @@ def connection(settings: CommonSettings) -> dict[str, Any]:
     return options
 
 
-def credentials(settings: CommonSettings) -> SASLCredentials | SSLCredentials | None:
-    """The same for Faust, None in the open. Raises as `connection` does."""
+def credentials(settings: CommonSettings) -> SASLCredentials | OAuthCredentials | SSLCredentials | None:
+    """The same for Faust; None with `plaintext`. Raises as `connection` does."""
     options = connection(settings)
     context = options.get("ssl_context")
+    if _is_bearer(settings):
+        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if _is_sasl(settings):
         return SASLCredentials(
             username=options["sasl_plain_username"],
@@ -52,9 +71,20 @@ def credentials(settings: CommonSettings) -> SASLCredentials | SSLCredentials | 
     return SSLCredentials(context) if context is not None else None
 
 
+def forbidden(settings: CommonSettings, error: BaseException) -> BrokerError:
+    """The error to raise when this user lacks a right."""
+    return BrokerError(
+        f"kafka {settings.bootstrap}: this user lacks a right ({error}); docs/rights.md lists those that it needs"
+    )
+
+
 async def unreachable(settings: CommonSettings, error: BaseException) -> BrokerError:
-    """One line for brokers that could not be reached, with what the first of them answers: aiokafka's own error tells
-    neither a wrong password nor a certificate that is not trusted."""
+    """The error to raise when no broker could be reached, or it refused. Asks the first broker why.
+
+    aiokafka's own error mentions neither a wrong password nor an untrusted certificate. Raises as `connection` does.
+    """
+    if isinstance(error, FORBIDDEN):
+        return forbidden(settings, error)
     options = {name: value for name, value in connection(settings).items() if name != "bootstrap_servers"}
     host, _, port = settings.kafka[0].rpartition(":")
     try:
@@ -62,10 +92,13 @@ async def unreachable(settings: CommonSettings, error: BaseException) -> BrokerE
         tried.close()
     except (KafkaError, OSError, TimeoutError) as refused:
         error = refused
-    mend = "start it or set another address"
+    prefix = settings.model_config["env_prefix"]
+    if isinstance(error, TokenError):
+        return BrokerError(f"kafka {settings.bootstrap}: no token ({error}); see {prefix}KAFKA_TOKEN_…")
+    fix = f"start it, or correct {prefix}KAFKA"
     if settings.kafka_security != "plaintext":
-        mend += f", or mend {settings.model_config['env_prefix']}KAFKA_SECURITY and what goes with it"
-    return BrokerError(f"kafka {settings.bootstrap}: cannot be reached ({error}); {mend}")
+        fix += f" or the {prefix}KAFKA_… settings for TLS and {'token' if _is_bearer(settings) else 'user'}"
+    return BrokerError(f"kafka {settings.bootstrap}: cannot be reached ({error}); {fix}")
 
 
 def _is_tls(settings: CommonSettings) -> bool:
@@ -76,21 +109,64 @@ def _is_sasl(settings: CommonSettings) -> bool:
     return settings.kafka_security.startswith("sasl_")
 
 
+def _is_bearer(settings: CommonSettings) -> bool:
+    return _is_sasl(settings) and settings.kafka_mechanism == "OAUTHBEARER"
+
+
+def _tokens(settings: CommonSettings) -> Tokens:
+    """Where the settings have tokens come from. Raises SettingsError for a function that cannot be imported."""
+    fields = as_fields(settings.kafka_token_fields)
+    if settings.kafka_token_file is not None:
+        return tokens(InFile(settings.kafka_token_file))
+    if settings.kafka_token_url is not None:
+        secret = "" if settings.kafka_password is None else settings.kafka_password.get_secret_value()
+        return tokens(FromEndpoint(settings.kafka_token_url, settings.kafka_user or "", secret, fields))
+    name = settings.kafka_token_function or ""
+    try:
+        return tokens(FromFunction(name, imported(name), fields))
+    except ValueError as error:
+        raise SettingsError(
+            f"setting kafka_token_function: {name} {error}; install its package beside this one, or correct "
+            f"{settings.model_config['env_prefix']}KAFKA_TOKEN_FUNCTION"
+        ) from None
+
+
+_SOURCES = ("kafka_token_file", "kafka_token_url", "kafka_token_function")
+
+
 def _check(settings: CommonSettings) -> None:
-    """A user without SASL, or a certificate without TLS, would be left out and nobody told."""
+    """Raises SettingsError for a user without SASL, a token without its mechanism or a certificate without TLS: clients
+    would silently ignore them."""
     security, prefix = settings.kafka_security, settings.model_config["env_prefix"]
     user, files = ("kafka_user", "kafka_password"), ("kafka_ca", "kafka_certificate", "kafka_key")
-    given = {name for name in (*user, *files) if getattr(settings, name) is not None}
+    token = (*_SOURCES, "kafka_token_fields")
+    given = {name for name in (*user, *files, *token) if getattr(settings, name) not in (None, {})}
+    sources = [name for name in _SOURCES if name in given]
+    if _is_bearer(settings):
+        if len(sources) != 1:
+            told = f"{' and '.join(sources)} are set, one expected; remove the others" if sources else "no token"
+            fix = "" if sources else f"; set one of {', '.join(f'{prefix}{name.upper()}' for name in _SOURCES)}"
+            raise SettingsError(f"setting kafka_mechanism: with OAUTHBEARER, {told}{fix}")
+        if sources != ["kafka_token_url"]:
+            for name in sorted(given & {*user, *(("kafka_token_fields",) if sources == ["kafka_token_file"] else ())}):
+                raise SettingsError(f"setting {name}: has no effect with {sources[0]}; remove one of the two")
+            user = ()  # type: ignore[assignment]
+    else:
+        for name in sorted(given & set(token)):
+            raise SettingsError(
+                f"setting {name}: has no effect without OAUTHBEARER; remove it, or set {prefix}KAFKA_MECHANISM and "
+                f"{prefix}KAFKA_SECURITY"
+            )
     wanted = {*(user if _is_sasl(settings) else ()), *(("kafka_certificate",) if "kafka_key" in given else ())}
     idle = given & {*(() if _is_sasl(settings) else user), *(() if _is_tls(settings) else files)}
     for name in sorted(idle):
-        raise SettingsError(f"setting {name}: of no use with {security}; remove it, or set {prefix}KAFKA_SECURITY")
+        raise SettingsError(f"setting {name}: has no effect with {security}; remove it, or set {prefix}KAFKA_SECURITY")
     for name in sorted(wanted - given):
-        raise SettingsError(f"setting {name}: is missing ({security}); set {prefix}{name.upper()}")
+        raise SettingsError(f"setting {name}: is missing with {security}; set {prefix}{name.upper()}")
 
 
 def _tls(settings: CommonSettings) -> ssl.SSLContext:
-    """Raises SettingsError for a file that cannot be used."""
+    """The TLS context of the settings. Raises SettingsError for a file that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=settings.kafka_ca)
     except (OSError, ssl.SSLError) as error:

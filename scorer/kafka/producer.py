@@ -1,10 +1,9 @@
-"""Writes whole batches of records to one partition and waits until every one is acknowledged, in order."""
+"""Appends whole batches of records to partitions, in order, and waits until the broker has acknowledged them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,32 +12,36 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from scorer.connection import connection, unreachable
 from scorer.errors import BrokerError
+from scorer.kafka.aiokafka_internals import Headers, fill
+from scorer.kafka.connection import connection, unreachable
+from scorer.kafka.stopping import stop
+from scorer.pipeline.batch import Record
 from scorer.settings import CommonSettings
 
-#: Largest batch, in bytes before compression; a broker takes 1,048,588 by default.
+#: Largest batch, in bytes before compression. By default a broker accepts up to 1,048,588.
 BATCH_BYTES = 900_000
-#: Largest request; a dead letter may be as large as its topic allows.
+#: Largest request, in bytes. A dead letter is as large as its sender made the transaction.
 REQUEST_BYTES = 4 * 1024 * 1024
-
-Record = tuple[bytes | None, bytes | None]
-Headers = Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Records for the end of a partition, in order. headers: one for each record, or none at all."""
+    """Records to append to a partition, in order. headers: one list for each record, or empty for none.
+
+    stamps_ms: timestamp of each record, milliseconds since 1970; None for the time of sending.
+    """
 
     topic: str
     partition: int
     records: Sequence[Record]
     headers: Sequence[Headers] = ()
+    stamps_ms: Sequence[int] | None = None
 
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """A broker that cannot do it is an answer here, not an error to log."""
+    """Silences a logger: here a broker that refuses is an answer, not an error to report."""
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
@@ -47,25 +50,11 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _fill(batch: Any, records: Sequence[Record], headers: Sequence[Headers]) -> int:
-    """Put as many records as fit into a batch and close it; how many that were, at least one.
-
-    They go to the builder within the batch, with one time for all: the batch's own `append` takes three times as long.
-    A builder takes its first record whatever its size.
-    """
-    append, now_ms, none = batch._builder.append, int(time.time() * 1000), []  # type: ignore[var-annotated]
-    n = 0
-    for key, value in records:
-        if append(n, now_ms, key, value, list(headers[n]) if headers else none) is None:
-            break
-        n += 1
-    batch._relative_offset = n
-    batch.close()
-    return n
-
-
 class BatchProducer:
-    """A producer of batches. A failed send raises KafkaError, and nothing after it is sent."""
+    """Appends batches of records. A failed send raises KafkaError, and nothing after it is sent.
+
+    Every method but `start` and `stop` raises BrokerError before `start`.
+    """
 
     def __init__(self, settings: CommonSettings, compression: str | None = None) -> None:
         self._settings = settings
@@ -83,9 +72,9 @@ class BatchProducer:
         self.is_idempotent = False
 
     async def start(self, require_idempotence: bool) -> None:
-        """Connect, idempotent where the broker can.
+        """Connect, as an idempotent producer if the broker supports that.
 
-        Raises BrokerError if the broker cannot be reached, or cannot do that and it is required.
+        Raises BrokerError if the broker cannot be reached, or if idempotence is required and not supported.
         """
         for idempotent in (True, False):
             producer = self._make(idempotent)
@@ -93,12 +82,12 @@ class BatchProducer:
                 with _quiet(logging.getLogger("aiokafka.producer.sender")):
                     await producer.start()
             except (KafkaError, OSError) as error:
-                await producer.stop()
+                await stop(producer)
                 if idempotent and not isinstance(error, OSError) and type(error).__name__ != "KafkaConnectionError":
                     if require_idempotence:
                         raise BrokerError(
-                            f"kafka {self._settings.bootstrap}: has no idempotent producers; "
-                            "use one that has, or set SCORER_REQUIRE_IDEMPOTENCE=false"
+                            f"kafka {self._settings.bootstrap}: the broker does not support idempotent producers, "
+                            "which SCORER_REQUIRE_IDEMPOTENCE asks for; use a broker that does"
                         ) from None
                     continue
                 raise await unreachable(self._settings, error) from None
@@ -109,26 +98,26 @@ class BatchProducer:
         return AIOKafkaProducer(**self._options, enable_idempotence=idempotent)
 
     async def stop(self) -> None:
-        """Send what is left and disconnect."""
+        """Send what is still buffered, then disconnect."""
         if self._producer is not None:
-            await self._producer.stop()
+            await stop(self._producer, self._settings.request_seconds)
             self._producer = None
 
     async def write(
         self, topic: str, partition: int, records: Iterable[Record], headers: Sequence[Headers] = ()
     ) -> None:
-        """Append records to a partition in order and wait for the acknowledgement of the last.
+        """Append records to a partition, in order, and wait until all are acknowledged.
 
-        headers: one for each record, or none at all. A part that fails stops those after it, so the partition never has
-        a later record without an earlier one.
+        headers: one list for each record, or empty for none. If a batch of them fails, later ones are not sent, so the
+        partition never holds a later record without the earlier ones. Raises KafkaError.
         """
         await self.write_all([Write(topic, partition, list(records), headers)])
 
     async def write_all(self, writes: Iterable[Write]) -> None:
         """`write` to several partitions at once.
 
-        Waits for all of them and only then raises what went wrong, ProducerFenced if nothing else did: who gives up
-        must not have anything on its way still. What fits into one batch a partition takes no task of its own.
+        Waits for all of them before it raises: a caller that gives up must have nothing in flight. Raises KafkaError;
+        ProducerFenced only if there was no other error.
         """
         acks: list[Awaitable[Any]] = []
         errors: list[Exception] = []
@@ -140,7 +129,7 @@ class BatchProducer:
                     errors.append(error)
                 else:
                     acks.append(ack if n == len(write.records) else asyncio.create_task(self._go_on(write, ack, n)))
-        for ack in acks:  # all under way: to gather them would take a callback for each
+        for ack in acks:  # all are in flight already, and `gather` would cost a callback for each
             try:
                 await ack
             except Exception as error:
@@ -149,30 +138,46 @@ class BatchProducer:
             raise found
 
     async def _send(self, write: Write) -> tuple[Awaitable[Any], int]:
-        """Hand the first records that fit into a batch to the broker: its acknowledgement, and how many they are."""
+        """Send as many records as fit into one batch; returns its acknowledgement, and how many records it holds."""
         if self._producer is None:
-            raise BrokerError("producer: used before start")
+            raise BrokerError("producer: not started; call start() first")
         batch = self._producer.create_batch()
-        n = _fill(batch, write.records, write.headers)
+        n = fill(batch, write.records, write.headers, write.stamps_ms)
         return await self._producer.send_batch(batch, write.topic, partition=write.partition), n
 
     async def _go_on(self, write: Write, ack: Awaitable[Any], n: int) -> None:
-        """The rest of what did not fit into one batch, each part when the one before it is there."""
+        """Send the records that did not fit into the first batch, each batch after the one before is acknowledged."""
         while True:
             await ack
-            write = replace(write, records=write.records[n:], headers=write.headers[n:])
+            stamps_ms = None if write.stamps_ms is None else write.stamps_ms[n:]
+            write = replace(write, records=write.records[n:], headers=write.headers[n:], stamps_ms=stamps_ms)
             if not write.records:
                 return
             ack, n = await self._send(write)
 
-    async def append(self, topic: str, key: bytes, value: bytes | None) -> int:
-        """Append one record to partition 0; returns its offset."""
+    async def append(self, topic: str, key: bytes, value: bytes | None, partition: int = 0) -> int:
+        """Append one record and wait; returns its offset. Raises KafkaError."""
         if self._producer is None:
-            raise BrokerError("producer: used before start")
-        return int((await self._producer.send_and_wait(topic, value, key=key, partition=0)).offset)
+            raise BrokerError("producer: not started; call start() first")
+        return int((await self._producer.send_and_wait(topic, value, key=key, partition=partition)).offset)
+
+    async def in_all(self, topics: Sequence[str], partitions: Iterable[int]) -> set[int]:
+        """Which of some partitions every one of these topics has. Asks the brokers anew where one seems to lack some.
+
+        Raises KafkaError.
+        """
+        wanted = set(partitions)
+        found = await self._in_all(topics, wanted)
+        if found != wanted and self._producer is not None:
+            await self._producer.client.force_metadata_update()
+            found = await self._in_all(topics, wanted)
+        return found
+
+    async def _in_all(self, topics: Sequence[str], wanted: set[int]) -> set[int]:
+        return wanted.intersection(*[await self.partitions_for(topic) for topic in topics])
 
     async def partitions_for(self, topic: str) -> set[int]:
-        """Partitions of a topic."""
+        """Numbers of a topic's partitions."""
         if self._producer is None:
-            raise BrokerError("producer: used before start")
+            raise BrokerError("producer: not started; call start() first")
         return set(await self._producer.partitions_for(topic))

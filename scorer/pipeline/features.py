@@ -1,4 +1,4 @@
-"""From events and card states to the snapshot: one float64 matrix in the order of the feature view."""
+"""Computes snapshots from events and card states: one float64 matrix, its columns in the order of the feature view."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scorer.events import Column, Events
-from scorer.velocity import CardStates, Seen, absorb, id_hashes
-from scorer.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+from scorer.pipeline import velocity
+from scorer.pipeline.batch import Matrix
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.events import Column, Events
+from scorer.pipeline.instants import DAY_MS, HOUR_MS
+from scorer.pipeline.velocity import Seen, id_hashes
+from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
-#: Rows of a history that are computed at once; more only costs memory.
+#: Rows of a history that are computed at once. More only costs memory.
 HISTORY_CHUNK = 4096
-
-Matrix = npt.NDArray[np.float64]
 
 
 def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
-    """The snapshot of n events: float64 (n, len(view.names)), NaN is missing."""
+    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing."""
     matrix = np.empty((len(events), len(view.names)))
     first, then = len(EVENT_FEATURES), len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
     matrix[:, 0] = events.amount
@@ -35,9 +35,9 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
 
 
 def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:
-    """An attribute as float64 (n,): numbers as they are, booleans 0 or 1, categories their code, NaN where missing.
+    """An attribute of n events as float64 (n,): numbers as they are, booleans 0 or 1, categories as codes, else NaN.
 
-    A category that the view does not list gets the code after the last.
+    A category's value that the view does not list gets the code after the last.
     """
     if attribute.kind == "category":
         code, other = attribute.codes.get, float(len(attribute.values))
@@ -52,14 +52,18 @@ def observe(
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
 ) -> Seen:
-    """Show the events their cards' past and add them; see `velocity.absorb`. Each cut of the events has own cards."""
-    return absorb(states, cuts, events.cards, id_hashes(events.ids), events.occurred_ms, events.minor, offsets, trusted)
+    """Note what each event's card did before, then add the event to its card; see `velocity.observe`.
+
+    states: cards of each partition. cuts: which events are the partition's.
+    """
+    hashes = id_hashes(events.ids)
+    return velocity.observe(states, cuts, events.cards, hashes, events.occurred_ms, events.minor, offsets, trusted)
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
-    """Snapshots of a history, as the scorer would have made them: float64 (n, len(view.names)), in the order given.
+    """Snapshots of a history as the scorer would have made them: float64 (n, len(view.names)), in the order given.
 
-    A history has no offsets: events are taken in order of `occurred_at`, then of their ids.
+    A history has no offsets, so events are taken in order of `occurred_at`, then of their ids.
     """
     order = np.lexsort((np.array(events.ids, dtype=object).astype(str), events.occurred_ms))
     states = CardStates(minor_digits)
@@ -73,7 +77,7 @@ def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
 
 
 def take(events: Events, rows: npt.NDArray[np.int64]) -> Events:
-    """The events at some positions, in that order."""
+    """The events at some positions, int64 (k,), in that order."""
 
     def pick(value: Any) -> Any:
         if isinstance(value, np.ndarray):

@@ -1,68 +1,53 @@
-"""Card velocity: counts and sums over event-time buckets, one packed row a card, updated a batch at a time.
+"""Card velocity: counts and sums of a card's transactions over event-time windows.
 
-A row is a ring of buckets for each window of `scorer.view.WINDOWS`. A window reaches from the event's own bucket back
-over as many buckets as it has; a bucket is forgotten when its place is taken by one a full ring later. What an event
-sees is its card's past in arrival order without itself, so a result never depends on where a batch begins or ends.
+An event sees its card's earlier events in order of arrival, without itself, so results never depend on where a batch
+begins or ends.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from scorer.view import VELOCITY_FEATURES, WINDOWS
-
-#: Number of the packed layout; a change of WINDOWS or REMEMBERED needs a new one.
-LAYOUT = 1
-#: How many of a card's last transaction ids are remembered, to mark repeats.
-REMEMBERED = 4
-
-_SIZES = np.array([seconds * 1000 for _, seconds, _ in WINDOWS], dtype=np.int64)
-_LENGTHS = np.array([n for _, _, n in WINDOWS], dtype=np.int64)
-_WINDOW_OF = np.repeat(np.arange(len(WINDOWS)), _LENGTHS)  # of each bucket
-_STARTS = np.concatenate(([0], np.cumsum(_LENGTHS)[:-1]))
-_PLACE = np.arange(_LENGTHS.sum()) - _STARTS[_WINDOW_OF]  # of each bucket in its ring
-_RING = _LENGTHS[_WINDOW_OF]
-_LONG_AGO = -(2**30)
-
-#: One card. `offset`: last source offset absorbed; `ids`: hashes of its last transaction ids, newest first, 0 is none;
-#: `heads`: newest bucket of each window; `counts`, `sums`: transactions and minor units by bucket.
-ROW = np.dtype(
-    [
-        ("layout", "<u4"),
-        ("heads", "<i4", len(WINDOWS)),
-        ("counts", "<u4", len(_RING)),
-        ("offset", "<i8"),
-        ("ids", "<u8", REMEMBERED),
-        ("sums", "<i8", len(_RING)),
-    ],
-    align=True,
+from scorer.pipeline.card_row import (
+    BLANK,
+    DAY,
+    IDLE_DAYS,
+    LENGTHS,
+    RAW,
+    RING,
+    ROW,
+    SIZES,
+    SPAN_DAYS,
+    STARTS,
+    WINDOW_OF,
+    bucket_numbers,
 )
-#: The same without its fields: numpy copies such rows eight times faster.
-_RAW = np.dtype((np.void, ROW.itemsize))
-
-
-class LayoutError(ValueError):
-    """Rows were written with another layout."""
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.clock import NO_DAY
+from scorer.pipeline.view import VELOCITY_FEATURES
 
 
 @dataclass(frozen=True)
 class Seen:
     """What n events saw of their cards.
 
-    features: float64 (n, 12), in the order of VELOCITY_FEATURES, NaN where a card has no past in the window.
-    repeat: bool (n,), the card's last few transaction ids hold this one. absorbed: bool (n,), the row already held this
-    source offset before the batch; the features of such an event are not what it first saw.
+    features: float64 (n, 12), in the order of VELOCITY_FEATURES; means and ratios are NaN where the card had no
+    transaction in the window. repeat: bool (n,), the transaction id is among the card's last ones. absorbed: bool (n,),
+    the card's row held this source offset already; the features of such an event are not those it was decided with.
+    undo: puts every card back to where it was before these events.
     """
 
     features: npt.NDArray[np.float64]
     repeat: npt.NDArray[np.bool_]
     absorbed: npt.NDArray[np.bool_]
+    undo: Callable[[], None] = lambda: None
 
 
 def id_hashes(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -73,73 +58,7 @@ def id_hashes(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-class CardStates:
-    """The cards of one partition: packed rows and where each card's row is."""
-
-    def __init__(self, minor_digits: int = 2, capacity: int = 1024) -> None:
-        self.units = 10.0**minor_digits
-        self._places: dict[str, int] = {}
-        self._rows = np.zeros(capacity, dtype=ROW)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @property
-    def highest_offset(self) -> int:
-        """Highest source offset that any row has absorbed, -1 without rows."""
-        return int(self._rows["offset"][: len(self)].max()) if len(self) else -1
-
-    def find(self, cards: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Where each card's row is; a card that was never seen gets one: int64 (n,)."""
-        places = self._places
-        before = len(places)
-        found = np.array([places.setdefault(card, len(places)) for card in cards], dtype=np.int64)
-        if len(places) > before:
-            if len(places) > len(self._rows):
-                grown = np.zeros(max(len(places), 2 * len(self._rows)), dtype=ROW)
-                grown[:before] = self._rows[:before]
-                self._rows = grown
-            fresh = self._rows[before : len(places)]
-            fresh["layout"] = LAYOUT
-            fresh["offset"] = -1
-            fresh["heads"] = _LONG_AGO
-        return found
-
-    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        """Copies of some rows, without fields."""
-        return self._rows.view(_RAW)[places]
-
-    def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
-        """Rows back to where they came from; places are distinct."""
-        self._rows.view(_RAW)[places] = rows
-
-    def packed(self, cards: Sequence[str]) -> list[tuple[bytes, bytes]]:
-        """Key and value of the changelog for each distinct card, in order of first appearance."""
-        distinct = list(dict.fromkeys(cards))
-        rows = self.take(np.array([self._places[card] for card in distinct], dtype=np.int64)).tolist()
-        return [(card.encode(), row) for card, row in zip(distinct, rows, strict=True)]
-
-    def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Take in rows of the changelog; of several for a card, the highest source offset wins, not the last.
-
-        Raises LayoutError if a row was not written with this layout.
-        """
-        if not keys:
-            return
-        try:
-            rows = np.frombuffer(b"".join(values), dtype=ROW)
-        except ValueError:
-            rows = np.zeros(0, dtype=ROW)
-        if len(rows) != len(keys) or (rows["layout"] != LAYOUT).any():
-            raise LayoutError(f"expected layout {LAYOUT} of {ROW.itemsize} bytes")
-        places = self.find([key.decode() for key in keys])
-        order = np.argsort(rows["offset"], kind="stable")  # of repeated places, numpy keeps the last assignment
-        places, rows = places[order], rows[order]
-        newer = rows["offset"] >= self._rows["offset"][places]
-        self.put(places[newer], rows.view(_RAW)[newer])
-
-
-def absorb(
+def observe(
     states: Sequence[CardStates],
     cuts: Sequence[slice],
     cards: Sequence[str],
@@ -149,39 +68,61 @@ def absorb(
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
 ) -> Seen:
-    """Show each event its card's past, then add it, in order.
+    """Note what each event's card did before, then add the event to its card, in order.
 
-    All columns have n entries, those of each partition in its cut, cut after cut; within one, offsets (source offsets)
-    ascend. An event that its row already holds changes nothing. A repeat, or one whose time is not trusted, only moves
-    the row's offset. All partitions in one pass: a pass takes 0.25 ms however few its events are.
+    states: cards of each partition; `observe` updates them. cuts: which of the n events are the partition's, one after
+    the other. cards, hashes, occurred_ms (milliseconds since 1970), minor (minor units), offsets (source offsets,
+    ascending within a cut), trusted: of each event. An event that its row has absorbed already changes nothing. A
+    repeat, or an event whose time is not trusted, only advances the row's offset.
+
+    Takes all partitions together, because a pass has a fixed cost however few events it covers.
     """
     n = len(cards)
     seen = Seen(np.full((n, len(VELOCITY_FEATURES)), np.nan), np.zeros(n, bool), np.zeros(n, bool))
     if n == 0:
         return seen
-    places = np.concatenate([part.find(cards[cut]) for part, cut in zip(states, cuts, strict=True)])
-    bases = np.cumsum([0, *(len(part) for part in states)])
+    found = [part.find(cards[cut]) for part, cut in zip(states, cuts, strict=True)]
+    bases = np.cumsum([0, *(part.places for part in states)])
     rows = _Rows(states, bases)
-    places += np.repeat(bases[:-1], [cut.stop - cut.start for cut in cuts])
-    buckets = occurred_ms[:, None] // _SIZES
+    places = np.concatenate([at + base for at, base in zip(found, bases.tolist(), strict=False)])
+    buckets = occurred_ms[:, None] // SIZES
+    days = np.where(trusted, buckets[:, DAY], NO_DAY)
     units = states[0].units
-    for turn in _turns(places):
-        at = places[turn]
-        row = rows.take(at)
-        _step(row, turn, hashes[turn], buckets[turn], minor[turn], offsets[turn], trusted[turn], seen)
-        rows.put(at, row)
+    put_back: list[Callable[[], None]] = [part.checkpoint() for part in states]
+
+    def undo() -> None:
+        for put in reversed(put_back):
+            put()
+
+    try:
+        for piece in _pieces(states, cuts, found, days, offsets):
+            its = places[piece.positions]
+            turns = list(_turns(its))
+            at = its[turns[0]]  # every card once
+            was = rows.take(at)
+            put_back.append(partial(rows.put, at, was))
+            for turn in turns:
+                now = piece.positions[turn]
+                row = rows.take(its[turn])
+                of_event = hashes[now], buckets[now], minor[now], offsets[now], trusted[now]
+                _step(row, now, piece.floors[turn], *of_event, seen)
+                rows.put(its[turn], row)
+            rows.note(at, was["heads"][:, DAY], piece.last)
+    except BaseException:
+        undo()
+        raise
     means, counts = seen.features[:, 1::3], seen.features[:, 0::3]
     np.divide(means, units, out=means)
     np.divide(means, counts, out=means, where=counts > 0)
     means[counts == 0] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         seen.features[:, 2::3] = np.where(means > 0, (minor / units)[:, None] / means, np.nan)
-    return seen
+    return replace(seen, undo=undo)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of several partitions, numbered through: those of the i-th begin at bases[i]. Asked for ascending."""
+    """Rows of several partitions under common places: those of the i-th begin at bases[i]. Places must ascend."""
 
     states: Sequence[CardStates]
     bases: npt.NDArray[np.int64]
@@ -193,20 +134,68 @@ class _Rows:
                 yield part, base, slice(start, end)
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        taken = np.empty(len(places), dtype=_RAW)
+        taken = np.empty(len(places), dtype=RAW)
         for part, base, cut in self._parts(places):
             taken[cut] = part.take(places[cut] - base)
         return taken.view(ROW)
 
     def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
-        raw = rows.view(_RAW)
+        raw = rows.view(RAW)
         for part, base, cut in self._parts(places):
             part.put(places[cut] - base, raw[cut])
+
+    def note(
+        self, places: npt.NDArray[np.int64], before: npt.NDArray[np.int32], last: Mapping[CardStates, int]
+    ) -> None:
+        """Tell each partition's clock to which days its cards have come. last: offset of each one's last event."""
+        for part, base, cut in self._parts(places):
+            part.note(before[cut], part.newest_days(places[cut] - base), last[part])
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Events during which the partitions' clocks stand still.
+
+    positions: int64 (k,), of the events. floors: int64 (k,), the newest day of a card that starts anew with each.
+    last: source offset of each partition's last event.
+    """
+
+    positions: npt.NDArray[np.int64]
+    floors: npt.NDArray[np.int64]
+    last: Mapping[CardStates, int]
+
+
+def _pieces(
+    states: Sequence[CardStates],
+    cuts: Sequence[slice],
+    places: Sequence[npt.NDArray[np.int64]],
+    days: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+) -> Iterator[_Piece]:
+    """Cut the events where a clock may step. Ask for the next piece once the one before is in the rows.
+
+    places: of each partition's events, within the partition.
+    """
+    firsts = [cut.start for cut in cuts]
+    while True:
+        positions, floors, last = [], [], {}
+        for i, (part, cut, at) in enumerate(zip(states, cuts, places, strict=True)):
+            first = firsts[i]
+            if first < cut.stop:
+                n = part.before_step(at[first - cut.start :], days[first : cut.stop], offsets[first : cut.stop])
+                firsts[i] = first + n
+                positions.append(np.arange(first, firsts[i]))
+                floors.append(np.full(n, max(part.day - IDLE_DAYS, NO_DAY)))
+                last[part] = int(offsets[firsts[i] - 1])
+        if not positions:
+            return
+        yield _Piece(np.concatenate(positions), np.concatenate(floors), last)
 
 
 def _step(
     row: npt.NDArray[np.void],
     turn: npt.NDArray[np.int64],
+    floors: npt.NDArray[np.int64],
     hashes: npt.NDArray[np.uint64],
     now: npt.NDArray[np.int64],
     minor: npt.NDArray[np.int64],
@@ -214,27 +203,35 @@ def _step(
     trusted: npt.NDArray[np.bool_],
     seen: Seen,
 ) -> None:
-    """Add one event to each row, and note what it saw at its position in the batch: its turn."""
+    """Add one event to each of k rows, and note in `seen` what it saw.
+
+    turn: int64 (k,), positions of the events in the batch. floors: int64 (k,), the newest day of a card that starts
+    anew. now: int64 (k, windows), number of each event's buckets.
+    """
+    absorbed = offsets <= row["offset"]
+    newest = row["heads"][:, DAY]
+    starts_anew = ~absorbed & ((newest <= floors) | (trusted & (now[:, DAY] - newest >= SPAN_DAYS)))
+    if starts_anew.any():
+        row.view(RAW)[starts_anew] = BLANK.view(RAW)[0]
     head = row["heads"].astype(np.int64)
-    held = _bucket_numbers(head)
+    held = bucket_numbers(head)
     counts, sums = row["counts"].astype(np.int64), row["sums"]
 
-    in_window = (held <= now[:, _WINDOW_OF]) & (held > now[:, _WINDOW_OF] - _RING)
-    seen.features[turn, 0::3] = np.add.reduceat(counts * in_window, _STARTS, axis=1)
-    seen.features[turn, 1::3] = np.add.reduceat(sums * in_window, _STARTS, axis=1)  # minor units, until all are seen
+    in_window = (held <= now[:, WINDOW_OF]) & (held > now[:, WINDOW_OF] - RING)
+    seen.features[turn, 0::3] = np.add.reduceat(counts * in_window, STARTS, axis=1)
+    seen.features[turn, 1::3] = np.add.reduceat(sums * in_window, STARTS, axis=1)  # `observe` turns sums into means
 
-    absorbed = offsets <= row["offset"]
     repeat = (row["ids"] == hashes[:, None]).any(axis=1) & ~absorbed
     seen.absorbed[turn] = absorbed
     seen.repeat[turn] = repeat
     adds = trusted & ~repeat & ~absorbed
 
     new_head = np.where(adds[:, None], np.maximum(head, now), head)
-    stale = _bucket_numbers(new_head) > held
+    stale = bucket_numbers(new_head) > held
     counts[stale] = 0
     sums[stale] = 0
-    fits = adds[:, None] & (now > new_head - _LENGTHS)
-    column = _STARTS + now % _LENGTHS
+    fits = adds[:, None] & (now > new_head - LENGTHS)
+    column = STARTS + now % LENGTHS
     who = np.arange(len(turn))[:, None]
     counts[who, column] += fits
     sums[who, column] += np.where(fits, minor[:, None], 0)
@@ -246,15 +243,8 @@ def _step(
     row["offset"] = np.maximum(row["offset"], offsets)
 
 
-def _bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Which bucket each place of the rings holds, given the newest of each window: int64 (n, buckets)."""
-    newest = head[:, _WINDOW_OF]
-    numbers: npt.NDArray[np.int64] = newest - (newest - _PLACE) % _RING
-    return numbers
-
-
 def _turns(places: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions in batches of distinct places, these ascending: each card's first event, then each one's second, ..."""
+    """Positions of each card's first event, then of each card's second, and so on; the cards' places ascend in each."""
     order = np.argsort(places, kind="stable")
     ranked = places[order]
     first = np.concatenate(([True], ranked[1:] != ranked[:-1]))

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line, or text for people."""
+"""Configures logging: JSON lines for machines, or text for people."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import orjson
 
 from scorer.settings import CommonSettings
 
-#: Modules whose lines are Faust's own: mode logs under the name of a class's module.
-FAUSTS_OWN = ("scorer.batches", "scorer.consumer", "scorer.consumer_thread")
+#: Modules under whose names Faust logs: mode logs for a class under the name of the module that defines it.
+FAUSTS_OWN = ("scorer.streaming.app", "scorer.streaming.consumer", "scorer.streaming.thread")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the traceback if there is one."""
+    """Formats a log record as one line of JSON: time, level, logger, message, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -30,8 +30,11 @@ class JsonLines(logging.Formatter):
 
 
 def config(settings: CommonSettings) -> dict[str, Any]:
-    """A `logging.config.dictConfig` for a worker: our own lines at the chosen level, the libraries' from WARNING, or
-    from INFO under DEBUG. Faust logs a service's life under the name of the module that it is in."""
+    """A `logging.config.dictConfig` for a worker.
+
+    Our own lines are logged from the setting `log_level` on, those of Faust and aiokafka from WARNING on, or from INFO
+    on if `log_level` is DEBUG.
+    """
     theirs = "INFO" if settings.log_level == "DEBUG" else "WARNING"
     formats: dict[str, dict[str, Any]] = {
         "json": {"()": JsonLines},

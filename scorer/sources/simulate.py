@@ -1,8 +1,9 @@
-"""Makes up a history of card payments with fraud in it: seeded, vectorised, nobody's data.
+"""Simulates a history of card payments with fraud in it, from a seed. It contains nobody's data.
 
-Cards have a home country and spending habits; merchants a country and a category. Three patterns of fraud: a stolen
-card is used up in a quick burst; a compromised merchant skims its customers for some days; an account is taken over and
-spent online at night from a young device. Labels are known only after a delay, which in France takes weeks longer.
+Cards have a home country and spending habits; merchants have a country and a category. There are three patterns of
+fraud: a stolen card is used in a quick burst; a compromised merchant lets a thief copy its customers' payments for some
+days; an account is taken over and used online, at night, from a new device. Labels become known after a delay, which is
+weeks longer in France.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scorer.files import LABEL, LABEL_TIME
+from scorer.sources.source import LABEL, LABEL_TIME
 
 COUNTRIES = ("DE", "ES", "FR", "GB")
 COUNTRY_SHARE = (0.40, 0.25, 0.14, 0.21)
 CHANNELS = ("pos", "contactless", "online")
 CATEGORIES = ("grocery", "fuel", "restaurant", "travel", "fashion", "electronics", "gaming", "services")
-#: Days until a label is known, at least and on average beyond that; in France it takes longer than most rotations.
+#: Days until a label is known: the least, and the mean of what comes on top. In France, longer than most rotations.
 LEAST_LABEL_DAYS = {"DE": 1.0, "ES": 1.0, "FR": 45.0, "GB": 1.0}
 LABEL_DAYS = {"DE": 5.0, "ES": 7.0, "FR": 40.0, "GB": 4.0}
 DAY_S = 86_400
-#: Shares of all transactions that begin or are a fraud of each pattern.
+#: Bursts and takeovers as shares of all transactions, compromised merchants as a share of all merchants.
 BURSTS, SKIMMED_MERCHANTS, TAKEOVERS = 0.0025, 0.05, 0.011
 
-#: at: seconds since 1970. pattern: 0 for a legitimate payment, else the number of the fraud pattern.
+#: at: seconds since 1970. pattern: 0 for a legitimate payment, 1 burst, 2 compromised merchant, 3 takeover.
 PAYMENT = np.dtype(
     [
         ("card", "i8"),
@@ -44,8 +45,10 @@ Payments = npt.NDArray[np.void]
 
 
 def simulate(n: int, cards: int, merchants: int, first: date, days: int, seed: int) -> dict[str, Any]:
-    """About n transactions as columns, ordered by time: `occurred_at` is datetime64[ms] in UTC, `is_fraud` 0 or 1,
-    `label_available_at` when that became known. The same arguments give the same columns.
+    """About n transactions as columns, in order of time. The same arguments give the same columns.
+
+    `occurred_at`, and `label_available_at`, when the label became known, are datetime64[ms] in UTC; `is_fraud` is 0 or
+    1. first: day on which the history begins.
     """
     rng = np.random.default_rng(seed)
     start = np.datetime64(first, "s").astype(np.int64)
@@ -70,7 +73,7 @@ def simulate(n: int, cards: int, merchants: int, first: date, days: int, seed: i
 
     normal = n - int(bursts * 6.5) - takeovers
     usual = payments(rng.choice(cards, normal, p=activity / activity.sum()), _moments(rng, normal, days), 0)
-    # Compromised merchants: for some days, every third payment there is copied by a thief, and higher.
+    # Compromised merchants: for four days, a third of the payments there are a thief's, with higher amounts.
     skimmed = rng.choice(merchants, max(1, int(merchants * SKIMMED_MERCHANTS)), replace=False)
     since = start + rng.integers(0, max(1, days - 4), len(skimmed)) * DAY_S
     for merchant, begin in zip(skimmed.tolist(), since.tolist(), strict=True):
@@ -80,13 +83,13 @@ def simulate(n: int, cards: int, merchants: int, first: date, days: int, seed: i
         usual["channel"][hit] = 0
         usual["pattern"][hit] = 2
 
-    # Stolen cards: 4 to 9 purchases within two hours, somewhat above the habit.
+    # Stolen cards: 4 to 9 purchases within two hours, above the cardholder's habit.
     count = rng.integers(4, 10, bursts)
     card = np.repeat(rng.integers(0, cards, bursts), count)
     burst = payments(card, np.repeat(_moments(rng, bursts, days), count) + rng.integers(0, 7200, len(card)), 1)
     burst["amount"] *= 2.5
 
-    # Takeovers: online, at night, from a young device, often abroad, well above the habit.
+    # Takeovers: online, at night, from a new device, often abroad, far above the cardholder's habit.
     night = rng.integers(0, days, takeovers) * DAY_S + rng.integers(0, 6 * 3600, takeovers)
     taken = payments(rng.integers(0, cards, takeovers), night, 3, abroad=0.4)
     taken["amount"] *= 3.2
@@ -120,14 +123,14 @@ def simulate(n: int, cards: int, merchants: int, first: date, days: int, seed: i
 
 
 def _moments(rng: np.random.Generator, n: int, days: int) -> Ints:
-    """Seconds from the start: any day, most in the afternoon."""
+    """Random times, in seconds from the start: on any day, mostly in the afternoon."""
     second = np.clip(rng.normal(15 * 3600, 4.5 * 3600, n), 0, DAY_S - 1)
     moments: Ints = rng.integers(0, days, n) * DAY_S + second.astype(np.int64)
     return moments
 
 
 def _shops(rng: np.random.Generator, home: Ints, shops_of: list[Ints], abroad: float) -> Ints:
-    """A merchant for each purchase, at home but for a share."""
+    """A random merchant for each purchase, in the home country except for a share `abroad`, which may be anywhere."""
     where = np.where(rng.random(len(home)) < abroad, rng.choice(len(COUNTRIES), len(home), p=COUNTRY_SHARE), home)
     out = np.zeros(len(home), dtype=np.int64)
     for country, shops in enumerate(shops_of):

@@ -1,4 +1,4 @@
-"""Faust's consumer, delivering each fetch whole and committing ranges; see `scorer.batches`."""
+"""Faust's consumer, changed to deliver each fetch whole and to commit ranges; see `scorer.streaming.app`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aiokafka import TopicPartition
 from faust.sensors.monitor import Monitor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from mode.utils.futures import notify
 
-from scorer.consumer_thread import ConsumerThread
-from scorer.fetch import Batch, Fetch
+from scorer.streaming.faust_internals import acknowledge, forget_commit, next_records
+from scorer.streaming.fetch import Batch, Fetch, size_of
+from scorer.streaming.thread import ConsumerThread
 
-#: How long the thread waits for records before the loop looks whether it is to stop.
+#: How long a fetch may wait for records before the delivering loop checks whether it should stop.
 LONGEST_WAIT_SECONDS = 1.0
 
 
 class RecordMonitor(Monitor):  # type: ignore[misc]
-    """Faust's monitor, counting records where it would count batches."""
+    """Faust's monitor, counting the records of a fetch. Faust would count the fetch as one message."""
 
     def on_message_in(self, tp: TP, offset: int, message: Any) -> None:
         super().on_message_in(tp, offset, message)
@@ -35,26 +35,27 @@ class RecordMonitor(Monitor):  # type: ignore[misc]
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer, delivering each fetch whole and committing ranges."""
+    """Delivers each fetch as one message, and commits a partition's offset once its batch is finished."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.starts: dict[TP, int] = {}  # where each owned partition is to be read from after a rebalance
+        self.starts: dict[TP, int] = {}  # offset to read each owned partition from after a rebalance
         self.done: dict[TP, int] = {}  # offset after the last finished batch
         self._expected: dict[TP, int] = {}  # offset after the last delivered record
-        self._rewinds: dict[TP, int] = {}  # where partitions are to be put back to before the next fetch
-        self._waiting: Fetch | None = None  # delivered last, and what comes may still be added to it
-        self._queued = 0  # delivered, and not taken by the agent yet
-        self.turns: Counter[TP] = Counter()  # how often each partition was put back
-        self.last_heartbeat = time.monotonic()  # when the last good heartbeat was asked for
+        self._rewinds: dict[TP, int] = {}  # offset to seek to before the next fetch
+        self._waiting: Fetch | None = None  # the last delivered fetch, while the agent has not taken it
+        self._queued = 0  # fetches delivered, and not taken by the agent yet
+        self.turns: Counter[TP] = Counter()  # how often each partition was rewound
+        self.last_heartbeat = time.monotonic()  # when the last accepted heartbeat was sent
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Give what was fetched to the agent, until consumer or fetcher stops.
+        """Give fetches to the agent until consumer or fetcher stops.
 
-        Faust's loop fills gaps and passes over offsets, which fetches do not have, and takes six tasks a message.
+        Replaces Faust's loop, which handles single records: it acknowledges gaps in their offsets and starts several
+        tasks for each.
         """
         try:
             while not (self.should_stop or fetcher.should_stop):
@@ -64,7 +65,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 self._waiting = fetch
                 self._queued += 1
                 if self._queued == 1 and self.app.flow_control.is_active():
-                    await self.callback(fetch)  # the agent's queue is empty: there is nothing to wait for
+                    await self.callback(fetch)  # does not block: the agent's queue is empty
                 else:
                     await self.wait_first(self.callback(fetch), self.suspend_flow.wait())
         except (asyncio.CancelledError, *self.consumer_stopped_errors):
@@ -72,14 +73,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 raise
 
     async def _next_fetch(self) -> Fetch | None:
-        """What came next; None if it was added to what waits for its turn, or if nothing came for a while."""
+        """The next fetch to deliver; None if nothing came, or all of it was added to the fetch that waits."""
         for tp, offset in self._rewinds.items():
             self._thread.seek(TopicPartition(*tp), offset)
         self._rewinds.clear()
-        fetched, active = await self._wait_next_records(LONGEST_WAIT_SECONDS)
+        fetched, active = await next_records(self, LONGEST_WAIT_SECONDS)
         if fetched is None or self.should_stop or not self.flow_active:
-            # What was fetched while the flow was off is dropped; `perform_seek` at the end of the rebalance puts every
-            # partition back to its own next offset. (Faust itself seeks to the commit, and loses records without one.)
+            # Records fetched during a rebalance are dropped. `perform_seek` at its end seeks every partition to its own
+            # next offset. (Faust would seek to the last commit, and skip records where there is none.)
             return None
         fresh: dict[TP, tuple[list[Any], int]] = {}
         for fetched_tp, records in fetched.items():
@@ -88,31 +89,53 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 continue
             expected = self._expected.get(tp)
             if expected is None or tp in self._rewinds:
-                continue  # not ours any more, or put back while this fetch was under way
+                continue  # revoked, or rewound during this fetch
             if records and records[0].offset < expected:
                 records = [record for record in records if record.offset >= expected]
             if not records:
                 continue
             self._expected[tp] = records[-1].offset + 1
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp) or self._expected[tp])
             fresh[tp] = records, expected
         if not fresh:
             return None
-        fetch, is_new = self._waiting, False
-        if fetch is None or not fetch.has_room_for(fresh, self.app.settings.batch_records):
+        fetch, is_new, size = self._waiting, False, sum(size_of(records) for records, _ in fresh.values())
+        if fetch is None or not fetch.has_room_for(fresh, size, self.app.settings.batch_records):
             tp = next(iter(fresh))
             fetch, is_new = self._fetch(tp, fresh[tp][0][0]), True
         for tp, (records, expected) in fresh.items():
             fetch.add(tp, records, expected, self.turns[tp])
+        fetch.size += size
         return fetch if is_new else None
 
     @property
+    def finished(self) -> dict[TP, int]:
+        """Offset after the last finished record of every partition that is assigned. For any thread."""
+        return self.starts.copy() | self.done.copy()
+
+    def waiting(self, tp: TP, done: int) -> int:
+        """Offsets of a partition from `done` to its end; 0 if only markers of transactions follow, which nobody gets.
+
+        done: the offset after the last record that was taken. Records of an open transaction count. For any thread.
+        """
+        unread: int | None = self._thread.unread(tp)
+        if unread is not None and done >= self._expected.get(tp, done):
+            return unread
+        return max(0, (self.highwater(tp) or done) - done)
+
+    @property
+    def progress(self) -> Any:
+        """What differs from the last answer if a record was delivered or finished, or a partition rewound. For any
+        thread."""
+        return self._expected.copy(), self.done.copy(), dict(self.turns)
+
+    @property
     def is_behind(self) -> bool:
-        """Whether what was delivered last waits for its turn still."""
+        """Whether the agent has not taken the last delivered fetch yet."""
         return self._waiting is not None
 
     def take(self, fetch: Fetch) -> list[Batch]:
-        """The agent begins with a fetch: nothing is added to it any more."""
+        """Start work on a fetch; returns its batches. From now on no records are added to it."""
         self._queued -= 1
         if self._waiting is fetch:
             self._waiting = None
@@ -120,7 +143,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return list(fetch.batches.values())
 
     def _fetch(self, tp: TP, first: Any) -> Fetch:
-        """An empty fetch, which Faust takes for a message of its first partition."""
+        """An empty fetch. Faust sees a message of partition `tp` with the offset and time of the record `first`."""
         fetch = Fetch(
             topic=tp.topic,
             partition=tp.partition,
@@ -136,43 +159,48 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-        fetch.batches = {}
+        fetch.batches, fetch.size = {}, 0
         return fetch
 
     def finish(self, batch: Batch) -> None:
-        """Every effect of a batch is acknowledged: its range may be committed."""
+        """Allow a batch's range to be committed, because every effect of it is acknowledged."""
         if batch in batch.fetch.open:
             self.done[batch.tp] = batch.next
             self.drop(batch)
 
     def drop(self, batch: Batch) -> None:
-        """Give up a batch without an effect: its partition is no longer ours, and its next owner reads it again."""
+        """Give up a batch without committing it. It is read again, by the partition's next owner or after a rewind."""
         fetch = batch.fetch
         fetch.open.discard(batch)
         if not fetch.open:
-            fetch.batches.clear()  # they know it and it knows them: the records would stay until a collection
-            fetch.acked = True
-            self._unacked_messages.discard(fetch)
-            notify(self._waiting_for_ack)
+            fetch.batches.clear()  # breaks a reference cycle that would keep the records until a garbage collection
+            acknowledge(self, fetch)
 
     def rewind(self, tp: TP, offset: int) -> int:
-        """Read a partition again from an offset; returns its new turn. Batches that are on their way already still
-        come, and are the handler's to drop: they are of an earlier turn."""
+        """Read a partition again from an offset; returns its new turn.
+
+        Batches of earlier turns that are already queued still arrive; the handler must drop them.
+        """
         self.turns[tp] += 1
-        self._waiting = None  # nothing of this turn is added to what was read in the last one
+        self._waiting = None  # a fetch never mixes two turns
         self.done.pop(tp, None)
         self.starts[tp] = self._expected[tp] = self._rewinds[tp] = offset
-        self._thread.seek(TopicPartition(*tp), offset)  # only wakes a fetch that waits; what it brings is dropped
+        self._thread.seek(TopicPartition(*tp), offset)  # only to wake a waiting fetch, whose records are dropped
         return self.turns[tp]
 
+    def adopt(self, tp: TP, offset: int) -> None:
+        """Begin to read a partition that is assigned and was left out so far."""
+        self.rewind(tp, offset)
+        self.resume_partitions([tp])
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Ranges have no gaps: Faust would take a batch's tail for one, and commit it before it is processed."""
+        """Does nothing. Faust would take the rest of a batch for a gap and commit it unprocessed."""
 
     def on_buffer_full(self, tp: TP) -> None:
-        """A full buffer holds the fetcher back by itself; Faust would sleep for a second with no partition active."""
+        """Does nothing: delivery waits for room by itself. Faust would pause the partition and sleep for a second."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """See `on_buffer_full`."""
+        """Does nothing, as `on_buffer_full`."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in list(self.done) if topics is None or tp in topics or tp.topic in topics)
@@ -181,23 +209,25 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return self.done.get(tp)
 
     async def perform_seek(self) -> None:
-        """Put every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
-        self._waiting, self._queued = None, 0  # Faust has thrown away what was queued
+        """Seek every partition to its own next offset. Faust calls this before the flow resumes; must be quick."""
+        self._waiting, self._queued = None, 0  # Faust has emptied the agent's queue
         for tp in self.assignment():
             position = max(self.done.get(tp, 0), self.starts.get(tp, 0))
             if tp in self.starts:
                 self._expected[tp] = position
                 self._thread.seek(TopicPartition(*tp), position)
-                self._committed_offset[tp] = None
+                forget_commit(self, tp)
+            else:
+                self.pause_partitions([tp])  # until `adopt`
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await super().on_partitions_revoked(revoked)  # waits for accepted batches and commits them
+        await super().on_partitions_revoked(revoked)  # waits for accepted batches, then commits
         for positions in (self.starts, self.done, self._expected, self._rewinds):
             for tp in revoked:
                 positions.pop(tp, None)
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with `BatchConsumer`."""
 
     Consumer = BatchConsumer

@@ -1,32 +1,32 @@
-"""How much a fetch waits for, so that a busy stream comes in few batches and an idle one at once.
+"""How many bytes a fetch waits for, so that a busy stream arrives in few batches and an idle one without delay.
 
-A batch costs the worker about 3 ms whatever it holds. At half of saturation, with fetches that wait for nothing, that
-is most of what it does, and batches queue for the core: a decision took 27 ms in the middle and 78 at the 99th
-percentile; with fetches that wait for what comes in 10 ms, 17 and 45. Near saturation even that is too often, for a
-fetch costs a millisecond even if its records only join those that wait: while most have to, fetches gather for longer.
+Each batch costs the worker a fixed time, however few records it holds. If fetches waited for nothing, a busy worker
+would spend most of its time on that, and small batches would queue. So a fetch waits for the bytes that arrive in half
+of `fetch_wait_ms`. Near saturation a fetch costs time even if its records only join a batch that waits already, so
+fetches gather for longer while the worker lags. See docs/decisions.
 """
 
 from __future__ import annotations
 
-#: Fetches that traffic is measured over.
+#: Traffic is measured over the time of this many fetches.
 WINDOW = 10
-#: A topic may be compressed: records can be so much larger than what the broker counts.
+#: How many times larger records may be than the bytes that the broker counts, because a topic may be compressed.
 LARGEST_RATIO = 16
-#: How many times longer a fetch may gather for a worker that is behind, and how fast it gets there and back.
+#: How many times longer a fetch may gather for a worker that lags, and the factors by which that grows and shrinks.
 SLOWEST, SLOWER, FASTER = 4.0, 1.5, 0.75
-#: Share of a window's fetches that wait for their turn from which a worker is behind, and up to which it is not.
+#: The worker lags if at least this share of a window's fetches found another waiting, and keeps up below the second.
 BEHIND, AHEAD = 0.5, 0.2
 
 
 class Pace:
-    """Bytes that a fetch should wait for, so that a busy stream comes every `every` seconds, from what came lately.
+    """Works out how many bytes a fetch should wait for, from recent traffic, so that one arrives every `every` seconds.
 
-    Less costs more batches, more is latency itself. A lone transaction never waits: below one record in that time, one
-    is enough. After a busy time the first one can wait for as long as a fetch does.
+    A shorter time means more batches, a longer one more latency. A lone transaction never waits: where less than one
+    record arrives in that time, 1 byte is enough. The first one after a busy time may wait as long as a fetch does.
 
-    seconds: how long a fetch gathers for a worker that keeps up, at least. most_bytes: never wait for more. A broker
-    that may not send what it should wait for lets each fetch of a backlog wait for as long as it can; the embedded one
-    then never sends anything.
+    seconds: how long a fetch gathers for a worker that keeps up. most_bytes: upper limit, which must not exceed what
+    the broker may send in one fetch: otherwise each fetch of a backlog waits for as long as it may, and an embedded
+    broker never answers.
     """
 
     def __init__(self, seconds: float, most_bytes: int) -> None:
@@ -37,9 +37,10 @@ class Pace:
         self._since, self._size, self._times, self._behind = 0.0, 0, 0, 0
 
     def came(self, size: int, now: float, is_behind: bool = False) -> int:
-        """Note that a fetch brought so many bytes of records, at a time in seconds; returns `least_bytes`.
+        """Note a fetch and return `least_bytes`, the bytes that the next one should wait for.
 
-        is_behind: the one before still waits for its turn.
+        size: bytes of its records. now: monotonic time in seconds. is_behind: whether an earlier fetch still waits for
+        the worker.
         """
         self._size += size
         self._times += 1
@@ -55,7 +56,7 @@ class Pace:
         if between < self.every:
             self._share = min(self._share * 2, 1.0)
         elif between > 1.5 * self.every and behind < BEHIND:
-            # it waits for longer than it should, and not for its worker: the broker counts fewer bytes
+            # Fetches wait too long although the worker keeps up: records are compressed, so the broker counts less.
             self._share = max(self._share / 2, 1 / LARGEST_RATIO)
         if behind >= BEHIND:
             self.every = min(self.every * SLOWER, self.seconds * SLOWEST)

@@ -1,8 +1,8 @@
-"""Writes what was settled, fetch by fetch: decisions, in one request with the card states of the fetch before.
+"""Writes settled fetches in order: the decisions of each, together with the card states of the one before.
 
-A card state may be there only when the decisions of its batch are: it is written after their acknowledgement. In a
-request of its own it costs a batch a third of a millisecond, and as one request is on its way to a broker at a time,
-the next decisions wait for its answer. So it goes with them; alone, if none are settled within `LINGER_SECONDS`.
+A card state must not be on its topic before the decisions of its batch, so it is written after these are acknowledged.
+In a request of its own it would hold up the next decisions, because only one request at a time is in flight to a
+broker. So card states go with the next decisions, or alone if none are settled within `LINGER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -10,70 +10,101 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from scorer import metrics
-from scorer.fetch import Batch
-from scorer.pipeline import Published, Settled
-from scorer.producer import BatchProducer, Write
+from scorer.kafka.producer import BatchProducer, Write
+from scorer.pipeline.batch import Marked, Published, Settled
+from scorer.pipeline.card_states import CardStates
 from scorer.settings import Topics
-from scorer.velocity import CardStates
+from scorer.streaming.fetch import Batch
 
-#: How long card states wait for decisions to go with; a busy worker has some every 10 ms or so.
+#: How long card states wait for decisions to go with. A busy worker has some more often.
 LINGER_SECONDS = 0.05
 PUBLISH, STATE = (metrics.STAGE.labels(stage) for stage in ("publish", "state"))
 
 
 @dataclass
 class Partition:
-    """What a worker keeps of a partition it owns."""
+    """What a worker keeps in memory of a partition that it owns.
+
+    next: offset after the last finished record. is_spoiled: a batch was settled and given up, so the card states are
+    ahead of the topics and must be read again. erasures: ids of the requests to erase cards that were carried out.
+    """
 
     states: CardStates
     published: Published
     next: int
-    is_spoiled: bool = False  # memory is ahead of the topics: a batch was settled and given up
+    is_spoiled: bool = False
+    erasures: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """A card state that was erased from memory, and what says so on the changelog. done: whether that is written."""
+
+    partition: int
+    part: Partition
+    request: str
+    mark: Marked
+    done: asyncio.Future[bool]
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a fetch brought, settled by a bundle."""
+    """A settled fetch, or the removal of a card state, which decides nothing.
+
+    bundle: first 12 digits of the digest that decided it.
+    """
 
     taken: Sequence[tuple[Batch, Partition, Settled]]
     bundle: str
+    removal: Removal | None = None
+
+    @property
+    def parts(self) -> list[tuple[int, Partition]]:
+        """Number and memory of each partition that it is about."""
+        removal = [] if self.removal is None else [(self.removal.partition, self.removal.part)]
+        return [(batch.partition, part) for batch, part, _ in self.taken] + removal
 
 
 class Owner(Protocol):
-    """Whose work is written."""
+    """The worker whose work a `Writer` writes, and which learns how that went."""
 
     async def may_publish(self, work: Work) -> bool:
-        """Asked right before; if not, it is given up."""
+        """Called right before work is published. Return False to abandon it."""
 
     def published(self, work: Work) -> None:
-        """Decisions and dead letters are acknowledged."""
+        """Decisions and dead letters of this work are acknowledged."""
 
     def finished(self, work: Work) -> None:
-        """And so are the card states."""
+        """The card states of this work are acknowledged, too."""
 
     async def gave_up(self, work: Work, error: Exception | None) -> None:
-        """It is not written, or not wholly. error: why, None where the owner said so."""
+        """Nothing, or only a part, of this work is written. error: why; None if `may_publish` returned False."""
 
 
 class Writer:
-    """Writes work in the order it is put, each when the decisions of what was put before are acknowledged."""
+    """Writes work in the order in which it is put, each after the decisions of the one before are acknowledged.
+
+    linger_seconds: how long card states wait for decisions to go with. writing_since: monotonic time at which the write
+    under way began, None if none is.
+    """
 
     def __init__(
         self, producer: BatchProducer, topics: Topics, owner: Owner, linger_seconds: float = LINGER_SECONDS
     ) -> None:
         self._producer, self._topics, self._owner, self._linger_seconds = producer, topics, owner, linger_seconds
         self._waiting: asyncio.Queue[Work] = asyncio.Queue()
+        self.writing_since: float | None = None
 
     def put(self, work: Work) -> None:
-        """To be written when its turn comes."""
+        """Queue work. Returns at once."""
         self._waiting.put_nowait(work)
 
     async def run(self) -> None:
-        """Write what is put, for ever."""
+        """Write queued work until cancelled. What fails goes to the owner's `gave_up`, and the next work follows."""
         before: tuple[Work, float] | None = None
         while True:
             work = await self._next(None if before is None else self._linger_seconds)
@@ -83,7 +114,12 @@ class Writer:
             if work is None and before is None:
                 continue
             try:
-                before = await self._write(work, before)
+                if work is not None and work.removal is not None:
+                    if before is not None:  # a state of the card may be among these
+                        before = await self._write(None, before)
+                    await self._remove(work, work.removal)
+                else:
+                    before = await self._write(work, before)
             except Exception as error:
                 for given_up in (before and before[0], work):
                     if given_up is not None:
@@ -97,16 +133,25 @@ class Writer:
         except TimeoutError:
             return None
 
+    async def _remove(self, work: Work, removal: Removal) -> None:
+        record, headers = removal.mark
+        await self._producer.write_all([Write(self._topics.velocity, removal.partition, [record], [headers])])
+        self._owner.finished(work)
+
     async def _write(self, work: Work | None, before: tuple[Work, float] | None) -> tuple[Work, float] | None:
-        """Publish work, and remember what was published before; returns work and when it was acknowledged."""
+        """Publish work together with the card states of the work before; returns work and when it was acknowledged."""
         started, topics = time.perf_counter(), self._topics
         writes = []
         if work is not None:
-            writes += [Write(topics.decisions, b.partition, s.decisions) for b, _, s in work.taken]
+            writes += [Write(topics.decisions, b.partition, s.decisions, s.carried) for b, _, s in work.taken]
             writes += [Write(topics.rejected, b.partition, s.rejected, s.headers) for b, _, s in work.taken]
         if before is not None:
-            writes += [Write(topics.velocity, b.partition, s.states) for b, _, s in before[0].taken]
-        await self._producer.write_all(writes)
+            writes += [_states(topics.velocity, b.partition, s) for b, _, s in before[0].taken]
+        self.writing_since = time.monotonic()
+        try:
+            await self._producer.write_all(writes)
+        finally:
+            self.writing_since = None
         done = time.perf_counter()
         if before is not None:
             STATE.observe(done - before[1])
@@ -116,3 +161,12 @@ class Writer:
         PUBLISH.observe(done - started)
         self._owner.published(work)
         return work, done
+
+
+def _states(topic: str, partition: int, settled: Settled) -> Write:
+    """The changelog of a batch, in its order."""
+    if not (settled.clock or settled.dropped):
+        return Write(topic, partition, settled.states)
+    unmarked = [Marked(record, []) for record in settled.states]
+    marked = [*settled.clock, *unmarked, *settled.dropped]
+    return Write(topic, partition, [one.record for one in marked], [one.headers for one in marked])

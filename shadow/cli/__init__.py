@@ -1,10 +1,10 @@
-"""The `shadow` command: run candidates beside live, look at what differs, judge, and decide."""
+"""Run candidates in the shadow of live, see where they differ, judge them, and decide."""
 
 from __future__ import annotations
 
 import click
 
-from scorer.cli import LazyGroup, run_command
+from scorer.process.commands import LazyGroup, run_command
 
 COMMANDS = {
     "up": "up",
@@ -12,10 +12,14 @@ COMMANDS = {
     "serve": "serve",
     "plan": "plan",
     "gate": "gate",
+    "evidence": "evidence",
     "disagreements": "disagreements",
     "approve": "decide",
     "reject": "decide",
     "rollback": "decide",
+    "status": "status",
+    "history": "history",
+    "replay": "replay",
     "verify": "verify",
     "labels": "labels",
     "review": "review",

@@ -1,40 +1,81 @@
-"""`shadow erase`: forget a card."""
+"""`shadow erase`: delete what Redis and the scorers hold on a card."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import click
 
 from scorer.settings import load
-from shadow import keys
-from shadow.cases import by_transaction, card_hash
-from shadow.connection import connect, telling
-from shadow.labelstore import LabelStore
+from shadow.comparison.case import by_transaction
+from shadow.intake.erasure import Erasing, erasing
 from shadow.settings import ShadowSettings
-from shadow.store import TallyStore
+from shadow.store import keys
+from shadow.store.connection import connect, telling
+from shadow.store.labels import LabelStore
+from shadow.store.tallies import TallyStore
 
 
 @click.command()
-@click.option("--card", required=True, help="The card's token, as on the transactions.")
-def erase(card: str) -> None:
-    """Delete a card's samples, cases and labels from Redis, in every slot.
+@click.option("--card", required=True, help="Card token, as the transactions carry it.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for the scorers' answers.",
+)
+def erase(card: str, wait: float) -> None:
+    """Delete the samples, cases and labels of a card from Redis, in every slot, and its state from the scorers.
 
-    Topics keep their records until their retention ends; a slot that is counted anew from them samples them again.
+    A scorer that owns a partition forgets what the card did there, in memory and on the topic of card states; the card
+    then counts as new. Exit code 1: not every partition has answered yet. The request stays for 30 days, and is carried
+    out as soon as a scorer runs.
+
+    Other topics keep their records until their retention ends. If Redis loses its data before that, a shadow that reads
+    them again samples the card again.
     """
     settings = load(ShadowSettings)
     with telling(settings.redis):
-        cases, labels = asyncio.run(_erase(settings, card))
-    click.echo(f"erased {cases} cases with their samples, and {labels} labels")
+        (samples, cases, labels), found = asyncio.run(_erase_everywhere(settings, card, wait))
+    click.echo(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
+    if found.erased:
+        click.echo(f"erased its state in partition {_listed(found.erased)}")
+    elif not found.pending:
+        click.echo("the scorers hold no state of it")
+    if found.pending:
+        click.echo(
+            f"its state is pending in partition {_listed(found.pending)}: no scorer has answered within {wait:g} s; "
+            "it is erased as soon as one runs"
+        )
+        sys.exit(1)
 
 
-async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int]:
+def _listed(partitions: list[int]) -> str:
+    return ", ".join(map(str, partitions))
+
+
+async def _erase_everywhere(settings: ShadowSettings, card: str, wait: float) -> tuple[tuple[int, int, int], Erasing]:
+    """Have the scorers erase a card's state, and meanwhile erase it from Redis."""
+    async with erasing(settings, card) as found:
+        gone = await _erase(settings, card)
+        await found.wait(wait)
+    return gone, found
+
+
+async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int, int]:
     redis = connect(settings.redis)
     try:
         slots = sorted(slot.decode() for slot in await redis.smembers(keys.slots(settings.prefix)))
         stores = [TallyStore(redis, slot, (), settings.prefix) for slot in slots]
-        gone = [case for store in stores for case in await store.erase_card(card)]
-        subjects = sorted({by_transaction(case.transaction) for case in gone})
-        return len(gone), await LabelStore(redis, settings.prefix).erase(card_hash(card), subjects)
+        erased = [await store.erase_card(card) for store in stores]
+        cases = [case for _, some in erased for case in some]
+        subjects = sorted({by_transaction(case.transaction) for case in cases})
+        return (
+            sum(samples for samples, _ in erased),
+            len(cases),
+            await LabelStore(redis, settings.prefix).erase(card, subjects),
+        )
     finally:
         await redis.aclose()

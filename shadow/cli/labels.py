@@ -1,4 +1,4 @@
-"""`shadow labels`: bring in what is known of transactions, and show what stands."""
+"""`shadow labels`: load labels of transactions, and show what stands."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from pathlib import Path
 import click
 
 from scorer.errors import UserError
+from scorer.process.signing import SAID
 from scorer.settings import load as load_settings
-from shadow.cases import by_transaction
-from shadow.connection import connect, telling
-from shadow.labelfeed import send
-from shadow.labelfile import read_labels
-from shadow.labels import Votes, merge, state
-from shadow.labelstore import LabelStore
+from shadow.comparison.case import by_transaction
+from shadow.intake.files import read_labels
+from shadow.intake.topic import send
+from shadow.labels.label import Votes, merge, state
 from shadow.settings import ShadowSettings
+from shadow.store.connection import connect, telling
+from shadow.store.labels import LabelStore
 
-#: Bad rows that are told one by one.
+#: Most bad rows to print.
 TOLD = 5
 
 
 @click.group()
 def labels() -> None:
-    """Chargebacks and reviews: load a file of them, or show what stands on a transaction."""
+    """Load chargebacks and reviews from a file, or show what stands on a transaction."""
 
 
 @labels.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--source", type=click.Choice(["chargeback", "review"]), help="Of rows that do not say.")
-@click.option("--verdict", type=click.Choice(["fraud", "legit", "unsure"]), help="Of rows that do not say.")
-@click.option("--by", help="Person or feed, of rows that do not say.")
+@click.option("--source", type=click.Choice(["chargeback", "review"]), help="Source of rows that name none.")
+@click.option("--verdict", type=click.Choice(["fraud", "legit", "unsure"]), help="Verdict of rows that have none.")
+@click.option("--by", type=SAID, help="Person or feed that decided, for rows that name none.")
 @click.option(
-    "--field", "renamed", multiple=True, metavar="OURS=THEIRS", help="How the file calls a field; repeatable."
+    "--field",
+    "renamed",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="The file's name of a field, such as at=decided_on; repeatable.",
 )
-@click.option("--skip-bad", is_flag=True, help="Load the rest of a file that has bad rows.")
+@click.option("--skip-bad", is_flag=True, help="Load the good rows of a file that has bad ones.")
 def load(
     file: Path, source: str | None, verdict: str | None, by: str | None, renamed: tuple[str, ...], skip_bad: bool
 ) -> None:
-    """Append the labels of FILE (CSV, JSON Lines, Parquet) to the labels topic.
+    """Append the labels in FILE (CSV, JSON Lines, Parquet) to the labels topic.
 
-    A row names transaction_id, or card_id and occurred_at; and source, verdict (fraud, legit, unsure; 1 and 0 will do),
-    at (when it was decided) and by. Loading a file twice changes nothing.
+    A row has transaction_id, or card_id and occurred_at; and source, verdict (fraud, legit or unsure; 1 and 0 mean
+    fraud and legit), at (the time of the decision) and by. Loading a file twice changes nothing.
     """
     fields = {}
     for text in renamed:
@@ -50,23 +55,27 @@ def load(
             raise UserError(f"--field {text}: expected OURS=THEIRS, such as at=decided_on")
         fields[ours] = theirs
     given = {"source": source, "verdict": verdict, "by": by}
-    found, bad = read_labels(file, fields, {name: value for name, value in given.items() if value is not None})
+    settings = load_settings(ShadowSettings)
+    defaults = {name: value for name, value in given.items() if value is not None}
+    found, bad = read_labels(
+        file, fields, defaults, settings.card_number_fields, settings.files, token_key=settings.token_bytes
+    )
     for line in bad[:TOLD] if skip_bad else ():
         click.echo(line, err=True)
     if bad and not skip_bad:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}; nothing was loaded: mend the file, or pass over bad rows with --skip-bad")
-    asyncio.run(send(load_settings(ShadowSettings), found))
-    click.echo(f"loaded {len(found)} labels" + (f", passed over {len(bad)} bad rows" if bad else ""))
+        more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}{more}; nothing was loaded: fix the file, or skip bad rows with --skip-bad")
+    asyncio.run(send(settings, found))
+    click.echo(f"loaded {len(found):,} labels" + (f", skipped {len(bad):,} bad rows" if bad else ""))
 
 
 @labels.command()
 @click.argument("transaction")
 def show(transaction: str) -> None:
-    """What stands on a transaction, source by source and person by person."""
+    """Show the labels of a transaction, by source and person."""
     votes = asyncio.run(_votes(load_settings(ShadowSettings), transaction))
     if not votes:
-        click.echo(f"{transaction}: pending; nobody has said anything")
+        click.echo(f"{transaction}: pending; it has no label yet")
     for source, people in sorted(votes.items()):
         told = ", ".join(f"{by} says {verdict}" for by, (_, verdict) in sorted(people.items()))
         click.echo(f"{transaction}: {source}: {state(people)} ({told})")

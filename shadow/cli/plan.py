@@ -1,10 +1,12 @@
-"""`shadow plan`: how long a shadow will take to decide in each segment, before it is begun."""
+"""`shadow plan`: how long a candidate would be in the shadow before the gate can decide, segment by segment."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 import numpy as np
@@ -12,51 +14,70 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from scorer.deployments.ledger import read
 from scorer.errors import UserError
-from scorer.ledger import read
 from scorer.settings import load
-from shadow import criteria
-from shadow.claims import Sums
-from shadow.connection import connect, telling
-from shadow.labels import REVIEW
-from shadow.labelstore import LabelStore
-from shadow.look import present_run
-from shadow.planning import Delay, Forecast, Reviews, Traffic, advice, label_delays, traffic_of
-from shadow.planning import plan as forecast
-from shadow.readback import TallyReader
+from shadow.gate.criteria import Release
+from shadow.gate.planning import Delay, Forecast, Plan, Reviews, Traffic, planned
+from shadow.gate.remedies import advice, remedies
+from shadow.gate.shares import percent
+from shadow.release import traffic as expected
+from shadow.release.criteria_file import EXCUSES, excusing, load_release
 from shadow.settings import ShadowSettings
+from shadow.store.connection import connect, telling
 
 
 @click.command()
-@click.option("--transactions", type=click.FloatRange(min=1), help="A day. Without it: what the control has seen.")
-@click.option("--block-rate", type=click.FloatRange(0, 1, min_open=True), default=0.005, show_default=True)
-@click.option("--discordance", type=click.FloatRange(min=0), default=0.17, show_default=True,
-              help="Disagreements of a seed twin with live, as a share of live's blocks.")  # fmt: skip
-@click.option("--share", "shares", multiple=True, metavar="SEGMENT=SHARE",
-              help="Part of the traffic in a segment (country=FR=0.1); repeatable. The rest is even.")  # fmt: skip
+@click.option(
+    "--transactions",
+    type=click.FloatRange(min=1),
+    help="Transactions a day. Without it the plan takes the traffic that the A/A control has seen.",
+)
+@click.option(
+    "--block-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.005,
+    show_default=True,
+    help="Share of transactions that live blocks (with --transactions).",
+)
+@click.option(
+    "--discordance",
+    type=click.FloatRange(min=0),
+    default=0.17,
+    show_default=True,
+    help="Disagreements of a seed twin with live, as a share of live's blocks (with --transactions).",
+)
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    metavar="SEGMENT=SHARE",
+    help="Share of the traffic in a segment, such as country=FR=0.1 (with --transactions); repeatable. Other segments "
+    "share the rest evenly.",
+)
 @click.option(
     "--reviews",
     type=click.FloatRange(min=0),
-    help="Reviews a day. Without it: as many as were done lately in the running slots, with --transactions none.",
+    help="Reviews a day. Without it: as many as people did lately, and none with --transactions.",
 )
 @click.option(
     "--review-days",
     type=click.FloatRange(min=0),
-    help="Days from a transaction to its review. Without it: as they took in the running slots, else 1.",
+    help="Days from a transaction to its review. Without it: the median of recent reviews, else 1.",
 )
 @click.option(
     "--excess",
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Disagreements of the candidate beyond a seed twin's, as a share of live's blocks: who is right there "
-    "is asked for.",
+    help="Disagreements of the candidate beyond those of a seed twin, as a share of live's blocks. The gate asks for "
+    "reviews of these.",
 )
-@click.option("--days", type=click.IntRange(1, 365), default=28, show_default=True, help="How far to look ahead.")
-@click.option("--runs", type=click.IntRange(10, 2000), default=200, show_default=True, help="Simulated shadows.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--write", is_flag=True, help="Put what never settles into may_stay_insufficient of release.yaml.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--days", type=click.IntRange(1, 365), default=28, show_default=True, help="Days to look ahead.")
+@click.option("--runs", type=click.IntRange(10, 2000), default=200, show_default=True, help="Shadow runs to simulate.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
+@click.option("--write", is_flag=True, help=f"Add segments that never settle to {EXCUSES} in release.yaml.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def plan(
     transactions: float | None,
     block_rate: float,
@@ -71,132 +92,117 @@ def plan(
     write: bool,
     as_json: bool,
 ) -> None:
-    """Simulate the gate's own rule on the traffic to be expected, for a candidate that is as good as live.
+    """Simulate the gate on the expected traffic, for a candidate that is as good as live.
 
-    Says for each segment after how many days it settles, and which will never settle at this traffic.
+    For each segment, says after how many days the gate can decide, and which segments never settle at this traffic.
     """
     settings = load(ShadowSettings)
-    release = criteria.load(settings.release)
+    release = load_release(settings.release)
     delays: dict[str, Delay] = {}
-    if transactions is None:
-        if shares:
-            raise UserError("plan: --share needs --transactions; without it the control's own traffic is taken")
-        traffic, delays = asyncio.run(_measured(settings, release))
+    if transactions is not None:
+        traffic = expected.stated(release, transactions, block_rate, discordance, dict(map(_share, shares)))
+    elif shares:
+        raise UserError("--share: needs --transactions; without it the plan takes the control's own traffic")
     else:
-        traffic = _given(release, transactions, block_rate, discordance, shares)
-    lately = delays.get(REVIEW, Delay(0, 0.0, 1.0))
-    people = Reviews(
-        per_day=lately.per_day if reviews is None else reviews,
-        delay=lately.median if review_days is None else review_days,
-        excess=excess,
-    )
-    forecasts = forecast(traffic, release, days, runs, np.random.default_rng(seed), people)
+        traffic, delays = asyncio.run(_measured(settings, release))
+    people = expected.reviews(delays, reviews, review_days, excess)
+    found = planned(traffic, release, days, runs, np.random.default_rng(seed), people)
+    forecasts = found.forecasts
     lines = advice(forecasts, release)
-    if write and lines:
-        text = settings.release.read_text(encoding="utf-8")
-        settings.release.write_text(criteria.excusing(text, (*release.may_stay_insufficient, *lines)), encoding="utf-8")
+    told = remedies(traffic, release, days, np.random.default_rng(seed), people, forecasts)
+    is_written = write and bool(lines)
+    if is_written:
+        _write(settings.release, release, lines)
     if as_json:
-        segments = [{**asdict(f), "settles": f.settles} for f in forecasts]
-        told = {
-            "horizon_days": days,
-            "reviews": asdict(people),
-            "label_delays": {source: asdict(delay) for source, delay in delays.items()},
-            "segments": segments,
-            "may_stay_insufficient": lines,
-            "written": write and bool(lines),
-        }
-        click.echo(orjson.dumps(told))
-        return
-    _print(forecasts, lines, days, people, delays, write)
+        click.echo(
+            orjson.dumps(
+                {
+                    "horizon_days": days,
+                    "reviews": asdict(people),
+                    "label_delays": {source: asdict(delay) for source, delay in delays.items()},
+                    "segments": [{**asdict(f), "settles": f.settles} for f in forecasts],
+                    "promoted": {"share": found.share, "day": found.day, "settles": found.settles},
+                    "may_stay_insufficient": lines,
+                    "remedies": [asdict(remedy) for remedy in told],
+                    "written": is_written,
+                }
+            )
+        )
+    else:
+        _print(found, days, people, delays)
+        for remedy in told:
+            click.echo(f"  {remedy.told}")
+        _print_excuses(lines, is_written)
 
 
-def _given(
-    release: criteria.Release, transactions: float, block_rate: float, discordance: float, shares: tuple[str, ...]
-) -> Traffic:
-    """Traffic from figures. What a division does not say is shared evenly among its other segments."""
-    named: dict[str, float] = {}
-    for text in shares:
-        name, _, number = text.rpartition("=")
-        try:
-            named[name] = float(number)
-        except ValueError:
-            raise UserError(f"--share {text}: expected SEGMENT=SHARE, such as country=FR=0.1") from None
-        if name not in release.segments.names or not 0 <= named[name] <= 1:
-            raise UserError(f"--share {text}: expected a declared segment and a share of 0 to 1")
-    parts = [1.0]
-    for division, field in release.segments.root.items():
-        names = [f"{division}={label}" for label in field.labels]
-        told = sum(named.get(name, 0.0) for name in names)
-        silent = [name for name in names if name not in named and not name.endswith("=other")]
-        if told > 1 + 1e-9:
-            raise UserError(f"--share: {division} adds up to {told:g}, more than 1")
-        rest = (1 - told) / len(silent) if silent else 0.0
-        parts += [named.get(name, rest if name in silent else 0.0) for name in names]
-    volume = transactions * np.array(parts)
-    return Traffic(volume, volume * block_rate, np.full(len(parts), discordance))
+def _share(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise UserError(f"--share {text}: expected SEGMENT=SHARE, such as country=FR=0.1") from None
 
 
-async def _measured(settings: ShadowSettings, release: criteria.Release) -> tuple[Traffic, dict[str, Delay]]:
-    """What the control has seen, and how long labels took in all slots. Raises UserError if that is too little."""
+async def _measured(settings: ShadowSettings, release: Release) -> tuple[Traffic, dict[str, Delay]]:
     deployments = await read(settings)
-    run = present_run(deployments, settings.control)
-    if run is None:
-        raise UserError(f"slot {settings.control}: is empty; give figures (--transactions), or fill it with a twin")
-    names = release.segments.names
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
-            totals = await TallyReader(redis, settings.control, names, settings.prefix).totals(run)
-            cases = [
-                case
-                for slot in sorted(deployments.slots)
-                for info in await TallyReader(redis, slot, names, settings.prefix).runs()
-                for case in await TallyReader(redis, slot, names, settings.prefix).cases(info.run)
-            ]
-            found = await LabelStore(redis, settings.prefix).of(s for case in cases for s in case.subjects)
+            return await expected.measured(redis, deployments, release, settings)
         finally:
             await redis.aclose()
-    sums = Sums.of(totals, names)
-    if totals.hours < 24 or not sums.counts[0, 1:3].sum():
-        raise UserError(
-            f"slot {settings.control}: {totals.hours} hours and {int(sums.counts[0, 1:3].sum())} blocks "
-            "are too little to plan by; give figures (--transactions)"
-        )
-    traffic = traffic_of(sums, totals.hours / 24, release.cap_minor(10.0**settings.minor_digits))
-    return traffic, label_delays(cases, found)
 
 
-def _print(
-    forecasts: list[Forecast],
-    lines: list[str],
-    horizon: int,
-    people: Reviews,
-    delays: dict[str, Delay],
-    is_written: bool,
-) -> None:
+def _write(path: Path, release: Release, lines: Sequence[str]) -> None:
+    text = excusing(path.read_text(encoding="utf-8"), (*release.may_stay_insufficient, *lines))
+    path.write_text(text, encoding="utf-8")
+
+
+def _print(found: Plan, horizon: int, people: Reviews, delays: dict[str, Delay]) -> None:
+    forecasts = found.forecasts
     console = Console(width=None if sys.stdout.isatty() else 140)
-    heads = ("segment", "transactions a day", "blocks a day", "reviews", "days to decide", "slowest criterion")
+    heads = ("segment", "transactions a day", "live's blocks a day", "reviews", "days to decide", "slowest criterion")
     table = Table(*heads, box=None)
     for f in forecasts:
         numbers = (f"{f.transactions:,.0f}", f"{f.blocks:,.1f}", f"{f.reviews:,.0f}")
         table.add_row(f.segment, *numbers, _range(f, horizon), f.slowest)
     console.print(table)
-    told = f"{people.per_day:g} reviews a day, {people.delay:.1f} days after the transaction"
-    console.print(f"a candidate as good as live, {people.excess:.0%} beyond the A/A floor; {told}", highlight=False)
-    for source, delay in delays.items():
-        console.print(f"{source}s took {delay.median:.1f} days, the median of {delay.n}", highlight=False)
+    for line in _assumed(people, delays):
+        console.print(line, highlight=False)
     never = [f.segment for f in forecasts if not f.settles]
-    told = f"never at this traffic: {', '.join(never)}" if never else f"every segment settles within {horizon} days"
+    told = f"Every segment settles within {horizon} days"
+    if never:
+        told = f"Not decidable at this traffic: {', '.join(never)}"
     console.print(told, style="bold", highlight=False)
-    if lines:
-        written = "Written to release.yaml" if is_written else "For release.yaml, if these may stay insufficient"
-        console.print(f"{written}:", highlight=False)
-        for line in lines:
-            console.print(f'  may_stay_insufficient: - "{line}"', highlight=False)
+    day = "" if found.day is None else f", on day {found.day:.0f} in the median"
+    console.print(
+        f"A candidate as good as live is promoted within {horizon} days in {percent(found.share, 0)} of runs{day}: "
+        "all segments that have to settle must do so at once",
+        highlight=False,
+    )
+
+
+def _assumed(people: Reviews, delays: dict[str, Delay]) -> Iterable[str]:
+    beyond = f"with {percent(people.excess, 0)} of live's blocks more disagreements than the A/A control"
+    yield f"Assumed: a candidate as good as live, {beyond if people.excess else 'no further from it than a seed twin'}"
+    yield f"Assumed: {people.per_day:g} reviews a day, {people.delay:.1f} days after the transaction"
+    for source, delay in delays.items():
+        yield f"Measured: a {source} came {delay.median:.1f} days after the transaction (median of {delay.n})"
+
+
+def _print_excuses(lines: Sequence[str], is_written: bool) -> None:
+    if not lines:
+        return
+    if is_written:
+        click.echo(f"Added to {EXCUSES} in release.yaml:")
+    else:
+        click.echo(f"To promote without knowing these, add them to {EXCUSES} in release.yaml, or repeat with --write:")
+    for line in lines:
+        click.echo(f'  - "{line}"')
 
 
 def _range(f: Forecast, horizon: int) -> str:
     if not f.settles:
-        return f"more than {horizon} ({f.share:.0%} of runs settle)"
+        return f"more than {horizon} ({percent(f.share, 0)} of runs settle)"
     low, middle, high = (f"{day:.0f}" if day is not None else f">{horizon}" for day in f.days)
     return f"{middle} ({low} to {high})"

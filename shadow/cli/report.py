@@ -1,4 +1,4 @@
-"""`shadow report`: what the gate saw of a run, to be looked at."""
+"""`shadow report`: a page on a slot's current run."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from pathlib import Path
 
 import click
 
-from scorer.deployments import CANDIDATE
+from scorer.bundles.store import BundleStore
+from scorer.deployments.ledger import read
+from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
-from scorer.ledger import read
+from scorer.process.signing import SLOT
 from scorer.settings import load
-from scorer.store import BundleStore
-from shadow import criteria
-from shadow.connection import connect, telling
-from shadow.explain import Explainer
-from shadow.report import Report, markdown
-from shadow.reporting import gather
-from shadow.reportpage import html
+from shadow.release.criteria_file import load_release
+from shadow.release.named import require_slot
+from shadow.report.document import Report
+from shadow.report.gather import gather
+from shadow.report.markdown import markdown
+from shadow.report.page import html
 from shadow.settings import ShadowSettings
+from shadow.store.connection import connect, telling
+from shadow.worker.explain import Explainer
 
 
 @click.command()
-@click.option("--slot", default=CANDIDATE, show_default=True, help="The candidate's slot.")
+@click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("report.html"), show_default=True,
-    help="The page: one file, nothing outside of it.",
+    help="File of the page; it needs no other file and no network.",
 )  # fmt: skip
-@click.option("--markdown", "summary", type=click.Path(dir_okay=False, path_type=Path), help="A summary, too.")
+@click.option(
+    "--markdown", "summary", type=click.Path(dir_okay=False, path_type=Path), help="File of a summary in Markdown, too."
+)
 def report(slot: str, out: Path, summary: Path | None) -> None:
-    """Write a page on the slot's present run: verdict, criteria by segment, evidence, scores, labels, samples."""
+    """Write a page on the slot's current run: verdict, criteria by segment, evidence, scores, labels, samples."""
     settings = load(ShadowSettings)
     found = asyncio.run(_gather(settings, slot))
     for path, text in ((out, html(found)), (summary, markdown(found))):
@@ -43,13 +48,14 @@ def report(slot: str, out: Path, summary: Path | None) -> None:
 
 
 async def _gather(settings: ShadowSettings, slot: str) -> Report:
-    release = criteria.load(settings.release)
+    release = load_release(settings.release)
     deployments = await read(settings)
-    explainer = Explainer(BundleStore(settings.store, settings.cache))
+    require_slot(deployments, slot)
+    explainer = Explainer(BundleStore(settings.store, settings.cache, settings.store_seconds))
     explainer.views = deployments.views
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
-            return await gather(redis, deployments, slot, release, settings, explainer)
+            return await gather(redis, deployments, slot, release, settings, explainer.explained)
         finally:
             await redis.aclose()

@@ -1,4 +1,4 @@
-"""`shadow review`: the queue of cases that somebody has to look at, and what they say of them."""
+"""`shadow review`: hands out cases for review, and records the answers."""
 
 from __future__ import annotations
 
@@ -11,32 +11,40 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from scorer.deployments import CANDIDATE
-from scorer.ledger import read
+from scorer.deployments.ledger import read
+from scorer.deployments.records import CANDIDATE
+from scorer.process.signing import SAID, SLOT
 from scorer.settings import load
-from shadow import criteria, reviewing
-from shadow.connection import connect, telling
-from shadow.labels import Verdict
-from shadow.reviewing import hand_out, open_queue
+from shadow.gate.shares import percent
+from shadow.intake import reviews
+from shadow.intake.reviews import hand_out, open_queue
+from shadow.labels.label import LabelVerdict
+from shadow.release.criteria_file import load_release
+from shadow.release.named import require_slot
 from shadow.settings import ShadowSettings
+from shadow.store.connection import connect, telling
 
 
 @click.group()
 def review() -> None:
-    """Decide who is right where the models differ: the next case of an unbiased queue, and your verdict on it."""
+    """Say who is right where the models differ: get the next case of an unbiased queue, and mark it."""
 
 
 @review.command(name="next")
-@click.option("--slot", default=CANDIDATE, show_default=True, help="The candidate's slot.")
-@click.option("--by", required=True, help="Who looks: the cases are theirs for a while (SHADOW_REVIEW_MINUTES).")
-@click.option("--count", type=click.IntRange(1, 100), default=1, show_default=True)
-@click.option("--show-models", is_flag=True, help="Scores, and who blocks. Left out, so that you answer, not a model.")
-@click.option("--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
+@click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")
+@click.option(
+    "--by", type=SAID, required=True, help="Your name. Nobody else gets your cases for SHADOW_REVIEW_MINUTES."
+)
+@click.option("--count", type=click.IntRange(1, 100), default=1, show_default=True, help="Cases to get.")
+@click.option(
+    "--show-models", is_flag=True, help="Show scores and which model blocks. Hidden by default, to keep you unbiased."
+)
+@click.option("--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True, help="Format.")
 def next_(slot: str, by: str, count: int, show_models: bool, output: str) -> None:
-    """The next cases to look at, and how many more would settle the question.
+    """Get the next cases to review, and see how many reviews are still needed.
 
-    The order is random and fixed. Answer what you are given: `unsure` is an answer, a case passed over holds up those
-    behind it.
+    The order is random but fixed. Mark every case you get, as `unsure` if you cannot tell: in a segment, answers count
+    only up to the first case without one.
     """
     settings = load(ShadowSettings)
     cases, progress = asyncio.run(_next(settings, slot, by, count))
@@ -54,8 +62,9 @@ def next_(slot: str, by: str, count: int, show_models: bool, output: str) -> Non
 async def _next(
     settings: ShadowSettings, slot: str, by: str, count: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    release = criteria.load(settings.release)
+    release = load_release(settings.release)
     deployments = await read(settings)
+    require_slot(deployments, slot)
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
@@ -77,7 +86,7 @@ def _print(case: dict[str, Any]) -> None:
     for other in case["same_card"]:
         table.add_row("same card", f"{other['occurred_at']}  {other['amount']:,.2f}  {other['transaction_id']}")
     if case["transaction"] is None:
-        table.add_row("", "its sample has expired; look it up by its id")
+        table.add_row("", "Its sample has expired; look the transaction up by its id")
     if "models" in case:
         table.add_row("blocked by", case["models"]["blocked_by"])
         for part in (case["models"].get("why") or [])[:5]:
@@ -90,33 +99,34 @@ def _print_progress(progress: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = [part for part in progress["segments"] if part["settled"] < 1]
     if not wanted:
-        console.print("no label is asked for: nothing differs enough, or all of it is settled", highlight=False)
+        console.print("No reviews needed", highlight=False)
         return
-    table = Table("segment", "reviewed", "settled", "about so many more", box=None)
+    table = Table("segment", "reviewed", "settled", "reviews still needed", box=None)
     for part in sorted(wanted, key=lambda part: float(part["settled"])):
-        more = "not in sight" if part["more"] is None else str(part["more"])
-        table.add_row(part["segment"], str(part["reviewed"]), f"{part['settled']:.0%}", more)
+        more = "cannot estimate yet" if part["more"] is None else f"about {part['more']:,}"
+        table.add_row(part["segment"], f"{part['reviewed']:,}", percent(part["settled"], 0), more)
     console.print(table)
-    console.print(f"run {progress['run']}: {progress['waiting']} cases wait", highlight=False)
+    console.print(f"run {progress['run']}: {progress['waiting']:,} cases wait for a review", highlight=False)
 
 
 @review.command()
 @click.argument("transaction")
-@click.argument("verdict", type=click.Choice(list(get_args(Verdict))))
-@click.option("--slot", default=CANDIDATE, show_default=True, help="The candidate's slot.")
-@click.option("--by", required=True, help="Who says so.")
-@click.option("--reason", help="Why; it stays on record.")
-def mark(transaction: str, verdict: Verdict, slot: str, by: str, reason: str | None) -> None:
-    """Say what a transaction was: fraud, legit, or unsure. Saying it again corrects what you said before."""
+@click.argument("verdict", type=click.Choice(list(get_args(LabelVerdict))))
+@click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")
+@click.option("--by", type=SAID, required=True, help="Your name, for the record.")
+@click.option("--reason", type=SAID, help="Reason, for the record.")
+def mark(transaction: str, verdict: LabelVerdict, slot: str, by: str, reason: str | None) -> None:
+    """Mark a transaction as fraud, legit or unsure. Marking it again corrects your answer."""
     settings = load(ShadowSettings)
 
     async def go() -> None:
+        require_slot(await read(settings), slot)
         redis = connect(settings.redis)
         try:
-            await reviewing.mark(redis, settings, slot, transaction, verdict, by, reason)
+            await reviews.mark(redis, settings, slot, transaction, verdict, by, reason)
         finally:
             await redis.aclose()
 
     with telling(settings.redis):
         asyncio.run(go())
-    click.echo(f"{transaction}: {verdict}, says {by}")
+    click.echo(f"{transaction}: marked as {verdict} by {by}")

@@ -1,38 +1,52 @@
-"""`shadow run`: the shadow of one slot, until told to stop."""
+"""`shadow run`: runs the shadow of one slot until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 
 import click
 
-from scorer.cli.run import serve
-from scorer.deployments import LIVE
+from scorer.bundles.bundle import library
+from scorer.deployments.ledger import read
+from scorer.deployments.records import LIVE
 from scorer.errors import UserError
-from scorer.http import Health, HealthServer
-from scorer.ledger import read
-from scorer.settings import checked_timing, load
-from shadow import criteria, metrics
+from scorer.process.health import Health, HealthServer
+from scorer.process.run import serve
+from scorer.process.signing import SLOT
+from scorer.settings import load
+from scorer.streaming.timing import checked_timing
+from shadow import metrics
+from shadow.release.criteria_file import load_release
 from shadow.settings import ShadowSettings
-from shadow.worker import Shadow
+from shadow.worker.shadow import Shadow
 
 
 @click.command()
-@click.option("--slot", required=True, help="candidate, control, previous or any other slot.")
-@click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (SHADOW_HTTP_PORT).")
-@click.option("--worker-id", help="Name of this worker (SHADOW_WORKER_ID).")
+@click.option(
+    "--slot", type=SLOT, required=True, help="Slot to run: candidate, control, previous or any other but live."
+)
+@click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (setting SHADOW_HTTP_PORT).")
+@click.option("--worker-id", help="Name of this worker (setting SHADOW_WORKER_ID).")
 def run(slot: str, http_port: int | None, worker_id: str | None) -> None:
-    """Score every decision with the slot's candidate and compare, until stopped. It cannot touch live."""
-    if slot == LIVE or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", slot):
-        raise UserError(f"--slot {slot}: expected the name of a slot other than live")
+    """Score every live decision with the slot's candidate and compare the two, until stopped.
+
+    Live does not notice: a shadow only reads what live has published.
+    """
+    if slot == LIVE:
+        raise UserError(f"--slot {LIVE}: has no shadow; name the slot of a candidate")
     settings = load(ShadowSettings, http_port=http_port, worker_id=worker_id)
     checked_timing(settings)
-    release = criteria.load(settings.release)
-    asyncio.run(read(settings))
+    library()  # now, and not while it works
+    release = load_release(settings.release)
+    asyncio.run(_preflight(settings))
     health = Health()
     server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health)
     try:
         serve(Shadow(settings, slot, release, health).app, settings)
     finally:
         server.stop()
+
+
+async def _preflight(settings: ShadowSettings) -> None:
+    """Find an unreachable broker or two currencies before the worker starts, while an error is still one line."""
+    _ = (await read(settings)).currency

@@ -1,4 +1,4 @@
-"""`shadow serve`: health, metrics, the JSON API and the gate's regular looks."""
+"""`shadow serve`: runs the gate regularly, and serves health, metrics and the JSON API."""
 
 from __future__ import annotations
 
@@ -10,23 +10,37 @@ import sys
 import click
 import uvicorn
 
-from scorer.ledger import read
-from scorer.logs import config
+from scorer.deployments.ledger import read
+from scorer.process.logs import config
 from scorer.settings import load
-from shadow import criteria
-from shadow.api import build
-from shadow.serving import Serve
+from shadow.release.criteria_file import load_release
+from shadow.serve.service import Serve
 from shadow.settings import ShadowSettings
+from shadow.web.app import build
+from shadow.web.guard import LARGEST_HEADERS, LARGEST_QUERY
 
 
 @click.command()
-@click.option("--http-port", type=int, help="Port (SHADOW_HTTP_PORT).")
+@click.option("--http-port", type=int, help="Port to serve on (setting SHADOW_HTTP_PORT).")
 def serve(http_port: int | None) -> None:
-    """Serve /metrics, /livez, /readyz and /api, run the gate, and suggest what is ready."""
+    """Judge every candidate regularly, suggest those that are ready, and serve /metrics, /livez, /readyz and /api."""
     settings = load(ShadowSettings, http_port=http_port)
-    release = criteria.load(settings.release)
+    release = load_release(settings.release)
     asyncio.run(read(settings))
     logging.config.dictConfig(config(settings))
-    app = build(Serve(settings, release))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn stops in good order, then sends it once more
-    uvicorn.run(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False)
+    service = Serve(settings, release)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down, then raises it again
+    try:
+        uvicorn.run(
+            build(service),
+            host=settings.http_host,
+            port=settings.http_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=LARGEST_QUERY + LARGEST_HEADERS,
+        )
+    finally:
+        if service.failure is not None:
+            click.echo(f"error: serve stopped: {service.failure}", err=True)
+            sys.exit(1)

@@ -1,76 +1,87 @@
-"""`shadow up`: scorer, shadows and serve on one machine, on your Kafka and Redis or on embedded ones."""
+"""`shadow up`: runs the scorer, all shadows and `shadow serve` on one machine."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import click
-import orjson
-from pydantic import BaseModel, SecretStr
 
-from scorer.cli.deploy import fill
-from scorer.deployments import CANDIDATE, CONTROL, LIVE, PREVIOUS
+from scorer.bundles.manifest import digest_of
+from scorer.bundles.store import SHORTEST, files_in
+from scorer.deployments.deploy import fill, told_of
+from scorer.deployments.evidence import Gathered
+from scorer.deployments.ledger import read
+from scorer.deployments.records import CANDIDATE, CONTROL, LIVE, PREVIOUS, SLOT_NAME
+from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
-from scorer.ledger import read
-from scorer.settings import CommonSettings, ScorerSettings, load
-from scorer.topics import ensure_topics
-from shadow import local
+from scorer.kafka.topics import ensure_topics
+from scorer.process.signing import SAID
+from scorer.settings import ScorerSettings, load
+from shadow.local.environment import everywhere, servers_for, shared
+from shadow.local.process import free_port
+from shadow.local.supervisor import Program, Supervisor
+from shadow.release.evidence import gathered
 from shadow.settings import ShadowSettings
-from shadow.supervise import Program, Supervisor
 
-#: Group timing for the embedded broker, which holds every join for half a session.
-EMBEDDED = {
-    "REQUIRE_IDEMPOTENCE": "false",
-    "SESSION_SECONDS": "2",
-    "HEARTBEAT_SECONDS": "0.5",
-}
-#: Settings that belong to one process, or of which a shadow has a default of its own.
-OWN = {"worker_id", *ShadowSettings.__annotations__}
+#: Signs what is filled without anybody's name: a start is no decision of a person.
+NOBODY = "shadow up (nobody was asked)"
 
 
 @click.command()
-@click.option("--live", help="Bundle for the live slot (digest, its first digits, or a folder).")
-@click.option("--candidate", "candidates", multiple=True, metavar="[NAME=]BUNDLE", help="Repeatable; NAME: candidate.")
-@click.option("--control", help="The seed twin of live, for the A/A floor.")
-@click.option("--by", default=lambda: os.environ.get("USER", "shadow up"), help="Who fills the slots.")
-@click.option("--reason", default="shadow up", show_default=True, help="Why; it stays on record.")
-@click.option("--env-file", type=click.Path(path_type=Path), help="Write the settings for other terminals to a file.")
-@click.option("--log-file", type=click.Path(path_type=Path), help="Write the logs to a file instead of the terminal.")
-@click.option("--grace", type=float, default=15.0, show_default=True, help="Seconds that processes may take to stop.")
+@click.option("--live", help="Bundle for slot live: its digest, the digest's first digits, or a folder.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    metavar="[NAME=]BUNDLE",
+    help="Bundle for slot NAME (default: candidate); repeatable.",
+)
+@click.option("--control", help="Bundle for slot control: a seed twin of live, for the A/A floor.")
+@click.option("--by", type=SAID, default=NOBODY, show_default=True, help="Your name, for the record.")
+@click.option(
+    "--reason", type=SAID, default="shadow up", show_default=True, help="Reason for filling the slots, for the record."
+)
+@click.option(
+    "--discard-evidence", "discard", is_flag=True, help="Fill slots even if that throws away what runs have gathered."
+)
+@click.option("--env-file", type=click.Path(path_type=Path), help="File to write the settings to, for other terminals.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="File to write the logs to, instead of the terminal.")
+@click.option("--grace", type=float, default=15.0, show_default=True, help="Seconds that a process may take to stop.")
 def up(
     live: str | None,
     candidates: tuple[str, ...],
     control: str | None,
     by: str,
     reason: str,
+    discard: bool,
     env_file: Path | None,
     log_file: Path | None,
     grace: float,
 ) -> None:
-    """Run everything until Ctrl-C: scorer, one shadow a slot, and serve.
+    """Run a scorer, a shadow for each slot, and `shadow serve`, until Ctrl-C.
 
-    Kafka is the one of SCORER_KAFKA and Redis the one of SHADOW_REDIS; what is not set is embedded and keeps its data
-    only while this runs. Slots that are filled already keep what they have unless named here.
+    Uses the Kafka of SCORER_KAFKA and the Redis of SHADOW_REDIS. If one is not set, starts an embedded one, which
+    loses its data at the end. Slots that are not named here, or hold that bundle already, keep what they hold.
     """
     wanted = {LIVE: live, **dict(_named(candidates)), CONTROL: control}
     with ExitStack() as servers:
-        env = _servers(servers)
+        env = servers_for(servers)
         os.environ.update(env)
         settings = load(ScorerSettings)
-        env |= _shared(settings)
+        env |= shared(settings)
         os.environ.update(env)
-        slots = asyncio.run(_fill(settings, wanted, by, reason))
+        slots = asyncio.run(_fill(settings, wanted, by, reason, discard))
         programs = list(_programs(slots, env))
         serve_url = str(programs[-1].ready_url).removesuffix("/readyz")
         if env_file is not None:
-            told = {**_everywhere(settings), "UP_URL": serve_url}
+            told = {**everywhere(settings), "UP_URL": serve_url}
             _write_private(env_file, "".join(f"export {name}={quote(value)}\n" for name, value in sorted(told.items())))
         try:
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
@@ -83,89 +94,43 @@ def _named(candidates: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for text in candidates:
         name, _, bundle = text.rpartition("=")
         name = name or CANDIDATE
+        if not re.fullmatch(SLOT_NAME, name):
+            raise UserError(
+                f"--candidate {text}: slot {name!r}: expected up to 31 lower-case letters, digits and dashes, "
+                "beginning with a letter"
+            )
         if name in {*seen, LIVE, CONTROL, PREVIOUS}:
-            raise UserError(f"--candidate {text}: slot {name} is taken; give another NAME=")
+            raise UserError(f"--candidate {text}: slot {name} is taken; name another slot: NAME={bundle}")
         seen.add(name)
         yield name, bundle
 
 
-def _servers(servers: ExitStack) -> dict[str, str]:
-    """Start what is not given; returns the addresses as settings."""
-    env: dict[str, str] = {}
-    kafka = os.environ.get("SCORER_KAFKA") or os.environ.get("SHADOW_KAFKA")
-    in_file = any(os.environ.get(name) for name in ("SCORER_SETTINGS", "SHADOW_SETTINGS"))
-    if kafka is None and not (in_file and _in_file("kafka")):
-        kafka = servers.enter_context(local.broker()).address
-        env |= {f"SCORER_{name}": value for name, value in EMBEDDED.items() if f"SCORER_{name}" not in os.environ}
-    if kafka is not None:
-        env |= {"SCORER_KAFKA": kafka, "SHADOW_KAFKA": kafka}
-    if not os.environ.get("SHADOW_REDIS") and not (in_file and _in_file("redis")):
-        env["SHADOW_REDIS"] = f"redis://{servers.enter_context(local.store()).address}/0"
-    return env
-
-
-def _in_file(name: str) -> bool:
-    import yaml
-
-    for variable in ("SCORER_SETTINGS", "SHADOW_SETTINGS"):
-        path = os.environ.get(variable)
-        if path and Path(path).is_file() and name in (yaml.safe_load(Path(path).read_text()) or {}):
-            return True
-    return False
-
-
-def _shared(settings: ScorerSettings) -> dict[str, str]:
-    """What scorer and shadow must agree on, as the shadow's settings; an explicit SHADOW_… wins."""
-    env = {}
-    for name in CommonSettings.model_fields:
-        variable = f"SHADOW_{name.upper()}"
-        value = getattr(settings, name)
-        if name not in OWN and variable not in os.environ and value is not None:
-            env[variable] = _text(value)
-    env.setdefault("SHADOW_SCORER_GROUP", os.environ.get("SHADOW_SCORER_GROUP", settings.group))
-    env["SHADOW_MINOR_DIGITS"] = str(settings.money.digits)
-    return env
-
-
-def _everywhere(settings: ScorerSettings) -> dict[str, str]:
-    """The settings in force, for other terminals in whatever folder: paths are absolute."""
-    told = {name: value for name, value in os.environ.items() if name.startswith(("SCORER_", "SHADOW_"))}
-    shadow = load(ShadowSettings)
-    told |= {"SCORER_VIEW": str(settings.view.absolute()), "SHADOW_RELEASE": str(shadow.release.absolute())}
-    for prefix, of in (("SCORER_", settings), ("SHADOW_", shadow)):
-        told[f"{prefix}CACHE"] = str(of.cache.absolute())
-        told[f"{prefix}STORE"] = of.store if "://" in of.store else str(Path(of.store).absolute())
-        if f"{prefix}SETTINGS" in told:
-            told[f"{prefix}SETTINGS"] = str(Path(told[f"{prefix}SETTINGS"]).absolute())
-    return told
-
-
 def _write_private(path: Path, text: str) -> None:
-    """For this user alone, as a password may be in it, and all at once, as others wait for it to be there."""
+    """Write a file that only this user may read, since it may hold a password. It appears complete: others wait for
+    it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(text)
     draft.replace(path)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return orjson.dumps(value.model_dump(mode="json")).decode()
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return str(value)
-
-
-async def _fill(settings: ScorerSettings, wanted: dict[str, str | None], by: str, reason: str) -> list[str]:
-    """Fill the slots that were named; returns every slot that needs a shadow, `previous` among them."""
-    load(ShadowSettings)
+async def _fill(
+    settings: ScorerSettings, wanted: dict[str, str | None], by: str, reason: str, discard: bool
+) -> list[str]:
+    """Fill the slots that were named. Returns the slots to run a shadow for, with `previous`, for a promotion."""
+    shadow_settings = load(ShadowSettings)
     await ensure_topics(settings)
+
+    async def ask() -> list[Gathered]:
+        return await gathered(shadow_settings, await read(settings))
+
+    if wanted[LIVE] is not None and not discard:
+        _require_same(await read(settings), str(wanted[LIVE]))
     for slot, bundle in wanted.items():
         if bundle is not None:
-            state = await fill(settings, slot, bundle, None, None, by, reason)
-            click.echo(f"slot {slot}: bundle {str(state.digest)[:12]} at threshold {state.threshold:g}", err=True)
+            filled = await fill(settings, slot, bundle, None, None, by, reason, discard, ask)
+            for line in told_of(slot, filled):
+                click.echo(line, err=True)
     deployments = await read(settings)
     if deployments.slot(LIVE).is_empty:
         raise UserError("slot live: is empty; name a bundle with --live")
@@ -173,11 +138,27 @@ async def _fill(settings: ScorerSettings, wanted: dict[str, str | None], by: str
     return sorted(names - {LIVE})
 
 
+def _require_same(deployments: Deployments, bundle: str) -> None:
+    """Refuse to start by replacing another model that is live: somebody has decided that it is.
+
+    bundle: a digest, its first digits, or a folder.
+    """
+    live = deployments.slot(LIVE).digest
+    if live is None or live == (digest_of(*files_in(Path(bundle))) if Path(bundle).is_dir() else bundle):
+        return
+    if not Path(bundle).is_dir() and len(bundle) >= SHORTEST and live.startswith(bundle):
+        return
+    raise UserError(
+        f"--live {bundle}: slot live holds bundle {live[:12]}; leave out --live to go on with it, put another one live "
+        "with `scorer deploy`, or add --discard-evidence"
+    )
+
+
 def _programs(slots: list[str], env: dict[str, str]) -> Iterator[Program]:
     bin_folder = Path(sys.executable).parent
 
     def program(name: str, command: str, *arguments: str, vital: bool = False) -> Program:
-        port = local.free_port()
+        port = free_port()
         argv = [str(bin_folder / command), *arguments, "--http-port", str(port)]
         return Program(name, argv, {**env, "PYTHONUNBUFFERED": "1"}, f"http://127.0.0.1:{port}/readyz", vital)
 
@@ -192,7 +173,7 @@ async def _supervise(
     programs: list[Program], grace: float, log_file: Path | None, url: str, env: dict[str, str]
 ) -> None:
     async with Supervisor(programs, grace, log_file) as supervisor:
-        click.echo(f"everything is up; {url}/api/docs", err=True)
+        click.echo(f"everything is up; API: {url}/api/docs", err=True)
         for name in ("SCORER_KAFKA", "SHADOW_KAFKA", "SHADOW_REDIS"):
             if name in env:
                 click.echo(f"export {name}={env[name]}", err=True)

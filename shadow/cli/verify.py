@@ -1,4 +1,4 @@
-"""`shadow verify`: recount the decisions topic and compare with Redis."""
+"""`shadow verify`: counts the decisions topic again and compares the result with Redis."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ import sys
 
 import click
 
-from scorer.deployments import CANDIDATE
+from scorer.deployments.ledger import read
+from scorer.deployments.records import CANDIDATE
+from scorer.process.signing import SLOT
 from scorer.settings import load
-from shadow import criteria
-from shadow.connection import connect, telling
+from shadow.archive.recount import Verified
+from shadow.archive.recount import verify as recount
+from shadow.release.criteria_file import load_release
+from shadow.release.named import require_slot
 from shadow.settings import ShadowSettings
-from shadow.verify import Verified
-from shadow.verify import verify as recount
+from shadow.store.connection import connect, telling
 
 
 @click.command()
-@click.option("--slot", default=CANDIDATE, show_default=True, help="The slot whose books are checked.")
+@click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot to verify.")
 def verify(slot: str) -> None:
-    """Score every decision again and compare the sums of each run, segment by segment. Exits 1 if they differ."""
+    """Score every decision again, and compare the sums of each run and segment with those in Redis.
+
+    Exits with 0 if all are equal, with 1 if any differ.
+    """
     settings = load(ShadowSettings)
-    release = criteria.load(settings.release)
+    release = load_release(settings.release)
 
     async def go() -> Verified:
+        require_slot(await read(settings), slot)
         redis = connect(settings.redis)
         try:
             return await recount(redis, settings, slot, release)
@@ -33,12 +40,13 @@ def verify(slot: str) -> None:
     with telling(settings.redis):
         found = asyncio.run(go())
     compared = ", ".join(f"{run} {count}" for run, count in found.compared.items()) or "none"
+    refunds = f" + {found.refunds} refunds" if found.refunds else ""
     click.echo(
         f"slot {slot}: {found.decisions} decisions = {sum(found.compared.values())} compared ({compared}) "
-        f"+ {found.repeats} repeats + {found.duplicates} duplicates + {found.skipped} skipped"
+        f"+ {found.repeats} repeats{refunds} + {found.duplicates} duplicates + {found.skipped} skipped"
     )
     for difference in found.differences:
         where = f"partition {difference.partition}" + (f", run {difference.run}" if difference.run else "")
-        click.echo(f"{where}: {difference.what}: {difference.tallied} tallied, {difference.recounted} recounted")
+        click.echo(f"{where}: {difference.what}: {difference.tallied} in Redis, {difference.recounted} recounted")
     click.echo("equal" if not found.differences else "NOT EQUAL")
     sys.exit(1 if found.differences else 0)

@@ -1,4 +1,4 @@
-"""Cases: disagreements that a label may decide, in the few fields that joining and judging need."""
+"""Cases: disagreements that a label may decide, with the few fields that joining and judging need."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 
 import orjson
 
-from shadow.tally import HOUR_MS, OUTCOMES
-
-DAY_MS = 24 * HOUR_MS
-LIVE_ONLY, CANDIDATE_ONLY = OUTCOMES.index("live_only"), OUTCOMES.index("candidate_only")
+from scorer.pipeline.instants import DAY_MS
+from shadow.comparison.outcome import Outcome
 
 
 def card_hash(card: str) -> str:
-    """What stands for a card where only its sameness matters: 16 hexadecimal digits."""
+    """A pseudonym of a card, 16 hexadecimal digits, for use where only its identity matters.
+
+    In memory only: who has all tokens has all of these. What is stored is salted (`shadow.store.pseudonyms`).
+    """
     return hashlib.blake2b(card.encode(), digest_size=8).hexdigest()
 
 
 def by_transaction(transaction: str) -> str:
-    """The subject of a label that names a transaction."""
+    """The subject of a label that names a transaction id."""
     return f"t:{transaction}"
 
 
 def by_card(card: str, occurred_ms: int) -> str:
-    """The subject of a label that names a card (its hash) and the second of a transaction."""
+    """The subject of a label that names a card and a second. card: from `card_hash`. occurred_ms: since 1970."""
     return f"c:{card}:{occurred_ms // 1000}"
 
 
@@ -32,12 +33,13 @@ def by_card(card: str, occurred_ms: int) -> str:
 class Case:
     """A disagreement in the label sample of a run.
 
-    partition, offset: its place on `transactions`. card: from `card_hash`. hash: in [0, 1), of the transaction's id.
-    inclusion: chance to be in the label sample. day: event day, -1 for late; under it its sample is kept.
+    minor: minor units of the reporting currency. occurred_ms: milliseconds since 1970. card: from `card_hash`, salted
+    once it was stored. hash: of the transaction id, in [0, 1). day: the event day under which its sample is stored, -1
+    if late. partition, offset: position on `transactions`. inclusion: probability of being in the label sample.
     """
 
     transaction: str
-    outcome: int
+    outcome: Outcome
     minor: int
     occurred_ms: int
     card: str
@@ -50,28 +52,43 @@ class Case:
 
     @property
     def is_live_only(self) -> bool:
-        """Blocked by live alone: no chargeback can ever tell whether that was right."""
-        return self.outcome == LIVE_ONLY
+        """Whether only live blocks. No chargeback can follow, so only a review can tell whether the block was right."""
+        return self.outcome is Outcome.LIVE_ONLY
+
+    @property
+    def strata(self) -> list[str]:
+        """The strata of the label sample that may keep it: `<outcome>:<segment>`."""
+        return [f"{int(self.outcome)}:{segment}" for segment in self.segments]
 
     @property
     def cluster(self) -> tuple[str, int]:
-        """Card and day: one discordant pair each is what evidence counts."""
+        """Card and day. Evidence counts one discordant pair of each."""
         return self.card, self.occurred_ms // DAY_MS
 
     @property
     def subjects(self) -> tuple[str, str]:
-        """Under which labels may speak of it."""
+        """The subjects under which its labels are stored."""
         return by_transaction(self.transaction), by_card(self.card, self.occurred_ms)
 
     def encode(self) -> bytes:
-        """As Redis keeps it; place and inclusion are kept elsewhere."""
-        row = [self.transaction, self.outcome, self.minor, self.occurred_ms, self.card, self.segments, self.hash]
+        """The body stored in Redis, without partition and inclusion."""
+        row = [self.transaction, int(self.outcome), self.minor, self.occurred_ms, self.card, self.segments, self.hash]
         return orjson.dumps([*row, self.day, self.offset])
 
     @classmethod
     def decode(cls, body: bytes, partition: int, inclusion: float) -> Case:
-        """What `encode` wrote."""
+        """Read a body that `encode` wrote."""
         transaction, outcome, minor, occurred_ms, card, segments, value, day, offset = orjson.loads(body)
         return cls(
-            transaction, outcome, minor, occurred_ms, card, tuple(segments), value, day, offset, partition, inclusion
+            transaction=transaction,
+            outcome=Outcome(outcome),
+            minor=minor,
+            occurred_ms=occurred_ms,
+            card=card,
+            segments=tuple(segments),
+            hash=value,
+            day=day,
+            offset=offset,
+            partition=partition,
+            inclusion=inclusion,
         )

@@ -1,4 +1,4 @@
-"""What a range of one partition's decisions adds up to, until it is in Redis."""
+"""The sums of a range of one partition's decisions, held in memory until Redis has them."""
 
 from __future__ import annotations
 
@@ -8,58 +8,53 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from shadow.histogram import Histograms, Snapshots
-from shadow.samples import Stratum
-from shadow.tally import Run, Tallies, merge
+from shadow.comparison.card_days import Blocked
+from shadow.comparison.histograms import Histograms, Snapshots
+from shadow.comparison.sampling import Stratum
+from shadow.comparison.tally import Tallies, merge
+from shadow.comparison.totals import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A discordant pair: counted if it is the card's first that day. card: a hash. segments: positions."""
+class Offered:
+    """A sample or a case, encoded, offered to some strata.
 
-    run: Run
-    day: int
-    hour: int
-    card: str
-    live_only: bool
-    segments: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A comparison offered as a sample to some strata, by source offset and hash of its transaction id."""
+    source: source offset. value: hash of its transaction id. entry: of a sample, its entry in the index.
+    """
 
     source: int
     value: float
     body: bytes
     strata: list[Stratum]
+    entry: bytes = b""
 
 
 @dataclass
-class Advance:
-    """What the decisions [from, to) of a partition add up to, in memory until it is applied."""
+class Increment:
+    """The sums of the decisions [from, to) of a partition, which the store applies in one step."""
 
     tallies: Tallies = field(default_factory=dict)
     histograms: Histograms = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=dict)
-    pairs: list[Pair] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    samples: list[Offered] = field(default_factory=list)
     counters: dict[Run, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts that stay as first seen
-    marks: dict[Run, dict[str, str]] = field(default_factory=dict)  # by cause; a change resets the clean period
-    reach: dict[Run, int] = field(default_factory=dict)  # offset after each run's last decision
+    meta: dict[Run, dict[str, str]] = field(default_factory=dict)  # texts of a run, kept as first seen
+    marks: dict[Run, dict[str, str]] = field(default_factory=dict)  # by cause; a changed text resets the clean period
+    reach: dict[Run, int] = field(default_factory=dict)  # offset on `decisions` after each run's last
     scores: list[npt.NDArray[np.float64]] = field(default_factory=list)  # the candidate's, for the metrics
     skipped: int = 0
     unreadable: int = 0
     source: int = -1
+    decided: str = ""  # `Sources.text` after the last decision
 
 
-def add(into: Advance, more: Advance) -> None:
-    """Add what a later batch of the partition adds up to, in place."""
+def add(into: Increment, more: Increment) -> None:
+    """Add the sums of a later batch of the partition, in place."""
     merge(into.tallies, more.tallies)
     merge(into.histograms, more.histograms)
     merge(into.snapshots, more.snapshots)
-    into.pairs += more.pairs
+    into.blocked += more.blocked
     into.samples += more.samples
     into.scores += more.scores
     for run, counters in more.counters.items():
@@ -73,3 +68,4 @@ def add(into: Advance, more: Advance) -> None:
     into.skipped += more.skipped
     into.unreadable += more.unreadable
     into.source = max(into.source, more.source)
+    into.decided = more.decided or into.decided

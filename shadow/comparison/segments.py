@@ -1,4 +1,4 @@
-"""Segments: the parts of the traffic in which a model must be good, each on its own."""
+"""Segments: parts of the traffic that are counted and judged separately."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
-from shadow.tally import ALL
+from shadow.comparison.totals import ALL
 
-#: Most segments in all: tallies, samples and metrics are kept for each.
+#: Limit on the number of segments, since each has tallies, samples and metrics of its own.
 MOST = 64
 
 
 class SegmentField(BaseModel):
-    """How one field of the transaction divides the traffic: by values, or into bands of a number.
+    """A division of the traffic by one field of the transaction: by its values, or into bands of a number.
 
-    `amount` means the amount in units of the reporting currency. Whatever fits nowhere is `other`.
+    `amount` is in units of the reporting currency. Whatever fits nowhere is `other`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,24 +32,30 @@ class SegmentField(BaseModel):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.values is None) == (self.bands is None):
-            raise ValueError("give either values or bands")
+            found = "neither" if self.values is None else "both"
+            raise ValueError(f"expected either values or bands, found {found}")
         if self.bands is not None and list(self.bands) != sorted(set(self.bands)):
-            raise ValueError("bands must ascend")
+            raise ValueError(f"bands must ascend, found {', '.join(f'{edge:g}' for edge in self.bands)}")
         if self.values is not None and len(set(self.values)) != len(self.values):
-            raise ValueError("a value is there twice")
+            twice = next(value for value in self.values if self.values.count(value) > 1)
+            raise ValueError(f"value {twice!r} is listed twice; remove one")
         return self
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Values or bands in order, `other` last."""
+        """The names of the parts: values or bands in order, `other` last."""
         if self.values is not None:
             return (*self.values, "other")
         edges = [f"{edge:g}" for edge in self.bands or ()]
         between = [f"{low}-{high}" for low, high in pairwise(edges)]
         return (f"<{edges[0]}", *between, f">={edges[-1]}", "other")
 
+    def label_from(self, edge: float) -> str:
+        """The name of the band that begins at an edge."""
+        return self.labels[1 + (self.bands or ()).index(edge)]
+
     def codes(self, column: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """Which label each cell has: int64 (n,)."""
+        """The position in `labels` of each cell: int64 (n,)."""
         other = len(self.labels) - 1
         if self.values is not None:
             known = {value: code for code, value in enumerate(self.values)}
@@ -59,7 +65,7 @@ class SegmentField(BaseModel):
 
 
 class Segments(RootModel[dict[str, SegmentField]]):
-    """All declared segments, by the name of the division: `{"country": {"field": "country", "values": ["DE"]}}`."""
+    """All declared divisions, by name: `{"country": {"field": "country", "values": ["DE"]}}`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,21 +73,40 @@ class Segments(RootModel[dict[str, SegmentField]]):
     def _bounded(self) -> Self:
         for name in self.root:
             if not name.isidentifier():
-                raise ValueError(f"{name!r}: expected letters, digits and underscores")
+                raise ValueError(f"division {name!r}: expected letters, digits and underscores, no digit first")
         if len(self.names) > MOST:
             raise ValueError(
-                f"{len(self.names)} segments with `other` and `{ALL}`, at most {MOST} are kept; merge some"
+                f"{len(self.names)} segments, `{ALL}` and each `other` included; at most {MOST} are allowed, merge some"
             )
         return self
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every segment: `all` first, then `country=DE` and so on."""
+        """All segments: `all` first, then `country=DE` and so on."""
         return (ALL, *(f"{name}={label}" for name, part in self.root.items() for label in part.labels))
+
+    def with_edge(self, field: str, edge: float) -> tuple[Segments, str | None]:
+        """These divisions, in which the bands of a number have this edge, and the name of the part from the edge on.
+
+        The edge is added to the first division by bands of this field; if there is none, a division by it is added. If
+        a declared one has the edge already, nothing is added, and the name is None.
+        """
+        banded = {name: part for name, part in self.root.items() if part.field == field and part.bands is not None}
+        if any(edge in (part.bands or ()) for part in banded.values()):
+            return self, None
+        name = next(iter(banded), None)
+        if name is None:
+            name = next(free for free in (field, f"{field}_bands", f"{field}_bands_") if free not in self.root)
+            bands: tuple[float, ...] = (edge,)
+        else:
+            bands = tuple(sorted((*(banded[name].bands or ()), edge)))
+        divided = SegmentField(field=field, values=None, bands=bands)
+        more = Segments({**self.root, name: divided})
+        return more, f"{name}={divided.label_from(edge)}"
 
     @property
     def fields(self) -> set[str]:
-        """Fields of the transaction that are needed."""
+        """The transaction fields that the divisions need."""
         return {part.field for part in self.root.values()}
 
     def assign(self, columns: Mapping[str, Sequence[Any]], n: int) -> npt.NDArray[np.int64]:

@@ -1,24 +1,49 @@
-"""What a comparison adds up to: the four outcomes per run, hour and segment, as frozen integer sums.
-
-Scores are added up by day: see `shadow.histogram`.
-"""
+"""The sums of a run: one candidate epoch against one live epoch."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from shadow.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE, Counts
-from shadow.clean import CleanPeriod, Reset, clean_period
+from shadow.comparison.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE, Counts
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.resets import Reset
 
-HOUR_MS = 3_600_000
-#: Outcomes of a paired comparison, in the order of every array that counts them.
-OUTCOMES = ("both_allow", "both_block", "live_only", "candidate_only")
 #: The segment that holds every transaction.
 ALL = "all"
+
+
+#: Event hour and event day of transactions that are dated too far from the time of scoring.
+LATE = LATE_DAY = -1
+#: Columns of a tally.
+COUNTS, MINOR, CAPPED = slice(0, 4), slice(4, 8), slice(8, 11)
+ERRORS = 11
+COLUMNS = ERRORS + 1
+
+#: Kinds of card-days, by what was blocked on them: bit 1 for both_block, 2 for live_only, 4 for candidate_only. Kind 0
+#: is not counted.
+CELLS = 8
+#: The bits of each kind: int64 (CELLS, 3).
+OF_CELL: Counts = np.stack([np.arange(CELLS) >> at & 1 for at in range(3)], axis=1)
+#: The kinds with one bit.
+ONE_OF = [1, 2, 4]
+#: Money of card-days is counted in parts of the cap, so that squares stay small integers.
+CAP_PARTS = 1000
+#: What a card-day may weigh in whole money, in parts: squares of it are exact in Lua, and thousands fit in 63 bits.
+HEAVIEST_PARTS = 2**24
+#: Caps that live's money on a card-day counts for at most where more of it would speak for a candidate.
+HELD_CAPS = 64
+#: Sums of money over card-days: the candidate's alone less live's alone (net), live's (base), live's up to HELD_CAPS
+#: (held), and the products net * net, net * base, base * base, net * held, held * held; then what live alone blocks,
+#: its square, and the square of what the candidate alone blocks.
+MONEY_SUMS = 11
+#: The most money of any card-day: of the candidate's alone, of live's alone, and of live's.
+MONEY_TOPS = 3
+#: Columns of the sums over card-days: kinds, then money cut at the cap and whole.
+MONEY = slice(CELLS, CELLS + 2 * MONEY_SUMS)
+DAY_SUMS, DAY_TOPS = MONEY.stop, 2 * MONEY_TOPS
 
 
 def _zeros(n: int) -> Counts:
@@ -37,11 +62,11 @@ class Run:
 
     @classmethod
     def parse(cls, text: str) -> Run:
-        """The run that `str` wrote. Raises ValueError for any other text."""
-        live, candidate = text.split("-")
-        if live[:1] != "L" or candidate[:1] != "C":
-            raise ValueError(f"{text!r} is not a run; expected L<epoch>-C<epoch>")
-        return cls(int(live[1:]), int(candidate[1:]))
+        """Read a run that `str` wrote. Raises ValueError for any other text."""
+        match = re.fullmatch(r"L(\d+)-C(\d+)", text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a run; expected L<epoch>-C<epoch>, such as L3-C5")
+        return cls(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +74,21 @@ class SegmentTotals:
     """Sums over the transactions of one segment.
 
     counts, minor: int64 (4,), transactions and money (minor units of the reporting currency) by outcome.
-    capped: int64 (3,), money with each amount cut at a cap: both_block, live_only, candidate_only.
-    squares: int64 (2,), squares of the cut amounts, each in thousandths of the cap: live_only, candidate_only.
-    pairs: int64 (2,), discordant pairs counted once per card and day: live_only, candidate_only.
+    capped: int64 (3,), money with each amount capped: both_block, live_only, candidate_only.
+    cells: int64 (CELLS,), card-days by what was blocked on them, see `CELLS`.
+    money: int64 (2, MONEY_SUMS), sums over card-days of money, that of a card-day cut at the cap, and whole.
+    tops: int64 (2, MONEY_TOPS), the heaviest card-days of each.
+    scores: int64 (KINDS, BINS), histograms of scores.
+    The sums of a single hour have no card-days and no scores: these are counted by day.
     errors: transactions that the candidate could not score; they are in no other sum.
-    scores: int64 (KINDS, BINS), histograms of scores as `shadow.bins` has them; of a single hour there are none.
     """
 
     counts: Counts = field(default_factory=lambda: _zeros(4))
     minor: Counts = field(default_factory=lambda: _zeros(4))
     capped: Counts = field(default_factory=lambda: _zeros(3))
-    squares: Counts = field(default_factory=lambda: _zeros(2))
-    pairs: Counts = field(default_factory=lambda: _zeros(2))
+    cells: Counts = field(default_factory=lambda: _zeros(CELLS))
+    money: Counts = field(default_factory=lambda: np.zeros((2, MONEY_SUMS), dtype=np.int64))
+    tops: Counts = field(default_factory=lambda: np.zeros((2, MONEY_TOPS), dtype=np.int64))
     scores: Counts = field(default_factory=lambda: np.zeros((len(KINDS), BINS), dtype=np.int64))
     errors: int = 0
 
@@ -68,6 +96,11 @@ class SegmentTotals:
     def compared(self) -> int:
         """Transactions that both models decided."""
         return int(self.counts.sum())
+
+    @property
+    def live_blocks(self) -> int:
+        """Transactions that live blocks."""
+        return int(self.counts[Outcome.BOTH_BLOCK] + self.counts[Outcome.LIVE_ONLY])
 
     @property
     def live_scores(self) -> Counts:
@@ -80,21 +113,31 @@ class SegmentTotals:
         return np.asarray(self.scores[ALLOWED] + self.scores[BLOCKED])
 
     @property
+    def pairs(self) -> Counts:
+        """Card-days on which live alone blocks something, and on which the candidate alone does: int64 (2,)."""
+        return np.asarray(self.cells @ OF_CELL[:, 1:])
+
+    @property
     def columns(self) -> Counts:
-        """All sums but the pairs and the scores, as a row of a tally: int64 (COLUMNS,)."""
-        return np.concatenate([self.counts, self.minor, self.capped, self.squares, [self.errors]])
+        """The sums over transactions, without the scores, as a row of a tally: int64 (COLUMNS,)."""
+        return np.concatenate([self.counts, self.minor, self.capped, [self.errors]])
+
+    @property
+    def day_columns(self) -> Counts:
+        """The sums over card-days, as in `DAY_SUMS`: int64 (DAY_SUMS,)."""
+        return np.concatenate([self.cells, self.money.ravel()])
 
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
     """Everything known about one run of one slot, summed over partitions.
 
-    segments: by name, `ALL` among them. hours: how many event hours have at least one comparison; covered: which they
-    are, since 1970. resets: of the clean period, within the run; begun: what ended the run before it.
+    segments: by name, `ALL` among them. hours: number of event hours with at least one comparison. covered: these
+    hours, since 1970. resets: restarts of the clean period within the run. begun: why the run replaced the one before.
     view: the feature view of its last decisions.
-    compared + errors + duplicates + repeats = decisions of the run that the slot has read. `errors` are decisions that
-    the candidate could not score; `conflicts` are second decisions for an offset with another score under one epoch;
-    `gap` is the number of decisions of the slot that retention took before they were read.
+    compared + errors + duplicates + repeats + refunds = decisions of the run that the slot has read. errors: decisions
+    that the candidate could not score. conflicts: second decisions on a source offset with another score under the same
+    epoch. gap: decisions of the slot that retention deleted before they were read.
     """
 
     run: Run
@@ -103,6 +146,7 @@ class RunTotals:
     errors: int = 0
     duplicates: int = 0
     repeats: int = 0
+    refunds: int = 0
     conflicts: int = 0
     gap: int = 0
     covered: tuple[int, ...] = ()
@@ -112,33 +156,9 @@ class RunTotals:
     candidate_digest: str = ""
     view: str = ""
 
-    def clean(self, needed: int) -> CleanPeriod:
-        """The clean period; all hours count as clean if it is not known which they are."""
-        return clean_period(self.covered or range(self.hours), self.resets, needed, self.begun)
-
     @property
     def compared(self) -> int:
         return self.segments[ALL].compared if ALL in self.segments else 0
-
-
-#: Hour of transactions that are dated too far from the time they were scored at.
-LATE = -1
-#: Day of the same.
-LATE_DAY = -1
-BEHIND_MS, AHEAD_MS = 48 * HOUR_MS, 5 * 60_000
-#: Where the kinds of sums lie in a tally.
-COUNTS, MINOR, CAPPED, SQUARES = slice(0, 4), slice(4, 8), slice(8, 11), slice(11, 13)
-ERRORS = 13
-COLUMNS = ERRORS + 1
-#: Squares of amounts are summed in this part of the cap, so that they stay small integers.
-CAP_PARTS = 1000
-
-
-def event_hours(occurred_ms: Counts, scored_ms: Counts) -> Counts:
-    """Hours since 1970 by the transactions' own time, LATE where that is not within 48 h before and 5 min after the
-    time they were scored at: int64 (n,)."""
-    fits = (occurred_ms >= scored_ms - BEHIND_MS) & (occurred_ms <= scored_ms + AHEAD_MS)
-    return np.where(fits, occurred_ms // HOUR_MS, LATE)
 
 
 def event_days(hours: Counts) -> Counts:
@@ -146,51 +166,6 @@ def event_days(hours: Counts) -> Counts:
     return np.where(hours >= 0, hours // 24, LATE_DAY)
 
 
-#: Sums by run and hour: int64 (segments, COLUMNS), rows in the order of `Segments.names`.
-Tallies = dict[tuple[Run, int], Counts]
-
-
-def tally(
-    runs: list[Run],
-    run_of: Counts,
-    hours: Counts,
-    segments: Counts,
-    codes: Counts,
-    minor: Counts,
-    usable: npt.NDArray[np.bool_],
-    n_segments: int,
-    cap_minor: int,
-) -> Tallies:
-    """Sum n comparisons. A row that is not usable only counts as an error.
-
-    runs, run_of: the runs there are and each row's position among them. hours: from `event_hours`. segments: int64
-    (n, d), from `Segments.assign`. codes: outcomes. All of n rows; order does not matter. cap_minor: above 0, where
-    amounts are cut for the sums `capped` and `squares`.
-    """
-    out: Tallies = {}
-    if not len(codes):
-        return out
-    groups, group_of = np.unique(np.stack([run_of, hours], axis=1), axis=0, return_inverse=True)
-    sums = np.zeros((len(groups), n_segments, COLUMNS), dtype=np.int64)
-    group = np.broadcast_to(group_of.reshape(-1, 1), segments.shape)
-    np.add.at(sums, (group, segments, np.where(usable, codes, ERRORS)[:, None]), 1)
-    np.add.at(sums, (group[usable], segments[usable], MINOR.start + codes[usable, None]), minor[usable, None])
-    capped = np.minimum(minor, cap_minor)
-    for first, least, amounts in (
-        (CAPPED.start - 1, 1, capped),
-        (SQUARES.start - 2, 2, (-(-capped * CAP_PARTS // cap_minor)) ** 2),
-    ):
-        has = usable & (codes >= least)
-        np.add.at(sums, (group[has], segments[has], first + codes[has, None]), amounts[has, None])
-    for at, (run, hour) in enumerate(groups.tolist()):
-        out[runs[run], hour] = sums[at]
-    return out
-
-
-_Key = TypeVar("_Key")
-
-
-def merge(into: dict[_Key, Counts], more: dict[_Key, Counts]) -> None:
-    """Add sums to sums, in place."""
-    for key, counts in more.items():
-        into[key] = into[key] + counts if key in into else counts
+def event_day(hour: int) -> int:
+    """The same of a single hour, without numpy."""
+    return hour // 24 if hour >= 0 else LATE_DAY

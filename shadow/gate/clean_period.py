@@ -1,36 +1,22 @@
-"""The clean shadow period: covered event hours since the last thing that resets it, and what that was."""
+"""The clean period: covered event hours since the last reset, and what caused the reset."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-#: What begins a new run, in either slot, and the period with it.
-ARTEFACT, THRESHOLD, AGAIN = "new artefact", "new threshold", "deployed again"
-#: What resets the period within a run.
-CRITERIA, VIEW, GAP, ERROR, CONFLICT = (
-    "release criteria",
-    "feature view",
-    "coverage gap",
-    "candidate error",
-    "decision conflict",
-)
-CAUSES = (ARTEFACT, THRESHOLD, AGAIN, CRITERIA, VIEW, GAP, ERROR, CONFLICT)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Reset:
-    """Something that is not clean. hour: the event hour, since 1970, in which it was seen."""
-
-    hour: int
-    cause: str
+from shadow.comparison.resets import AGAIN, ARTEFACT, CRITERIA, ERROR, THRESHOLD, Reset
+from shadow.comparison.totals import RunTotals
 
 
 @dataclass(frozen=True, slots=True)
 class CleanPeriod:
-    """hours: clean ones so far. since: the first of them, last: the newest covered hour; event hours since 1970, None
-    before there is any. resets: all there were in the run, oldest first. begun: what ended the run before, if there was
-    one."""
+    """How much of the clean period is done.
+
+    hours: clean event hours so far. needed: clean hours required. since: the first clean hour, last: the newest covered
+    hour; both since 1970, None if there is none. resets: of the run, oldest first. begun: why the run replaced the one
+    before it.
+    """
 
     hours: int
     needed: int
@@ -41,25 +27,30 @@ class CleanPeriod:
 
     @property
     def missing(self) -> int:
-        """Clean hours still to come."""
+        """Clean hours still required."""
         return max(0, self.needed - self.hours)
 
     @property
+    def is_edited(self) -> bool:
+        """Whether the criteria changed within the run. Its evidence was gathered, and looked at, under others."""
+        return any(reset.cause == CRITERIA for reset in self.resets)
+
+    @property
     def ends(self) -> int | None:
-        """The event hour with which the period is full at the earliest: it was, or will be if nothing resets it."""
+        """The earliest event hour, since 1970, with which the period is complete; None before any hour is covered."""
         return None if self.last is None else self.last + self.missing
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a run compares: digests and thresholds of live and of the candidate, as its decisions have them."""
+    """What a run compares: digests and thresholds of live and of the candidate, as its decisions record them."""
 
     digests: tuple[str, str]
     thresholds: tuple[float | None, float | None]
 
 
 def begun_by(before: Compared, now: Compared) -> tuple[str, ...]:
-    """Why a run is another than the one before it.
+    """Why a run replaced the one before it.
 
     >>> begun_by(Compared(("a", "b"), (0.5, 0.4)), Compared(("a", "b"), (0.5, 0.3)))
     ('new threshold',)
@@ -73,13 +64,16 @@ def begun_by(before: Compared, now: Compared) -> tuple[str, ...]:
 
 
 def untolerated(resets: Iterable[Reset], errors: Mapping[int, tuple[int, int]], rate: float) -> tuple[Reset, ...]:
-    """Resets without candidate errors in hours in which these were few. errors: by hour, of so many decisions."""
+    """Leave out resets by candidate errors in hours in which errors are tolerated.
 
-    def is_few(hour: int) -> bool:
+    errors: errors and decisions by event hour; an hour that is missing is not tolerated. rate: highest tolerated share.
+    """
+
+    def is_tolerated(hour: int) -> bool:
         wrong, decided = errors.get(hour, (1, 1))
         return wrong <= rate * decided
 
-    return tuple(reset for reset in resets if reset.cause != ERROR or not is_few(reset.hour))
+    return tuple(reset for reset in resets if reset.cause != ERROR or not is_tolerated(reset.hour))
 
 
 def clean_period(
@@ -87,8 +81,8 @@ def clean_period(
 ) -> CleanPeriod:
     """Count the covered hours after the last reset; the hour of the reset itself is not clean.
 
-    covered: event hours in which something was compared. needed: hours of the full period. Hours are counted, never
-    subtracted, so that one record from 2099 completes nothing.
+    covered: event hours with at least one comparison. needed: clean hours required. Hours are counted, never
+    subtracted, so a record dated 2099 adds one hour at most.
 
     >>> clean_period([1, 2, 3, 5], [Reset(2, ERROR)], 4)
     CleanPeriod(hours=2, needed=4, since=3, last=5, resets=(Reset(hour=2, cause='candidate error'),), begun=())
@@ -97,3 +91,8 @@ def clean_period(
     after = known[-1].hour if known else -1
     clean = sorted(hour for hour in covered if hour > after)
     return CleanPeriod(len(clean), needed, clean[0] if clean else None, max(covered, default=None), known, begun)
+
+
+def clean_of(totals: RunTotals, needed: int) -> CleanPeriod:
+    """The clean period of a run. All of its hours count as clean if only their number is known."""
+    return clean_period(totals.covered or range(totals.hours), totals.resets, needed, totals.begun)

@@ -1,19 +1,18 @@
-"""Drift with honest limits: scores and features of one window against another, with limits computed from the counts.
+"""Drift: compares scores and features of two windows, with limits computed from the counts.
 
-"PSI over 0.2" is folklore: under no drift at all the index is (1/n + 1/m) times a chi-squared variable, so that a limit
-has to know the sizes of both windows. And transactions are not independent: those of a card resemble each other, and
-every day has its own mood. So
+A fixed limit such as "PSI above 0.2" ignores the sizes of the windows: without drift the index is distributed as
+(1/n + 1/m) times a chi-squared variable. Nor are transactions independent: those of one card resemble each other, and
+days differ. Therefore:
 
-1. windows hold the same weekdays: each day of the one stands against the same weekday of the other;
-2. bins are merged until each holds enough, the tail of high values kept apart, where thresholds are;
-3. the clustering is measured, not assumed. The topic is keyed by card, so partitions are random groups of cards:
-   how much the change differs between partitions says how much of it is cards, and how much it differs between days
-   says how much is days. The larger of the two counts;
-4. the limit of the PSI is the quantile of its distribution under no drift, given all that, at an error that is shared
-   by everything that is looked at together. The two-sample test beside it is the chi-squared test of homogeneity with
-   the correction of Rao and Scott.
+1. Both windows hold the same weekdays: each recent day is compared with the same weekday of the reference.
+2. Bins are merged until each holds enough values; the tail of high values, where thresholds lie, stays separate.
+3. Clustering is measured, not assumed. The topic is keyed by card, so partitions are random groups of cards. How much
+   the change varies between partitions measures the effect of cards; between days, that of days. The larger counts.
+4. The limit of the PSI is a quantile of its distribution without drift, given the above. Everything that is examined
+   together shares one error probability. The two-sample test is the chi-squared test of homogeneity with the correction
+   of Rao and Scott.
 
-Drift of the input says that the traffic has changed, not that a candidate is worse: it informs, and rejects nothing.
+Drift means that the traffic has changed, not that a candidate is worse: it informs and rejects nothing.
 
 Sources: Yurdakul and Naranjo (2020), "Statistical properties of the population stability index"; Rao and Scott (1984),
 "On chi-squared tests for multiway contingency tables with cell proportions estimated from survey data"; random groups:
@@ -28,23 +27,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc, fdtri
 
-from shadow.bins import ALLOWED, BLOCKED, BY_VALUE, LIVE, Counts
-from shadow.evidence import Array, drift_bounds
+from shadow.comparison.bins import ALLOWED, BLOCKED, BY_VALUE, LIVE, Counts
+from shadow.statistics.distance import drift_bounds
+from shadow.statistics.eprocess import Array
 
-#: A merged bin expects so many in the smaller window.
+#: Values that a merged bin must be expected to hold in the smaller window.
 LEAST = 30
-#: Shares of both windows at which bins are cut: tenths, and the tail.
+#: Quantiles of both windows together at which bins are cut: deciles and the upper tail.
 CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
-#: So many groups of cards or days are needed to measure how much they differ, each with so many in either window.
+#: Groups of cards or days needed to measure their variation, and values that each needs in either window.
 GROUPS, GROUP_LEAST = 3, 30
 WEEK = 7
-#: Drifted things that a line names.
+#: Drifted scores and features that one line names.
 TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Event days of both windows, since 1970: the n-th of `recent` has the weekday of the n-th of `reference`."""
+    """Event days of both windows, since 1970. The n-th days of both have the same weekday."""
 
     reference: tuple[int, ...]
     recent: tuple[int, ...]
@@ -52,13 +52,13 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How much something has changed.
+    """How much one score or feature has changed.
 
-    what: `score: candidate`, `score: live`, or `feature: <name>`. reference, recent: values counted. psi: the
-    population stability index. limit: what it exceeds with no drift with the chance that was given; None where that
-    cannot be said (it has one value only, or there are too few groups to measure the clustering). p: of the two-sample
-    test. clustering: how many counted values are worth one. distance: between the two distribution functions, with
-    `low` and `high`, which hold at all times (of scores only, and of all that followed the calibration window).
+    what: `score: candidate`, `score: live`, or `feature: <name>`. reference, recent: number of values. psi: the
+    population stability index. limit: exceeded without drift with the given probability; None where it cannot be
+    computed (a single value, or too few groups to measure the clustering). p: of the two-sample test. clustering:
+    counted values that are worth one independent value. distance: between the distribution functions of the calibration
+    window and of all that followed it, with bounds `low` and `high` that hold at all times; for scores only.
     """
 
     what: str
@@ -80,7 +80,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class DriftLook:
-    """Everything that was looked at together. missing: why there is nothing, for people; empty if there is."""
+    """The drift of all scores and features. missing: why there are no windows to compare, for people; else empty."""
 
     windows: Windows | None
     rows: tuple[Drift, ...] = ()
@@ -88,7 +88,7 @@ class DriftLook:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What exceeds its limit, the farthest first."""
+        """The names of what exceeds its limit, the largest excess first."""
         over = [row for row in self.rows if row.has_drifted]
         return tuple(row.what for row in sorted(over, key=lambda row: -row.psi / (row.limit or 1)))
 
@@ -101,19 +101,21 @@ class DriftLook:
         days = len(self.windows.recent)
         against = f"over {days} event day{'s' if days > 1 else ''} against the same weekdays of the calibration window"
         if not judged:
-            return f"drift: cannot be told from chance {against}"
+            return f"drift: cannot be distinguished from chance {against}"
         by_what = {row.what: row for row in self.rows}
         over = [f"{what} (PSI {by_what[what].psi:.3g}, limit {by_what[what].limit:.3g})" for what in self.drifted]
         more = f" and {len(over) - TOLD} more" if len(over) > TOLD else ""
-        found = f"{', '.join(over[:TOLD])}{more}; this informs and decides nothing" if over else "none"
-        return f"drift: {found}, of {len(judged)} looked at {against}"
+        found = f"{', '.join(over[:TOLD])}{more}; drift decides nothing" if over else "none"
+        unknown = len(self.rows) - len(judged)
+        left = f", {unknown} more without a known limit" if unknown else ""
+        return f"drift: {found}; {len(judged)} distributions compared {against}{left}"
 
 
 def windows(days: Sequence[int], reference: Sequence[int]) -> Windows | None:
-    """The newest week after the reference days, each day with the same weekday in them; None while there is none.
+    """Pair the newest week after the reference days with the same weekdays of them; None while there is no such day.
 
-    days: event days with a comparison; the last one is still going on and left out. Where a weekday is there twice in
-    the reference, its first day is taken.
+    days: event days with a comparison; the last one may be incomplete and is left out. If the reference has a weekday
+    twice, its first day is taken.
     """
     first_of = {day % WEEK: day for day in sorted(reference, reverse=True)}
     complete = sorted(set(days))[:-1]
@@ -123,10 +125,10 @@ def windows(days: Sequence[int], reference: Sequence[int]) -> Windows | None:
 
 
 def merged(counts: Counts, apart: int = 0) -> Counts:
-    """Bins put together so that there is enough in each: (..., k) of (..., bins), in order.
+    """Merge adjacent bins until each holds enough: (..., k) of (..., bins), in order.
 
-    counts: int64 (2, ..., bins), the two windows first. apart: so many of the first bins are each kept apart (missing
-    values), if they hold enough.
+    counts: int64 (2, ..., bins), one window after the other. apart: number of first bins that stay separate if they
+    hold enough, such as that of missing values.
     """
     flat = counts.reshape(2, -1, counts.shape[-1]).sum(axis=1)
     both, sizes = flat.sum(axis=0), flat.sum(axis=1)
@@ -146,9 +148,9 @@ def merged(counts: Counts, apart: int = 0) -> Counts:
 
 
 def psi(reference: Array, recent: Array) -> float:
-    """The population stability index of two samples, by counts of bins: sum of (q - p) * log(q / p).
+    """The population stability index of two samples, from counts of bins: the sum of (q - p) * log(q / p).
 
-    Half a value is added to each bin, so that an empty one is no infinity.
+    Half a value is added to each bin, so that an empty one does not make it infinite.
 
     >>> psi(np.array([50.0, 50.0]), np.array([50.0, 50.0]))
     0.0
@@ -158,9 +160,9 @@ def psi(reference: Array, recent: Array) -> float:
 
 
 def clustering(counts: Array) -> float | None:
-    """How much more the change from one window to the other differs between groups than it would by chance.
+    """How many times more the change between the windows varies between groups than chance explains.
 
-    counts: (2, groups, bins). 1 if values are independent. None where there are too few groups to tell.
+    counts: (2, groups, bins). About 1 if values are independent. None where too few groups hold enough values.
     """
     sizes = counts.sum(axis=-1)
     has = (sizes >= GROUP_LEAST).all(axis=0)
@@ -176,11 +178,12 @@ def clustering(counts: Array) -> float | None:
 
 
 def compare(what: str, counts: Counts, alpha: float, apart: int = 0) -> Drift:
-    """One thing in both windows. counts: int64 (2, partitions, days, bins), bins in order. alpha: error of its limit.
+    """Compare one score or feature in both windows.
 
-    `apart` is as in `merged`. With k - 1 degrees of freedom between k bins and g groups, the corrected statistic is
-    held against F with (k - 1) / 2 and (g - 1) * (k - 1) / 2, not with twice as many: clusters move bins together, so
-    that they count as fewer than they are (the second-order correction of Rao and Scott, taken as one half).
+    counts: int64 (2, partitions, days, bins), bins in order. alpha: error probability of its limit. apart: see
+    `merged`. With k bins and g groups, the corrected statistic is compared with an F distribution of (k - 1) / 2 and
+    (g - 1) * (k - 1) / 2 degrees of freedom, half the usual numbers: clusters move bins together, so these count for
+    less (the second-order correction of Rao and Scott, taken as one half).
     """
     bins = merged(counts, apart).astype(np.float64)
     k = bins.shape[-1]
@@ -203,7 +206,7 @@ def compare(what: str, counts: Counts, alpha: float, apart: int = 0) -> Drift:
     return Drift(what, int(n), int(m), index, limit, p, factor)
 
 
-def look(
+def drift_between(
     scores: Counts,
     features: Counts,
     names: Sequence[str],
@@ -216,9 +219,9 @@ def look(
     """Compare scores and features of two windows.
 
     scores: int64 (2, partitions, days, KINDS, BINS) of all traffic. features: int64 (2, partitions, days, n,
-    FEATURE_BINS), in the order of names. error: chance that anything is said to drift when nothing does, in one look.
-    calibration, following: int64 (KINDS, BINS), all that the run has before and after the mark, for the distance of the
-    scores, at `band_error`.
+    FEATURE_BINS), in the order of names. error: probability that one evaluation reports any drift when there is none.
+    calibration, following: int64 (KINDS, BINS), all scores in and after the calibration window, for the distance of the
+    scores. band_error: error probability of each bound of this distance.
     """
     alpha = error / (2 + len(names))
     rows = []

@@ -1,14 +1,14 @@
-"""The second view: the candidate at the threshold at which it blocks as much as live does, and what others would block.
+"""The matched threshold: the candidate at the threshold at which it blocks as much as live, and at others.
 
-As shipped, half of all disagreement is calibration: one model blocks more because its threshold says so, not because
-it sees more. So a threshold is taken from a calibration window, the first event days of the run, and what follows is
-judged at it: never the hours that it was taken from. From there on it is fixed, so evidence on what follows may be
-looked at all the time, as any (`shadow.evidence`).
+As shipped, part of the disagreement is calibration: one model blocks more because of its threshold, not because it
+detects more. So a threshold is taken from the calibration window, the first event days of the run, and only what
+follows is evaluated at it. From then on it is fixed, so the evidence may be evaluated at any time
+(`shadow.statistics.eprocess`).
 
-Scores are known by bin, so a threshold is the lower edge of one, and the error of the binning is known, too: how far
-from live's blocks the best edge was in the calibration window, and where its neighbours are.
+Scores are known by bin, so the threshold is the lower edge of a bin. The error of the binning is reported: how far the
+best edge was from live's blocks in the calibration window, and the edges next to it.
 
-This view decides nothing. What would go live is the bundle at its own threshold; the other one is a suggestion, and a
+This view decides nothing. The bundle would go live at its own threshold; the matched one is a suggestion, and the
 bundle at another threshold is a new run.
 """
 
@@ -20,22 +20,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shadow.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, EDGES, Counts
-from shadow.claims import HIGHEST, LOWEST, Sums, excess, shares, shift
-from shadow.criteria import Release
-from shadow.evidence import Array, Interval, given_up, log_unbalanced
-from shadow.measure import WEIGHT_OF_ALL
+from shadow.comparison.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, EDGES, Counts
+from shadow.comparison.outcome import DISAGREEMENTS, Outcome
+from shadow.comparison.totals import CELLS, MONEY_SUMS, MONEY_TOPS, ONE_OF
+from shadow.gate.claims import shares
+from shadow.gate.criteria import Release
+from shadow.gate.measure import WEIGHT_OF_ALL
+from shadow.gate.shares import percent
+from shadow.gate.sums import HIGHEST, LOWEST, Sums, card_shift, excess
+from shadow.statistics.eprocess import Array, Interval, log_unbalanced, rejected
 
-#: Points of a trade-off curve, at most, and how much more or less than live they go to.
+#: Largest number of points of a trade-off curve, and the largest factor by which their blocks differ from live's.
 POINTS, FARTHEST = 40, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a threshold would have done to what followed, over all traffic.
+    """What the candidate would have blocked at another threshold, after the calibration window and in all traffic.
 
-    blocks: of the candidate. added, lost: those that live allows, and those of live that it allows. *_minor: the same
-    in minor units of the reporting currency.
+    blocks: transactions that it blocks. added: those of them that live allows. lost: transactions that only live
+    blocks. *_minor: the same in minor units of the reporting currency.
     """
 
     threshold: float
@@ -48,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An estimate, and bounds that hold at all times but for promote_error each."""
+    """An estimate, and its bounds. Each is wrong, at any time, with probability at most promote_error."""
 
     estimate: float
     low: float
@@ -57,12 +61,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class MatchedPart:
-    """A segment in what followed, at the matched threshold.
+    """A segment at the matched threshold, after the calibration window.
 
-    counts, minor: transactions and money by outcome. shift: blocks more than live's, as a share of live's blocks.
-    disagreement, floor: transactions on which one alone blocks, as a share of live's blocks, and the A/A control's at
-    its own matched threshold. excess: the difference, in card-days. None where it is not known. evidence: base-10 log
-    of an e-value that one of the two blocks alone more often. differs: it survives e-BH over all segments.
+    counts, minor: transactions and money by outcome. shift: additional blocks, as a share of live's blocks.
+    disagreement: transactions that only one model blocks, as a share of live's blocks. floor: the same of the A/A
+    control, at its own matched threshold. excess: the difference, counted once per card and day. All None if unknown.
+    evidence: base-10 log of an e-value that one model blocks alone more often. differs: whether this evidence survives
+    e-BH over all segments.
     """
 
     segment: str
@@ -75,15 +80,25 @@ class MatchedPart:
     evidence: float
     differs: bool
 
+    @property
+    def live_blocks(self) -> int:
+        return self.counts[Outcome.BOTH_BLOCK] + self.counts[Outcome.LIVE_ONLY]
+
+    @property
+    def live_minor(self) -> int:
+        """Money that live blocks, in minor units."""
+        return self.minor[Outcome.BOTH_BLOCK] + self.minor[Outcome.LIVE_ONLY]
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """The second view of a run.
+    """A run at the matched threshold.
 
-    days: event days, since 1970, of the calibration window. live_blocks: of it. threshold: suggested; between
-    `below` and `above`, its neighbours, the bins know nothing. off: blocks of the candidate at it in that window beyond
-    live's, as a share of these: what the binning leaves. shipped: the run's own threshold, if known. parts: what
-    followed, by segment, all traffic first. curve: other thresholds, ascending.
+    days: event days of the calibration window, since 1970. live_blocks: live's blocks in it. threshold: the matched
+    one. below, above: the edges next to it; the bins do not resolve what lies between. off: the error of the binning,
+    the candidate's blocks at the threshold beyond live's in that window, as a share of live's. shipped: the run's own
+    threshold, if known. parts: what followed the window, by segment, all traffic first. curve: other thresholds,
+    ascending.
     """
 
     days: tuple[int, ...]
@@ -98,34 +113,39 @@ class Matched:
 
     @property
     def told(self) -> str:
-        """Two lines for people: the threshold, and what followed at it."""
+        """Lines for people: the threshold, and what happened at it since."""
+        off = f"{percent(abs(self.off))} {'more' if self.off >= 0 else 'less'}"
         lines = [
-            f"at live's block rate: threshold {self.threshold:.4g} ({self.below:.4g} to {self.above:.4g} by the bins; "
-            f"blocks {self.off:+.1%} of live's in the {len(self.days)} event days it was taken from)"
+            f"at live's block rate: threshold {self.threshold:.4g} (between {self.below:.4g} and {self.above:.4g}); "
+            f"in the {len(self.days)} event days that chose it the candidate blocked {off} than live"
         ]
         whole = self.parts[0]
         if whole.shift is None or whole.disagreement is None:
-            lines.append("what followed: live has blocked nothing yet")
-        else:
-            found = whole.shift
-            beside = "" if whole.floor is None else f", the A/A control on {whole.floor:.1%}"
-            lines.append(
-                f"what followed: {found.estimate:+.1%} of live's blocks ({found.low:+.1%} to {found.high:+.1%} at all "
-                f"times); the two differ on {whole.disagreement:.1%}{beside}"
-            )
-            apart = [part.segment for part in self.parts[1:] if part.differs]
-            if apart:
-                lines.append(f"one of the two blocks more in: {', '.join(apart)}")
+            return f"{lines[0]}\nsince then: live has blocked nothing yet"
+        low, estimate, high = (_change(share) for share in (whole.shift.low, whole.shift.estimate, whole.shift.high))
+        beside = "" if whole.floor is None else f" (A/A control: {whole.floor:.2f})"
+        lines.append(
+            f"since then: blocks {estimate} than live (between {low} and {high} at every look); "
+            f"{whole.disagreement:.2f} disagreements for each transaction that live blocks{beside}"
+        )
+        apart = [part.segment for part in self.parts[1:] if part.differs]
+        if apart:
+            lines.append(f"one of the two still blocks more in: {', '.join(apart)}")
         return "\n".join(lines)
 
     @property
     def is_as_shipped(self) -> bool:
-        """Whether the run's own threshold is the matched one, as far as the bins can tell."""
+        """Whether the bins cannot tell the run's own threshold from the matched one."""
         return self.shipped is not None and self.below <= self.shipped <= self.above
 
 
+def _change(share: float) -> str:
+    """A change of blocks in words."""
+    return f"{percent(abs(share))} {'more' if share >= 0 else 'fewer'}"
+
+
 def edge_for(calibration: Counts) -> int | None:
-    """The position in EDGES of the threshold that comes nearest to live's blocks; None where live blocks nothing.
+    """The position in EDGES of the threshold closest to live's number of blocks; None where live blocks nothing.
 
     calibration: int64 (KINDS, BINS) of all traffic.
     """
@@ -136,7 +156,7 @@ def edge_for(calibration: Counts) -> int | None:
 
 
 def blocks_at(sums: Counts) -> Counts:
-    """How many the candidate blocks at each of EDGES: int64 (..., len(EDGES)). sums: (..., KINDS, BINS)."""
+    """The candidate's blocks at each of EDGES: int64 (..., len(EDGES)). sums: (..., KINDS, BINS)."""
     return _above(sums[..., ALLOWED, :] + sums[..., BLOCKED, :])
 
 
@@ -145,7 +165,7 @@ def _above(counts: Counts) -> Counts:
 
 
 def outcomes_at(sums: Counts, edge: int) -> tuple[Counts, Counts]:
-    """Transactions and money by outcome if the candidate blocked from an edge on: int64 (..., 4) each."""
+    """Transactions and money by outcome if the candidate's threshold were EDGES[edge]: int64 (..., 4) each."""
 
     def table(allowed: int, blocked: int) -> Counts:
         inside, beyond = np.split(sums, [edge + 1], axis=-1)
@@ -156,7 +176,7 @@ def outcomes_at(sums: Counts, edge: int) -> tuple[Counts, Counts]:
 
 
 def tradeoff(sums: Counts) -> tuple[Point, ...]:
-    """Thresholds at which the candidate blocks between a fourth and four times what live does. sums: of all traffic."""
+    """Thresholds at which the candidate blocks from a quarter to four times as much as live. sums: of all traffic."""
     wanted, found = int(sums[BLOCKED].sum()), blocks_at(sums)
     if not wanted:
         return ()
@@ -164,14 +184,13 @@ def tradeoff(sums: Counts) -> tuple[Point, ...]:
     points = []
     for edge in inside[:: max(1, math.ceil(len(inside) / POINTS))].tolist():
         counts, minor = outcomes_at(sums, edge)
-        points.append(
-            Point(float(EDGES[edge]), int(found[edge]), int(counts[3]), int(counts[2]), int(minor[3]), int(minor[2]))
-        )
+        sides = [int(part[side]) for part in (counts, minor) for side in (Outcome.CANDIDATE_ONLY, Outcome.LIVE_ONLY)]
+        points.append(Point(float(EDGES[edge]), int(found[edge]), *sides))
     return tuple(points)
 
 
 def calibration_days(covered_hours: Sequence[int], n: int) -> tuple[int, ...]:
-    """The first n event days with a comparison; none while no day has followed them. Days since 1970."""
+    """The first n event days with a comparison, since 1970; empty until a later day has begun."""
     days = sorted({hour // 24 for hour in covered_hours})
     return tuple(days[:n]) if len(days) > n else ()
 
@@ -185,10 +204,11 @@ def matched(
     shipped: float | None = None,
     control: tuple[Counts, Counts, Sums] | None = None,
 ) -> Matched | None:
-    """Judge what followed at the threshold that the calibration window gives; None where live blocked nothing in it.
+    """Evaluate what followed the calibration window at its matched threshold; None where live blocked nothing in it.
 
-    calibration, following: int64 (S, KINDS, BINS), all traffic first. candidate: the run's sums as shipped, which say
-    how many transactions of one card and day differ together. control: the same three of the A/A control.
+    calibration, following: int64 (S, KINDS, BINS), all traffic first. candidate: the run's sums at its own threshold,
+    which tell how disagreements cluster by card and day. days: of the calibration window. shipped: the run's own
+    threshold. control: calibration, following and sums of the A/A control.
     """
     edge = edge_for(calibration[0])
     if edge is None:
@@ -197,13 +217,13 @@ def matched(
     ours = _sums(counts, candidate)
     theirs = _control_sums(control)
     wanted, found = int(calibration[0, BLOCKED].sum()), blocks_at(calibration[0])
-    log_e = log_unbalanced(ours.pairs[..., 0], ours.pairs[..., 1])
-    differs = given_up(log_e, shares(WEIGHT_OF_ALL, len(log_e), 1)[0], release.reject_error)
-    shifts = shift(ours).bounds(release.promote_error, LOWEST, HIGHEST)
+    log_e = log_unbalanced(ours.live_pairs, ours.candidate_pairs)
+    differs = rejected(log_e, shares(WEIGHT_OF_ALL, len(log_e), 1)[0], release.reject_error)
+    shifts = card_shift(ours).bounds(release.promote_error, LOWEST, HIGHEST)
     over = None if theirs is None else excess(ours, theirs).bounds(release.promote_error, LOWEST, HIGHEST)
     parts = []
     for at, name in enumerate(release.segments.names):
-        is_known = bool(counts[at, 1] + counts[at, 2])
+        is_known = bool(ours.live_blocks[at])
         floor = None if theirs is None else _disagreement(theirs.counts[at])
         parts.append(
             MatchedPart(
@@ -232,15 +252,17 @@ def matched(
 
 
 def _sums(counts: Counts, as_shipped: Sums) -> Sums:
-    """Sums at another threshold: what differs is clustered in cards and days as it is as shipped."""
+    """Sums at another threshold, assuming that blocks cluster by card and day as at the shipped one, and alike."""
     transactions = counts.astype(np.float64)
-    nothing = np.zeros((*counts.shape[:-1], 3))
-    pairs = transactions[..., 2:] / as_shipped.crowding[..., None]
-    return Sums(transactions, nothing, nothing[..., :2], pairs, nothing[..., 0])
+    shape = counts.shape[:-1]
+    cells = np.zeros((*shape, CELLS))
+    cells[..., ONE_OF] = transactions[..., Outcome.BOTH_BLOCK :] / as_shipped.crowding[..., None]
+    money, tops = np.zeros((*shape, 2, MONEY_SUMS)), np.zeros((*shape, 2, MONEY_TOPS))
+    return Sums(transactions, np.zeros((*shape, 3)), cells, money, tops, np.zeros(shape))
 
 
 def _control_sums(control: tuple[Counts, Counts, Sums] | None) -> Sums | None:
-    """The A/A control's sums in what followed, at its own matched threshold; None where that is not known."""
+    """The A/A control's sums after the calibration window, at its own matched threshold; None if unknown."""
     if control is None:
         return None
     calibration, following, as_shipped = control
@@ -253,9 +275,9 @@ def _bounds(interval: Interval, at: int) -> Bounds:
 
 
 def _disagreement(counts: Counts | Array) -> float | None:
-    """Transactions that only one blocks, as a share of live's blocks."""
-    blocks = float(counts[1] + counts[2])
-    return float(counts[2] + counts[3]) / blocks if blocks else None
+    """Transactions that only one model blocks, as a share of live's blocks."""
+    blocks = float(counts[Outcome.BOTH_BLOCK] + counts[Outcome.LIVE_ONLY])
+    return float(sum(counts[side] for side in DISAGREEMENTS)) / blocks if blocks else None
 
 
 def _four(counts: Counts) -> tuple[int, int, int, int]:

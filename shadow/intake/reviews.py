@@ -1,4 +1,4 @@
-"""Reviews as people do them: what to look at next, what it shows, and what they say of it."""
+"""The reviewers' desk: opens the queue of a slot, hands out cases, and records the answers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,32 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from scorer.deployments import Deployments
-from shadow.cases import Case
-from shadow.criteria import Release
-from shadow.labelfeed import send
-from shadow.labels import Known, Label, State, Verdict, vote
-from shadow.labelstore import LabelStore
-from shadow.look import Look, look
-from shadow.readback import TallyReader
-from shadow.review import Need, needs, turns
+from scorer.deployments.slots import Deployments
+from scorer.errors import UserError
+from shadow.comparison.case import Case
+from shadow.comparison.query import Query
+from shadow.comparison.sample import Sample
+from shadow.gate.criteria import Release
+from shadow.gate.harm import needs
+from shadow.intake.topic import send
+from shadow.labels.label import Known, LabelVerdict, State, parse, vote
+from shadow.labels.queue import Need, turns
+from shadow.release.look import Look, look
+from shadow.release.named import require_transaction
+from shadow.release.status import SlotVerdict
 from shadow.settings import ShadowSettings
+from shadow.store.labels import LabelStore
+from shadow.store.reader import TallyReader
+from shadow.store.samples import SampleReader
 
 
 @dataclass(frozen=True)
 class Queue:
-    """The review queue of a slot's present run. turns: cases that wait, in order, each with the segment it is for."""
+    """The review queue of a slot's current run.
+
+    cases: all cases of the run. known: what is known of each, in the same order. needs: where each segment stands.
+    turns: the cases that wait for a review, next first, each with the segment whose turn it is.
+    """
 
     seen: Look
     cases: Sequence[Case]
@@ -33,7 +44,7 @@ class Queue:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """For people and machines: where each segment stands."""
+        """Where the reviews of each segment stand, as JSON."""
         states = Counter(one.review for one in self.known)
         return {
             "run": str(self.seen.candidate.run),
@@ -46,18 +57,27 @@ class Queue:
 async def open_queue(
     redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings
 ) -> Queue:
-    """The queue of a slot now. Raises UserError if the slot is empty."""
-    seen = await look(redis, deployments, slot, release, settings)
+    """The review queue of a slot, as of now. Raises UserError if the slot is empty."""
+    return queue_of(await look(redis, deployments, slot, release, settings), release)
+
+
+def queue_of(seen: Look, release: Release) -> Queue:
+    """The review queue at a look."""
     states = [one.review for one in seen.labels.known]
     wanted = needs(seen.labels.claims, seen.label_segments, release.segments.names, -math.log(release.promote_error))
     waiting = turns(seen.labels.cases, states, wanted)
     return Queue(seen, seen.labels.cases, seen.labels.known, tuple(wanted), tuple(waiting))
 
 
+def verdict_of(seen: Look, release: Release) -> SlotVerdict:
+    """The verdict of a look, and how many cases wait for a review."""
+    return SlotVerdict(seen.judgement.decision, seen.judgement.reason, len(queue_of(seen, release).turns))
+
+
 async def hand_out(
     redis: Any, deployments: Deployments, queue: Queue, settings: ShadowSettings, by: str, count: int
 ) -> list[dict[str, Any]]:
-    """The next cases for somebody, theirs for some minutes; nobody else is handed them meanwhile."""
+    """The next cases for a reviewer. Nobody else gets them for `review_minutes`."""
     slot, run = queue.seen.slot, queue.seen.candidate.run
     labels = LabelStore(redis, settings.prefix)
     store = TallyReader(redis, slot, (), settings.prefix)
@@ -68,19 +88,20 @@ async def hand_out(
         if await labels.lease(slot, case.transaction, by, settings.review_minutes):
             sample = await store.sample_of(run, case)
             beside = [other for other in queue.cases if other.card == case.card and other is not case]
-            out.append(_shown(case, segment, sample, beside, deployments, 10.0**settings.minor_digits))
+            out.append(_shown(case, segment, sample, beside, deployments, deployments.minor_per_unit))
     return out
 
 
 def _shown(
     case: Case,
     segment: str,
-    sample: dict[str, Any] | None,
+    sample: Sample | None,
     beside: Sequence[Case],
     deployments: Deployments,
     minor_per_unit: float,
 ) -> dict[str, Any]:
-    """What is needed to decide a case. What the models say is apart: who has seen it answers for the model."""
+    """A case as JSON for a reviewer. What the models say is in `models`, apart, so that a caller can withhold it:
+    reviewers who see it tend to agree with it."""
     told: dict[str, Any] = {
         "transaction_id": case.transaction,
         "segment": segment,
@@ -100,28 +121,61 @@ def _shown(
     }
     if sample is None:
         return told
-    view = deployments.views.get(sample["view"])
-    told["transaction"] = sample["transaction"]
+    view = deployments.views.get(sample.view)
+    told["transaction"] = sample.transaction
     if view is not None:
-        told["features"] = dict(zip(view["names"], sample["features"], strict=True))
-    told["models"] |= {"live": sample["live"], "candidate": sample["candidate"], "why": sample["why"]}
+        told["features"] = dict(zip(view.names, sample.features, strict=True))
+    found = sample.to_json()
+    told["models"] |= {name: found[name] for name in ("live", "candidate", "why")}
     return told
 
 
 async def mark(
-    redis: Any, settings: ShadowSettings, slot: str, transaction: str, verdict: Verdict, by: str, reason: str | None
+    redis: Any,
+    settings: ShadowSettings,
+    slot: str,
+    transaction: str,
+    verdict: LabelVerdict,
+    by: str,
+    reason: str | None,
 ) -> None:
-    """Put a review on record: on the topic first, then at once in the store, which takes it in again from the topic."""
+    """Record a review: on the topic, then in the store, so that it counts at once. The store will read it again from
+    the topic, which changes nothing.
+
+    Raises UnknownNameError if no run of the slot keeps the transaction, BrokerError if Kafka does not take it,
+    UserError if it is not valid.
+    """
     now = datetime.now(UTC)
-    label = Label(
-        transaction_id=transaction,
-        source="review",
-        verdict=verdict,
-        at=now.isoformat(timespec="milliseconds"),
-        by=by,
-        reason=reason,
-    )
+    said = {
+        "transaction_id": transaction,
+        "source": "review",
+        "verdict": verdict,
+        "at": now.isoformat(timespec="milliseconds"),
+        "by": by,
+        "reason": reason,
+    }
+    try:
+        label = parse(said, settings.card_number_fields)
+    except ValueError as error:
+        raise UserError(f"label: {error}") from None
+    await _require_kept(redis, slot, settings.prefix, transaction)
     await send(settings, [label])
     labels = LabelStore(redis, settings.prefix, settings.label_days)
     await labels.merge([vote(label, 0)], {})
     await labels.release(slot, transaction)
+
+
+async def _require_kept(redis: Any, slot: str, prefix: str, transaction: str) -> None:
+    """Raise UnknownNameError unless a run of the slot has the transaction among its cases or samples."""
+    store, samples = TallyReader(redis, slot, (), prefix), SampleReader(redis, slot, prefix)
+    runs = [info.run for info in reversed(await store.runs())]
+    cases: set[str] = set()
+    for run in runs:
+        cases |= {case.transaction for case in await store.cases(run)}
+        if transaction in cases:
+            return
+    wanted = Query(transaction=transaction, agreements=True, limit=1)
+    for run in runs:
+        if (await samples.find(run, wanted, 1.0)).total:
+            return
+    require_transaction(cases, slot, transaction)

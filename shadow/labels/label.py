@@ -1,90 +1,118 @@
-"""Labels: who says that a transaction was fraud, and what stands when several say something. Pure.
+"""Labels: verdicts on whether a transaction was fraud, and what holds when there are several. Pure.
 
-A label is a verdict of one person (or feed) of one source. The rules, which make the order of arrival irrelevant:
+A label is the verdict of one person or feed, of one source. These rules make the order of arrival irrelevant:
 
-* Sources are kept apart. A chargeback speaks only of what live allowed; on a transaction that live blocked it is
-  misplaced and counts for nothing. A review may speak of either.
-* Of one person the newest verdict counts, by its own time `at`: repeated labels change nothing, nor does a late one
-  that is older than what stands; a newer one corrects. At equal times fraud wins over legit, and legit over unsure.
-* Of several persons the majority counts. A tie is contradictory: it stays open until somebody else decides.
-* A label dated after its arrival counts as of its arrival, so a wrong clock cannot have the last word for ever.
-* A label that names card and second says nothing if several cases of a run fit.
-* No label is no verdict. Pending is never legit.
+* Sources are kept apart. A chargeback is about what live allowed; on a transaction that live blocked it is misplaced
+  and ignored. A review may be about either.
+* The newest verdict of each person counts, by its time `at`. A repeated or an older label changes nothing, a newer one
+  corrects. At equal times fraud outranks legit, and legit outranks unsure.
+* The majority of persons counts. A tie is contradictory: it stays open until somebody else decides.
+* A label dated after its arrival is dated to its arrival, so that a wrong clock does not have the last word for ever.
+* A label that names a card and a second is ignored if it fits several cases of a run.
+* Without a label there is no verdict. Pending never means legit.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from scorer.events import Name, instant_ms
-from shadow.cases import Case, by_card, by_transaction, card_hash
+from scorer.pipeline import card_number
+from scorer.pipeline.instants import instant_ms
+from scorer.pipeline.transaction import LOOKS_LIKE_A_CARD_NUMBER, Id, Instant, Name
+from shadow.comparison.case import Case, by_card, by_transaction, card_hash
 
 CHARGEBACK, REVIEW = "chargeback", "review"
-#: Parts of Redis that labels are spread over.
+#: Labels are spread over this many hashes of Redis for each month.
 BUCKETS = 16
 MONTH_MS = 30 * 86_400_000
 
 Source = Literal["chargeback", "review"]
-Verdict = Literal["fraud", "legit", "unsure"]
-#: At equal times the greater wins.
+LabelVerdict = Literal["fraud", "legit", "unsure"]
+#: At equal times the higher rank wins.
 RANK: Mapping[str, int] = {"unsure": 0, "legit": 1, "fraud": 2}
 
 
-def _instant(text: str) -> str:
-    instant_ms(text)
-    return text
+#: `Label._names_one`, in JSON Schema.
+_NAMES_ONE: dict[str, Any] = {
+    "anyOf": [
+        {"required": names, "properties": {name: {"type": "string"} for name in names}}
+        for names in (["transaction_id"], ["card_id", "occurred_at"])
+    ],
+    "not": {"properties": {"source": {"const": CHARGEBACK}, "verdict": {"const": "unsure"}}},
+}
 
 
 class Label(BaseModel):
-    """A label as it travels. It names a transaction by its id, or by its card and the second it occurred in."""
+    """A label as it travels. It names a transaction by its id, or by its card and the second in which it occurred."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, hide_input_in_errors=True, json_schema_extra=_NAMES_ONE
+    )
 
-    transaction_id: Name | None = None
-    card_id: Name | None = None
-    occurred_at: Annotated[str, AfterValidator(_instant)] | None = None
+    transaction_id: Id | None = None
+    card_id: Id | None = None
+    occurred_at: Instant | None = None
     source: Source
-    verdict: Verdict
-    at: Annotated[str, AfterValidator(_instant)]
+    verdict: LabelVerdict
+    at: Instant
     by: Name
     reason: Annotated[str, Field(max_length=500)] | None = None
+
+    @field_validator("transaction_id", "card_id", "by", "reason")
+    @classmethod
+    def _holds_no_card_number(cls, text: str | None, info: ValidationInfo) -> str | None:
+        allowed = (info.context or {}).get("card_number_fields", ())
+        if text is not None and info.field_name not in allowed and card_number.find(text):
+            raise ValueError(LOOKS_LIKE_A_CARD_NUMBER)
+        return text
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
         if self.transaction_id is None and (self.card_id is None or self.occurred_at is None):
-            raise ValueError("transaction_id is missing, and so are card_id and occurred_at; name the transaction")
+            raise ValueError("transaction_id is missing; expected it, or both card_id and occurred_at")
         if self.source == CHARGEBACK and self.verdict == "unsure":
-            raise ValueError("verdict is unsure, expected fraud or legit of a chargeback")
+            raise ValueError("verdict is unsure; expected fraud or legit for a chargeback")
         return self
 
     @property
     def subject(self) -> str:
-        """What it speaks of: a transaction's id where it names one."""
+        """The transaction that it is about, by its id where it names one."""
         if self.transaction_id is not None:
             return by_transaction(self.transaction_id)
         return by_card(card_hash(self.card_id or ""), instant_ms(self.occurred_at or ""))
 
     @property
     def key(self) -> bytes:
-        """Of its record on the topic."""
+        """The key of its record on the topic."""
         return (self.transaction_id or self.card_id or "").encode()
 
     def encode(self) -> bytes:
-        """Its record's value."""
+        """The value of its record on the topic."""
         return orjson.dumps({"schema": 1, **self.model_dump(exclude_none=True)})
 
 
-def parse(row: Any) -> Label:
-    """A label from decoded JSON or a file's row. Raises ValueError naming the field and what is wrong with it."""
+def parse(row: Any, card_number_fields: Collection[str] = ()) -> Label:
+    """Read a label from decoded JSON or the row of a file. Raises ValueError that names the field and the fault.
+
+    card_number_fields: fields that may look like card numbers.
+    """
     try:
-        return Label.model_validate(row)
+        return Label.model_validate(row, context={"card_number_fields": card_number_fields})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "label"
@@ -93,7 +121,7 @@ def parse(row: Any) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A label on its way into the store. at_ms: milliseconds since 1970, not after its arrival."""
+    """A label on its way into the store. at_ms: milliseconds since 1970, at the latest its arrival."""
 
     subject: str
     source: str
@@ -111,22 +139,22 @@ class Vote:
 
 
 def bucket_of(subject: str) -> int:
-    """In which part of the store a subject is."""
+    """The bucket of the store in which a subject is."""
     return zlib.crc32(subject.encode()) % BUCKETS
 
 
 def vote(label: Label, arrived_ms: int) -> Vote:
-    """What a label says, dated at the latest to its arrival; arrived_ms <= 0 is unknown."""
+    """The vote of a label, dated at the latest to its arrival. arrived_ms: since 1970; 0 or less if unknown."""
     at = instant_ms(label.at)
     return Vote(label.subject, label.source, label.by, min(at, arrived_ms) if arrived_ms > 0 else at, label.verdict)
 
 
-#: What stands on a subject: by source, by person, (at_ms, verdict).
+#: The verdicts that hold on a subject: (at_ms, verdict) by source and person.
 Votes = Mapping[str, Mapping[str, tuple[int, str]]]
 
 
 def merge(*several: Votes) -> Votes:
-    """What stands after all of them; their order and repetitions do not matter."""
+    """The verdicts that hold after all of these; their order and repetitions do not matter."""
     out: dict[str, dict[str, tuple[int, str]]] = {}
     for votes in several:
         for source, people in votes.items():
@@ -138,7 +166,7 @@ def merge(*several: Votes) -> Votes:
 
 
 class State(StrEnum):
-    """What is known of a case from one source."""
+    """What one source says of a case."""
 
     PENDING = "pending"
     FRAUD = "fraud"
@@ -148,25 +176,25 @@ class State(StrEnum):
     MISPLACED = "misplaced"
 
 
-#: States in which nobody has to look at a case again.
+#: States that need no further review.
 ANSWERED = frozenset({State.FRAUD, State.LEGIT, State.UNSURE})
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a case, source by source."""
+    """What each source says of a case."""
 
     chargeback: State
     review: State
 
     @property
     def sources_differ(self) -> bool:
-        """A review says the opposite of a chargeback: somebody was wrong."""
+        """Whether review and chargeback contradict each other."""
         return {self.chargeback, self.review} == {State.FRAUD, State.LEGIT}
 
 
 def state(people: Mapping[str, tuple[int, str]]) -> State:
-    """What the verdicts of one source come to."""
+    """The state that the verdicts of one source lead to. people: (at_ms, verdict) by person."""
     if not people:
         return State.PENDING
     said = [verdict for _, verdict in people.values()]
@@ -177,7 +205,7 @@ def state(people: Mapping[str, tuple[int, str]]) -> State:
 
 
 def known(case: Case, found: Iterable[Votes]) -> Known:
-    """What the labels on any of a case's subjects come to."""
+    """What each source says of a case. found: the votes on any of its subjects."""
     votes = merge(*found)
     chargeback = state(votes.get(CHARGEBACK, {}))
     if case.is_live_only and chargeback is not State.PENDING:

@@ -1,27 +1,23 @@
-"""The review queue: which cases to look at next, and how many more settle the question. Pure.
+"""The review queue: which case is reviewed next, and which reviews count. Pure.
 
-Every segment has its own order, the hash of the transaction's id: fixed, the same for everybody, and independent of
-what a case is about. Which segment comes next goes by where the question is most open, never by what a case looks like.
+Every segment orders its cases by the hash of their transaction id. This order is fixed, the same for everybody, and
+independent of their content. The segment furthest from a result comes first, never a case because of what it shows.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from shadow.cases import Case
-from shadow.claims import Claim
-from shadow.labelled import in_turn
-from shadow.labels import State
+from shadow.comparison.case import Case
+from shadow.labels.label import ANSWERED, State
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Where a segment stands. settled: how far the least certain criterion is, 0 to 1. more: reviews that settle all of
-    them if they go on as up to now; None if none have been done, or they do not."""
+    """How far the reviews of a segment are. reviewed: cases that count. settled: progress of its least certain
+    criterion, 0 to 1. more: further reviews that settle all criteria if they continue as before; None if there are no
+    reviews yet, or no number is enough."""
 
     segment: str
     reviewed: int
@@ -30,10 +26,11 @@ class Need:
 
 
 def turns(cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need]) -> list[tuple[Case, str]]:
-    """Cases to look at in order, each with the segment whose turn it is.
+    """The cases to review in order, each with the segment for which it is reviewed.
 
     cases: by hash. states: of their reviews. wanted: of the segments in which labels are asked for. Segments take
-    turns, the most open first; in each the smallest hash that waits is next. What somebody looks at just now is in it.
+    turns, the least settled first; each gives its waiting case with the smallest hash. Cases that somebody is reviewing
+    right now are included.
     """
     passed: set[str] = set()
     queues: Mapping[str, list[int]] = {
@@ -57,18 +54,30 @@ def turns(cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need]
             return out
 
 
-def needs(claims: Sequence[Claim], asked: Collection[str], segments: Sequence[str], bar: float) -> list[Need]:
-    """How settled the segments are in which labels are asked for. claims: of one look, (S,). bar: of log evidence."""
-    out = []
-    evidence = [np.maximum(claim.log_within(), claim.log_beyond()) for claim in claims]
-    times = [claim.times_needed(bar) for claim in claims]
-    for at, segment in enumerate(segments):
-        if segment not in asked or not claims:
-            continue
-        reviewed = int((claims[0].seen if claims[0].seen is not None else np.zeros(len(segments)))[at])
-        settled = min(min(1.0, max(0.0, float(log_e[at]) / bar)) for log_e in evidence)
-        ahead = [float(more[at]) for log_e, more in zip(evidence, times, strict=True) if log_e[at] < bar]
-        farthest = max(ahead, default=1.0) - 1
-        is_known = reviewed > 0 and not any(map(math.isnan, ahead))
-        out.append(Need(segment, reviewed, settled, math.ceil(farthest * reviewed) if is_known else None))
-    return out
+def in_turn(cases: Sequence[Case], states: Sequence[State], segment: str) -> tuple[list[int], list[int], float]:
+    """The cases of a segment that count as evidence, those that wait, and the hash threshold of the former.
+
+    cases: by hash. Returns positions of both, by hash, with one case for each card and day. A case counts if no case
+    with a smaller hash waits; the threshold is the hash of the first that waits, 1 if none does.
+
+    New cases keep arriving, and one with a small hash would invalidate all reviews behind it once reviewers have moved
+    on to other segments. So only cases up to some event day are considered: the day with which most cases count. Thus
+    evidence that was complete stays so, and the day depends on which cases were reviewed, not on the verdicts.
+    """
+    seen: set[tuple[str, int]] = set()
+    turn: list[int] = []
+    for at, case in enumerate(cases):
+        if segment in case.segments and case.cluster not in seen:
+            seen.add(case.cluster)
+            turn.append(at)
+    is_open = [states[at] not in ANSWERED for at in turn]
+    waiting = [at for at, still in zip(turn, is_open, strict=True) if still]
+    best: tuple[list[int], float] = ([], cases[waiting[0]].hash if waiting else 1.0)
+    for last in sorted({cases[at].day for at in turn}, reverse=True):
+        until = [(at, still) for at, still in zip(turn, is_open, strict=True) if cases[at].day <= last]
+        if len(until) <= len(best[0]):
+            break
+        first = next((n for n, (_, still) in enumerate(until) if still), len(until))
+        if first > len(best[0]):
+            best = ([at for at, _ in until[:first]], cases[until[first][0]].hash if first < len(until) else 1.0)
+    return best[0], waiting, best[1]

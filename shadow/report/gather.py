@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-
-from scorer.deployments import Deployments
-from shadow.claims import RatioClaim, Sums, bounded_changes, within_floor
-from shadow.criteria import Release
-from shadow.evidence import Array
-from shadow.explain import Explainer
-from shadow.findings import Finding, Verdict
-from shadow.labelled import chargeback_bounds
-from shadow.look import present_run
-from shadow.readback import TallyReader
-from shadow.report import Path, Report, telling
-from shadow.reviewing import Queue, open_queue
+from scorer.deployments.slots import Deployments
+from shadow.comparison.query import Direction, Query
+from shadow.comparison.sample import Sample
+from shadow.comparison.totals import ALL, LATE_DAY, Run, SegmentTotals
+from shadow.gate.claims import ChangeClaim, RatioClaim, bounded_changes, within_floor
+from shadow.gate.criteria import Criterion, Kind, Release
+from shadow.gate.findings import Finding, Verdict
+from shadow.gate.harm import chargeback_bounds
+from shadow.gate.sums import Sums, up_to_each
+from shadow.intake.reviews import Queue, open_queue
+from shadow.release.look import present_run
+from shadow.report.document import TELLING, EvidencePath, Report, telling
 from shadow.settings import ShadowSettings
-from shadow.tally import ALL, LATE, Run, SegmentTotals
+from shadow.statistics.eprocess import Array
+from shadow.store.reader import TallyReader
+from shadow.store.samples import SampleReader
+
+Explained = Callable[[Sample], Sample]
 
 #: Criteria whose evidence is drawn over time.
 PATHS = 6
 
 
 async def gather(
-    redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings, explainer: Explainer
+    redis: Any, deployments: Deployments, slot: str, release: Release, settings: ShadowSettings, explained: Explained
 ) -> Report:
-    """All that a report tells. Raises UserError if the slot is empty."""
+    """All that a report tells. explained: adds to a sample why the models differ. Raises UserError if the slot is
+    empty."""
     control_run = present_run(deployments, settings.control) if slot != settings.control else None
     queue = await open_queue(redis, deployments, slot, release, settings)
     seen, names = queue.seen, release.segments.names
@@ -40,11 +44,8 @@ async def gather(
     control = TallyReader(redis, settings.control, names, settings.prefix)
     wanted = _drawn(judgement.findings)
     segments = tuple(dict.fromkeys([ALL, *(f.segment for f in wanted)]))
-    cap_minor = release.cap_minor(10.0**settings.minor_digits)
-    paths = await _paths(store, run, control, control_run, segments, wanted, release, cap_minor)
-    samples = telling(s for s in await store.samples(run) if s["outcome"] in ("live_only", "candidate_only"))
-    for sample in samples:
-        sample["why"] = sample["why"] or explainer.why(sample)
+    paths = await _paths(store, run, control, control_run, segments, wanted, release)
+    samples = telling(await _widest(SampleReader(redis, slot, settings.prefix), run, deployments.minor_per_unit))
     infos = [info for info in await store.runs() if info.run == run]
     thresholds = (infos[0].live_threshold, infos[0].candidate_threshold) if infos else (None, None)
     return Report(
@@ -57,12 +58,18 @@ async def gather(
         thresholds=thresholds,
         paths=paths,
         bar=-math.log10(release.promote_error),
-        samples=samples,
+        samples=[explained(sample) for sample in samples],
         review=queue.progress,
         chargebacks=_chargebacks(queue),
         gaps=await _gaps(store, queue),
-        minor_per_unit=10.0**settings.minor_digits,
+        minor_per_unit=deployments.minor_per_unit,
     )
+
+
+async def _widest(store: SampleReader, run: Run, minor_per_unit: float) -> list[Sample]:
+    """Of each direction the disagreements with the widest gaps: enough to tell."""
+    sides = [Query(direction=direction, sort="gap", limit=TELLING) for direction in get_args(Direction)]
+    return [sample for side in sides for sample in (await store.page(run, side, minor_per_unit))[0]]
 
 
 def _chargebacks(queue: Queue) -> dict[str, Any]:
@@ -86,16 +93,15 @@ async def _gaps(store: TallyReader, queue: Queue) -> list[str]:
     ]
     if totals.errors:
         told.append(f"{totals.errors:,} decisions the candidate could not score")
-    if queue.seen.control is None:
-        told.append("There is no A/A control: what two equal models would differ by is not known")
+    if queue.seen.no_floor is not None:
+        told.append(f"{queue.seen.no_floor}; how much two equal models differ is not known")
     return told
 
 
 def _drawn(findings: Sequence[Finding]) -> list[Finding]:
     """The findings whose evidence is drawn: what fails, then what holds, then all traffic."""
     order = {Verdict.FAIL: 0, Verdict.INSUFFICIENT: 1, Verdict.PASS: 3}
-    drawn = ("more_blocks", "fewer_blocks", "more_blocked_amount", "fewer_blocked_amount", "excess_disagreement")
-    mine = [f for f in findings if f.criterion in drawn and not f.excused]
+    mine = [f for f in findings if f.criterion.kind in (Kind.CHANGE, Kind.FLOOR) and not f.excused]
     mine.sort(key=lambda f: 2 if f.verdict is Verdict.PASS and f.segment == ALL else order[f.verdict])
     return mine[:PATHS]
 
@@ -108,38 +114,38 @@ async def _paths(
     segments: Sequence[str],
     wanted: Sequence[Finding],
     release: Release,
-    cap_minor: int,
-) -> list[Path]:
-    """Evidence at the end of each event hour, in order of events."""
-    ours = [await store.hourly(run, segment) for segment in segments]
-    hours = sorted({hour for found in ours for hour in found if hour != LATE})
-    if not hours:
+) -> list[EvidencePath]:
+    """Evidence at the end of each event day, in order of events."""
+    ours = await store.daily(run, segments)
+    days = [day for day in ours if day != LATE_DAY]
+    if not days:
         return []
-    candidate, floor = _over_time(ours, hours), None
-    claims: list[RatioClaim] = []
+    candidate, floor = _over_time(ours, days, segments), None
+    claims: list[RatioClaim | ChangeClaim] = []
     if control_run is not None:
-        floor = _over_time([await control.hourly(control_run, segment) for segment in segments], hours)
+        floor = _over_time(await control.daily(control_run, segments), days, segments)
         claims.append(within_floor(candidate, floor, release))
-    claims += bounded_changes(candidate, floor, release, cap_minor)
+    claims += bounded_changes(candidate, floor, release)
     rows = [release.segments.names.index(segment) for segment in segments]
     by_name = {claim.criterion: replace(claim, limit=claim.limit[rows]) for claim in claims}
-    sides: dict[str, tuple[Array, Array]] = {}
+    sides: dict[Criterion, tuple[Array, Array]] = {}
     for name in {f.criterion for f in wanted} & set(by_name):
         claim = by_name[name]
         sides[name] = claim.log_within() / math.log(10), claim.log_beyond() / math.log(10)
     return [
-        Path(f.criterion, f.segment, *(side[:, segments.index(f.segment)].tolist() for side in sides[f.criterion]))
+        EvidencePath(
+            f.criterion, f.segment, *(side[:, segments.index(f.segment)].tolist() for side in sides[f.criterion])
+        )
         for f in wanted
         if f.criterion in sides
     ]
 
 
-def _over_time(found: Sequence[dict[int, SegmentTotals]], hours: Sequence[int]) -> Sums:
-    """Sums up to the end of each hour: (hours, segments)."""
-    empty = SegmentTotals()
-
-    def cumulated(field: str) -> Array:
-        cells = [[getattr(part.get(hour, empty), field) for part in found] for hour in hours]
-        return np.cumsum(np.array(cells, dtype=np.float64), axis=0)
-
-    return Sums(*(cumulated(field) for field in ("counts", "capped", "squares", "pairs", "errors")))
+def _over_time(found: Mapping[int, Mapping[str, SegmentTotals]], days: Sequence[int], segments: Sequence[str]) -> Sums:
+    """Sums up to the end of each day: (days, segments)."""
+    nothing: Mapping[str, SegmentTotals] = {}
+    each = [
+        Sums.of_segments([found.get(day, nothing).get(segment, SegmentTotals()) for segment in segments])
+        for day in days
+    ]
+    return up_to_each(each)

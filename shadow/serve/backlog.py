@@ -1,4 +1,4 @@
-"""How far a slot is behind the topic of decisions, from its fences: known even where no shadow runs. Pure."""
+"""Computes a slot's backlog of decisions from its fences, which are known even if no shadow runs. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """unread: decisions that are not in Redis. retention_used: the worst partition's share of what retention has left
-    that is unread, 0 to 1; at 1 the next decision to expire is one that was never compared."""
+    """Decisions that a slot has yet to count in Redis.
+
+    unread: their number. retention_used: their share of a partition's retained decisions, of the worst partition, 0 to
+    1; at 1, the next decision to expire was never compared.
+    """
 
     unread: int
     retention_used: float
 
 
 def backlog(spans: Mapping[int, tuple[int, int]], fences: Mapping[int, int]) -> Backlog:
-    """What a slot has before it.
+    """The backlog of a slot.
 
-    spans: by partition, the oldest offset that is left and the one after the newest. fences: by partition, the first
-    decision that is not applied; a partition without one was never opened, and is unread as a whole.
+    spans: by partition, the oldest retained offset and the offset after the newest. fences: by partition, the offset of
+    the first decision that is not in Redis; a partition without a fence was never read.
 
     >>> backlog({0: (0, 100), 1: (50, 150)}, {0: 100, 1: 120})
     Backlog(unread=30, retention_used=0.3)

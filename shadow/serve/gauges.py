@@ -1,14 +1,15 @@
-"""What `shadow serve` has seen of a slot, as metrics."""
+"""Exports a look at a slot as metrics."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from shadow import metrics
-from shadow.clean import CAUSES
-from shadow.findings import Decision, Judgement, Verdict
-from shadow.look import Look
-from shadow.tally import OUTCOMES, RunTotals
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.resets import CAUSES
+from shadow.comparison.totals import RunTotals
+from shadow.gate.findings import Decision, Judgement, Verdict
+from shadow.release.look import Look
 
 _LEVELS = {Verdict.PASS: 1, Verdict.INSUFFICIENT: 0, Verdict.FAIL: -1}
 DECISIONS = {Decision.PROMOTE: 1, Decision.HOLD: 0, Decision.REJECT: -1}
@@ -20,6 +21,7 @@ _PER_CRITERION = (
     metrics.FLOOR,
     metrics.EVIDENCE,
 )
+#: What informs and decides nothing.
 _BESIDE = (
     metrics.MATCHED_THRESHOLD,
     metrics.MATCHED_BLOCKS,
@@ -30,7 +32,7 @@ _BESIDE = (
 
 
 def show(seen: Look) -> None:
-    """Put a look at a slot into the metrics."""
+    """Export a look at a slot."""
     slot, totals = seen.slot, seen.candidate
     show_outcomes(slot, totals)
     decided = totals.compared + totals.errors + totals.gap
@@ -58,7 +60,7 @@ def show(seen: Look) -> None:
 
 
 def _show_beside(slot: str, judgement: Judgement) -> None:
-    """What is known beside the criteria; what is not known any more goes."""
+    """Export the matched threshold and drift; remove what is no longer known."""
     for gauge in _BESIDE:
         gauge.remove_by_labels({"slot": slot})
     if judgement.matched is not None:
@@ -75,7 +77,7 @@ def _show_beside(slot: str, judgement: Judgement) -> None:
 
 
 def drop(before: Look, seen: Look) -> None:
-    """Forget criteria that are not asked for any longer."""
+    """Remove the criteria and segments that `before` had and `seen` has not."""
     now = {(f.criterion, f.segment) for f in seen.judgement.findings}
     for criterion, segment in {(f.criterion, f.segment) for f in before.judgement.findings} - now:
         for gauge in _PER_CRITERION:
@@ -83,7 +85,7 @@ def drop(before: Look, seen: Look) -> None:
 
 
 def forget(slot: str) -> None:
-    """Show nothing of a slot any longer."""
+    """Remove all metrics of a slot."""
     for gauge in (
         metrics.OUTCOMES,
         metrics.COVERAGE,
@@ -97,7 +99,7 @@ def forget(slot: str) -> None:
 
 
 def show_outcomes(slot: str, totals: RunTotals) -> None:
-    """Put a run's outcomes by segment into the metrics."""
+    """Export a run's outcomes by segment."""
     for segment, part in totals.segments.items():
-        for outcome, count in zip(OUTCOMES, part.counts.tolist(), strict=True):
-            metrics.OUTCOMES.labels(slot, segment, outcome).set(count)
+        for outcome, count in zip(Outcome, part.counts.tolist(), strict=True):
+            metrics.OUTCOMES.labels(slot, segment, outcome.key).set(count)

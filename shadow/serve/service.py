@@ -1,39 +1,55 @@
-"""What `shadow serve` does beside answering: runs the gate, writes its suggestions, watches how far the slots are."""
+"""Runs the gate regularly, writes its suggestions, and follows the ledger and the labels."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
-from scorer.deployments import LIVE, Deployments
+from scorer.bundles.manifest import Manifest
+from scorer.bundles.store import BundleStore
+from scorer.deployments.deploy import now
+from scorer.deployments.ledger import Follower
+from scorer.deployments.records import LIVE, Suggestion
+from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
-from scorer.ledger import Follower
-from scorer.store import BundleStore
-from scorer.topics import partitions_of, reader, spans
-from shadow import gauges, metrics
-from shadow.backlog import backlog
-from shadow.connection import AWAY, connect, memory
-from shadow.criteria import Release
-from shadow.labelfeed import LabelTail
-from shadow.labelstore import LabelStore
-from shadow.look import Look, control_totals, judged_slots, look, proposal
-from shadow.promotion import suggest
-from shadow.readback import TallyReader
+from scorer.process.tasks import Tasks
+from shadow import metrics
+from shadow.gate.criteria import Release
+from shadow.intake.topic import LabelTail
+from shadow.release.archive import keep_dossier, versions
+from shadow.release.dossier import beside, dossier_of, last_dossier
+from shadow.release.history import forced_by_verdict
+from shadow.release.lapse import lapse, unsettled
+from shadow.release.look import Look, control_totals, judged_slots, look, present_run
+from shadow.release.suggestion import proposal, suggest, withdraw
+from shadow.serve import gauges
+from shadow.serve.watch import Watch
 from shadow.settings import ShadowSettings
+from shadow.store.connection import AWAY, connect
+from shadow.store.labels import LabelStore
+from shadow.store.reader import TallyReader
+from shadow.store.samples import SampleReader
 
 log = logging.getLogger(__name__)
 
-#: `/readyz` fails when the gate has not looked for so many of its intervals.
+#: `/readyz` fails once the last look is older than this many intervals of the gate.
 LATE_LOOKS = 5
+#: Manifests kept in memory, those of live and the candidates.
+HELD = 16
+TOO_OLD = "the last evaluation of the gate is too old; see the log of `shadow serve`"
 
 
 class Serve:
-    """State behind the API: a client of Redis, a fold of the ledger, and the last looks."""
+    """What the API answers from: a Redis client, the current state of the ledger, and the last look at each slot.
+
+    looks: by slot. looked: monotonic time of the last complete round of looks. trouble: why there is none; None if all
+    is well.
+    """
 
     def __init__(self, settings: ShadowSettings, release: Release) -> None:
         self.settings, self.release = settings, release
@@ -41,44 +57,54 @@ class Serve:
         self.looks: dict[str, Look] = {}
         self.looked = time.monotonic()
         self.trouble: str | None = "starting"
-        self._bundles = BundleStore(settings.store, settings.cache)
+        self.failure: Exception | None = None  # of a task, which stopped all of it
+        self._bundles = BundleStore(settings.store, settings.cache, settings.store_seconds)
+        self._manifests: dict[str, Manifest] = {}
         self._follower = Follower(settings, self._noted)
         self._labels = LabelTail(settings, LabelStore(self.redis, settings.prefix, settings.label_days))
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(self._task_ended)
         self._stopping = asyncio.Event()
-        self._watched: set[str] = set()
+        self._watch = Watch(settings, self.redis, self.store)
 
     @property
     def deployments(self) -> Deployments:
-        """The ledger's present fold."""
+        """The current state of the ledger."""
         return self._follower.deployments
 
     @property
     def is_late(self) -> bool:
-        """Whether the last look is too long ago to be relied on."""
+        """Whether the last look is too old to rely on."""
         return time.monotonic() - self.looked > LATE_LOOKS * self.settings.gate_seconds + 10
 
     async def start(self) -> None:
-        """Follow the ledger and begin to look."""
-        await self._follower.start()
-        self._labels.start()
-        self._tasks = [
-            asyncio.create_task(self._look_often(), name="gate"),
-            asyncio.create_task(self._watch_often(), name="watch"),
-        ]
+        """Start following the ledger and the labels, judging slots and watching backlogs."""
+        await self._follower.start(self._tasks.start)
+        for work, name in (
+            (self._labels.run(), "labels"),
+            (self._look_often(), "gate"),
+            (self._watch_often(), "watch"),
+        ):
+            self._tasks.start(work, name)
 
     async def stop(self) -> None:
-        """Stop looking and disconnect. A cancellation alone may be lost: see `scorer.ledger.Follower.stop`."""
+        """Stop all of it and disconnect. A flag is set, too, as a cancellation may get lost: see `Follower.stop`."""
         self._stopping.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._labels.stop()
-        await self._follower.stop()
+        self._labels.stop()
+        self._follower.stop()
+        await self._tasks.stop()
         await self.redis.aclose()
 
+    async def _task_ended(self, error: Exception) -> None:
+        """Stop all of `shadow serve` when one of its tasks fails, so that it never shows outdated data."""
+        if not self._stopping.is_set():
+            self.failure = error
+            self.trouble = str(error)
+            signal.raise_signal(signal.SIGTERM)
+
     async def _noted(self, deployments: Deployments) -> None:
-        metrics.SUGGESTIONS.set(len(deployments.open_suggestions()))
+        self._count_suggestions(deployments)
+        for verdict, many in forced_by_verdict(deployments).items():
+            metrics.FORCED.labels(verdict).set(many)
         for name, slot in deployments.slots.items():
             if slot.is_empty:
                 metrics.SLOT_EPOCH.remove_by_labels({"slot": name})
@@ -89,6 +115,17 @@ class Serve:
         """The store of a slot."""
         return TallyReader(self.redis, slot, self.release.segments.names, self.settings.prefix)
 
+    def samples(self, slot: str) -> SampleReader:
+        """The samples of a slot."""
+        return SampleReader(self.redis, slot, self.settings.prefix)
+
+    def manifest(self, digest: str) -> Manifest:
+        """The manifest of a bundle, kept in memory. May wait for the store. Raises BundleError."""
+        if digest not in self._manifests:
+            found = self._bundles.manifest(digest)
+            self._manifests = {**dict(list(self._manifests.items())[1 - HELD :]), digest: found}
+        return self._manifests[digest]
+
     async def _look_often(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -97,7 +134,7 @@ class Serve:
             except (*AWAY, UserError) as error:
                 metrics.GATE_ERRORS.inc()
                 self.trouble = str(error)
-                log.warning("the gate cannot look: %s", error)
+                log.warning("the gate cannot judge: %s", error)
             await self._pause()
 
     async def _pause(self) -> None:
@@ -105,7 +142,8 @@ class Serve:
             await asyncio.wait_for(self._stopping.wait(), self.settings.gate_seconds)
 
     async def look_at_all(self) -> None:
-        """Judge every candidate slot, put the findings into the metrics, and suggest what is ready."""
+        """Judge every candidate slot, export the findings as metrics, suggest the candidates that are ready, and take
+        back suggestions of those that no longer are."""
         deployments = self.deployments
         slots = judged_slots(deployments, self.settings)
         for gone in set(self.looks) - set(slots):
@@ -126,49 +164,69 @@ class Serve:
             gauges.show(seen)
             if seen.control is not None:
                 gauges.show_outcomes(self.settings.control, seen.control)
-            suggestion = proposal(
-                deployments, seen, self.release, await asyncio.to_thread(self._known, deployments, slot)
+            await self._keep_suggestion(deployments, seen)
+        self._count_suggestions(deployments)
+
+    async def _keep_suggestion(self, deployments: Deployments, seen: Look) -> None:
+        """Withdraw the slot's suggestion if the look does not bear it out, or suggest the candidate if it does."""
+        slot, at = seen.slot, datetime.now(UTC)
+        if present_run(deployments, slot) != seen.candidate.run:
+            return  # the look was at something else
+        found = unsettled(deployments, slot)
+        if found is not None:
+            seq, suggestion = found
+            why = lapse(suggestion, seen.judgement, self.release.digest, at)
+            if why is not None and await withdraw(self.settings, seq, why, "shadow serve") is not None:
+                log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, why.reason)
+            return
+        known = await asyncio.to_thread(self._known, deployments, slot)
+        proposed = proposal(deployments, seen, self.release, known, now())
+        if proposed is not None:
+            line = await suggest(
+                self.settings, await asyncio.to_thread(self._with_dossier, deployments, seen, proposed)
             )
-            if suggestion is not None:
-                line = await suggest(self.settings, suggestion)
-                log.info("slot %s: suggested (ledger %s)", slot, line.seq)
+            log.info("slot %s: suggested for promotion (ledger entry %s)", slot, line.seq)
+
+    def _with_dossier(self, deployments: Deployments, seen: Look, proposed: Suggestion) -> Suggestion:
+        """The suggestion with its dossier in the store; as it is, with all of the judgement, if that cannot be."""
+        if seen.evidence is None:
+            return proposed
+        bundles = {
+            name: None if state.digest is None else {**self._facts(state.digest), "threshold": state.threshold}
+            for name, state in ((n, deployments.slot(n)) for n in (LIVE, seen.slot, self.settings.control))
+        }
+        content = dossier_of(
+            proposed,
+            seen.evidence,
+            seen.judgement,
+            self.release,
+            {**bundles, "twin": proposed.evidence["twin"]},
+            versions(),
+            last_dossier(deployments),
+        )
+        try:
+            digest = keep_dossier(self._bundles, content)
+        except UserError as error:
+            log.warning("slot %s: suggested without a dossier: %s", seen.slot, error)
+            return proposed
+        return beside(proposed, seen.judgement, digest)
+
+    def _count_suggestions(self, deployments: Deployments) -> None:
+        metrics.SUGGESTIONS.set(len(deployments.open_suggestions(datetime.now(UTC))))
 
     async def _watch_often(self) -> None:
         while not self._stopping.is_set():
-            try:
-                await self.watch()
-            except (*AWAY, KafkaError, UserError) as error:
-                metrics.WATCH_ERRORS.inc()
-                for gauge in (metrics.UNREAD, metrics.RETENTION_USED, metrics.REDIS_USED, metrics.REDIS_LIMIT):
-                    gauge.clear()  # what is not known any more is not shown
-                log.warning("cannot see how far the slots are: %s", error)
+            await self._watch.look(self.deployments)
             await self._pause()
 
-    async def watch(self) -> None:
-        """Put into the metrics how far every slot is behind the topic, and how full Redis is."""
-        for node, (used, limit) in (await memory(self.redis)).items():
-            metrics.REDIS_USED.labels(node).set(used)
-            metrics.REDIS_LIMIT.labels(node).set(limit)
-        parts = await partitions_of(self.settings, self.settings.topics.decisions)
-        if not parts:
-            return
-        async with reader(self.settings) as consumer:
-            ends = await spans(consumer, parts)
-        filled = {name for name, slot in self.deployments.slots.items() if slot.digest and name != LIVE}
-        for gone in self._watched - filled:
-            metrics.UNREAD.remove_by_labels({"slot": gone})
-            metrics.RETENTION_USED.remove_by_labels({"slot": gone})
-        self._watched = filled
-        for slot in filled:
-            fences = {part.partition: part.next for part in await self.store(slot).progress()}
-            seen = backlog(ends, fences)
-            metrics.UNREAD.labels(slot).set(seen.unread)
-            metrics.RETENTION_USED.labels(slot).set(seen.retention_used)
-
     def _known(self, deployments: Deployments, slot: str) -> dict[str, Any]:
-        digest = deployments.slot(slot).digest
+        facts = self._facts(str(deployments.slot(slot).digest))
+        return {name: value for name, value in facts.items() if name != "parent"}
+
+    def _facts(self, digest: str) -> dict[str, Any]:
+        """What is known of a bundle and its lineage, or why nothing is."""
         try:
-            manifest = self._bundles.fetch(str(digest)).manifest
+            manifest = self.manifest(digest)
         except UserError as error:
             return {"digest": digest, "trouble": str(error)}
         return {
@@ -177,4 +235,5 @@ class Serve:
             "training": manifest.training.model_dump() if manifest.training else None,
             "view": manifest.view.id,
             "metrics": manifest.metrics.get("overall"),
+            "parent": manifest.parent,
         }

@@ -1,16 +1,16 @@
-"""Evidence that stays valid however often somebody looks: e-processes, and the confidence sequences that invert them.
+"""Evidence that stays valid however often it is evaluated: e-processes, and the confidence sequences they give.
 
-McNemar's test, looked at daily for four weeks, raised false alarms in one release of five. An e-process is the fortune
-of somebody who bets against a claim, at fair odds if the claim is true. It exceeds 1 / alpha at any time at all, ever,
-with a chance of at most alpha if the claim is true (Ville 1939), so it may be looked at every minute, and the claim is
-given up once it does.
+A fixed test evaluated again and again raises false alarms: McNemar's, daily for four weeks, did so in one release of
+five. An e-process is the fortune of somebody who bets against a claim, at odds that are fair if the claim is true. If
+it is, the fortune reaches 1 / alpha at any time with probability at most alpha (Ville 1939). So it may be evaluated
+every minute, and the claim is rejected once the fortune reaches 1 / alpha.
 
-Everything here is a ratio of sums, such as "what the candidate blocks more, as a share of what live blocks". A claim on
-such a ratio is a claim on a sum: "more - limit * blocks adds up to nothing or less". Bets are of fixed size and mixed,
-so that the fortune depends on sums only: not on the order, and not on which hours were looked at. With fixed bets the
-claim may be one on the average up to now; single hours or weekdays may deviate from it (see `log_evidence`).
+Every quantity here is a ratio of sums, such as "additional blocks of the candidate, as a share of live's blocks". A
+claim about the ratio is a claim about a sum: "additional blocks - limit * live's blocks is at most 0". Bets of fixed
+sizes are mixed, so the fortune depends on sums only, neither on their order nor on when it is evaluated. The claim is
+about the average so far; single hours or weekdays may deviate from it (see `log_evidence`).
 
-All functions take arrays of any shape and work on each cell: a path of looks costs one call.
+All functions work elementwise on arrays of any shape: a whole path of looks takes one call.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +26,19 @@ from scipy.special import betaln
 
 Array = npt.NDArray[np.float64]
 
-#: Bets that are mixed, in equal parts, as shares of the largest that cannot ruin.
-BETS = np.geomspace(0.02, 0.95, 10)
-#: Bisections of a bound; each halves its error.
+#: Sizes of the bets, as shares of the largest bet that cannot lose everything, and the part of the fortune on each.
+#: The best bet is about the distance of the truth from the limit, divided by the share of things that are not agreed
+#: on: for limits of 5 to 25 % and models that disagree on 10 to 30 %, that is 0.2 to 0.8, so most of the fortune is
+#: there. The parts are fixed beforehand, so the error is the same whatever they are.
+BETS = np.array([0.03, 0.06, 0.12, 0.24, 0.42, 0.66, 0.93])
+STAKES = np.array([3, 5, 8, 13, 16, 13, 6]) / 64
+#: Bisection steps of a bound; each halves its error.
 HALVINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and the bounds that hold at all times with the confidence asked for; arrays of one shape."""
+    """An estimate, and bounds that hold at all times with the confidence asked for. Arrays of one shape."""
 
     estimate: Array
     low: Array
@@ -43,17 +48,17 @@ class Interval:
 def log_evidence(
     values: Sequence[Array | float], sums: Sequence[Array], squares: Sequence[Array] | None = None
 ) -> Array:
-    """Log of an e-process against the claim that values do not add up to more than nothing.
+    """Log of an e-process against the claim that the sum of all values is at most 0.
 
-    There are k kinds of things; one of kind i with weight a, 0 <= a <= 1, counts values[i] * a. sums[i] and squares[i]
-    are sums of the weights of each kind, and of their squares; without squares every weight counts as 0 or 1. All of
-    one shape, or such that they broadcast.
+    There are k kinds of things. One of kind i with a weight a, 0 <= a <= 1, adds values[i] * a. sums[i] and squares[i]
+    are the sums of weights and of squared weights of kind i, all shapes broadcasting together. squares: None if every
+    weight is 0 or 1.
 
-    A bet b on a thing pays 1 + b * value * a. For b * value = c >= 0 its log is at least a * log(1 + c), as a chord
-    lies below a concave curve, and at least c * a - c^2 a^2 / 2; for c < 0 it is at least
-    c * a + (log(1 + c) - c) * a^2, so sums are all that is needed, and where weights are 0 or 1 nothing is lost.
-    The fortune of one fixed bet is at most a martingale if the conditional means add up to 0 or less, for
-    prod(1 + b * m) <= exp(b * sum(m)): the claim may be about the average.
+    A bet b on a thing multiplies the fortune by 1 + b * value * a. With c = b * value, the log of this factor is at
+    least a * log(1 + c) for c >= 0, since a chord lies below a concave curve, and at least c * a - c^2 a^2 / 2; for
+    c < 0 it is at least c * a + (log(1 + c) - c) * a^2. So sums suffice, and with weights of 0 and 1 the bounds are
+    exact. If the conditional means m sum to at most 0, the fortune of a fixed bet is bounded by a martingale, because
+    prod(1 + b * m) <= exp(b * sum(m)): hence the claim may be about the average.
     Sources: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting"; the bound for
     c < 0 is lemma 4.1 of Fan, Grama and Liu (2015), "Exponential inequalities for martingales with applications".
 
@@ -72,8 +77,34 @@ def log_evidence(
         else:
             gain = np.maximum(even * total, c * total - c * c / 2 * squares[at])
             wins = wins + np.where(c >= 0, gain, c * total + (even - c) * squares[at])
+    return mixed(wins, STAKES)
+
+
+def mixed(wins: Array, stakes: Array) -> Array:
+    """Log of the fortune of all bets together. wins: logs of what each has made of 1, along the first axis; -inf for a
+    fortune that was thrown away."""
     most = wins.max(axis=0)
-    return np.asarray(most + np.log(np.exp(wins - most).mean(axis=0)))
+    most = np.where(np.isfinite(most), most, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(most + np.log(np.tensordot(stakes, np.exp(wins - most), axes=1)))
+
+
+def log_smaller(part: Array, rest: Array, share: float, aim: float) -> Array:
+    """Log evidence that a part is less than `share` of the whole, by a single bet: of one who thinks that it is `aim`
+    times that.
+
+    part, rest: things that are in the part, and those that are not. Each multiplies the fortune by the ratio of its
+    probabilities under `aim * share` and `share`: the likelihood ratio of Wald (1945), "Sequential tests of statistical
+    hypotheses". That is the bet (1 - aim) / (1 - share) on the payoff share - 1 of a thing in the part and share of any
+    other, so the claim may be about an average, as in `log_evidence`. A mixture of bets would cost more than the
+    evidence that a mild error asks for. Nothing is shown where share is 0.
+
+    >>> bool(log_smaller(np.array(10.0), np.array(2800.0), 0.01, 0.6) > math.log(20))
+    True
+    """
+    if share <= 0:
+        return np.full(np.broadcast_shapes(np.shape(part), np.shape(rest)), -np.inf)
+    return np.asarray(part * math.log(aim) + rest * math.log((1 - aim * share) / (1 - share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +112,10 @@ class Ratio:
     """The ratio of two sums over the same things, of k kinds.
 
     above, below: what one thing of each kind with weight 1 adds to the numerator and to the denominator. sums, squares:
-    sums of weights (and squares of weights) of each kind, k arrays of one shape, as in `log_evidence`.
+    sums of weights and of squared weights of each kind, k arrays of one shape, as in `log_evidence`.
 
-    With a ratio of r, the values above - r * below add up to nothing on average: that is the claim which is bet on, so
-    the denominator may be as random as the numerator. (Fieller 1954 has the idea, "Some problems in interval
-    estimation".)
+    If the ratio is r, the values above - r * below are 0 on average. Bets are on this claim, so the denominator may be
+    as random as the numerator. Source: the idea of Fieller (1954), "Some problems in interval estimation".
     """
 
     above: tuple[Array | float, ...]
@@ -95,7 +125,7 @@ class Ratio:
 
     @property
     def estimate(self) -> Array:
-        """NaN where the denominator is 0."""
+        """The ratio of the sums, NaN where the denominator is 0."""
         top = sum(a * s for a, s in zip(self.above, self.sums, strict=True))
         bottom = np.asarray(sum(b * s for b, s in zip(self.below, self.sums, strict=True)), dtype=float)
         out: Array = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
@@ -105,47 +135,61 @@ class Ratio:
         return [sign * (a - share * b) for a, b in zip(self.above, self.below, strict=True)]
 
     def log_above(self, share: Array | float) -> Array:
-        """Log evidence that the ratio is above a share."""
+        """Log evidence that the ratio is above `share`."""
         return log_evidence(self._values(share, 1), self.sums, self.squares)
 
     def log_below(self, share: Array | float) -> Array:
-        """Log evidence that the ratio is below a share."""
+        """Log evidence that the ratio is below `share`."""
         return log_evidence(self._values(share, -1), self.sums, self.squares)
 
     def times(self, factor: Array | float) -> Ratio:
-        """The same with all sums multiplied: what it would be with so much more of the same."""
+        """The ratio with all sums multiplied, as if `factor` times as much had been seen."""
         squares = None if self.squares is None else tuple(s * factor for s in self.squares)
         return Ratio(self.above, self.below, tuple(s * factor for s in self.sums), squares)
 
     def bounds(self, alpha: float, lowest: float, highest: float) -> Interval:
-        """The confidence sequence: all shares between lowest and highest that the evidence leaves.
+        """The confidence sequence: the shares from lowest to highest that the evidence does not exclude.
 
-        Each end is wrong, ever, with a chance of at most alpha. lowest, highest: no ratio can be beyond; where there is
-        no evidence, the ends are these.
+        Each end is wrong, at any time, with probability at most alpha. lowest, highest: limits of the search, and the
+        ends where there is no evidence.
         """
-        bar, estimate = -math.log(alpha), self.estimate
-        middle = np.clip(np.nan_to_num(estimate, nan=(lowest + highest) / 2), lowest, highest)
-        low = _last(self.log_above, np.full(middle.shape, lowest), middle, bar)
-        high = _last(self.log_below, np.full(middle.shape, highest), middle, bar)
-        return Interval(estimate, low, high)
+        return search(self, alpha, lowest, highest)
 
 
-def _last(evidence: Callable[[Array], Array], out: Array, within: Array, bar: float) -> Array:
-    """Between a share far out and one that stands, where the evidence against it falls below the bar."""
+class Evidence(Protocol):
+    """Evidence on both sides of any value of a ratio."""
+
+    @property
+    def estimate(self) -> Array: ...
+    def log_above(self, share: Array) -> Array: ...
+    def log_below(self, share: Array) -> Array: ...
+
+
+def search(ratio: Evidence, alpha: float, lowest: float, highest: float) -> Interval:
+    """The shares from lowest to highest that the evidence does not exclude; see `Ratio.bounds`."""
+    bar, estimate = -math.log(alpha), ratio.estimate
+    middle = np.clip(np.nan_to_num(estimate, nan=(lowest + highest) / 2), lowest, highest)
+    low = last(ratio.log_above, np.full(middle.shape, lowest), middle, bar)
+    high = last(ratio.log_below, np.full(middle.shape, highest), middle, bar)
+    return Interval(estimate, low, high)
+
+
+def last(evidence: Callable[[Array], Array], out: Array, within: Array, bar: float) -> Array:
+    """Bisect for the share, from `out` to `within`, at which the evidence against it falls below the bar."""
     far, near = out, within
-    given_up = evidence(far) >= bar
+    is_beyond = evidence(far) >= bar
     for _ in range(HALVINGS):
         middle = (far + near) / 2
         falls = evidence(middle) >= bar
         far, near = np.where(falls, middle, far), np.where(falls, near, middle)
-    return np.where(given_up, far, out)
+    return np.where(is_beyond, far, out)
 
 
 def log_unbalanced(live_only: Array | float, candidate_only: Array | float) -> Array:
-    """Log evidence that one model blocks alone more often than the other, from discordant pairs.
+    """Log evidence, from discordant pairs, that one model blocks alone more often than the other.
 
-    The Bayes factor of a share of candidate-only pairs drawn from Beta(1/2, 1/2) against one half. It is McNemar's
-    question with an answer that may be looked at all the time. Source: Robbins (1970), "Statistical methods related to
+    The Bayes factor of a share of candidate-only pairs drawn from Beta(1/2, 1/2) against one half: McNemar's question,
+    answered so that it may be evaluated at any time. Source: Robbins (1970), "Statistical methods related to
     the law of the iterated logarithm"; the mixture is that of Krichevsky and Trofimov (1981).
 
     >>> np.round(log_unbalanced(np.array([30, 18]), np.array([5, 17])), 2).tolist()
@@ -156,12 +200,12 @@ def log_unbalanced(live_only: Array | float, candidate_only: Array | float) -> A
     return np.asarray(mixed + (live + candidate) * math.log(2))
 
 
-def given_up(log_e: Array, weights: Array, alpha: float) -> npt.NDArray[np.bool_]:
-    """Which of K claims are given up, each look on its own: bool (..., K).
+def rejected(log_e: Array, weights: Array, alpha: float) -> npt.NDArray[np.bool_]:
+    """Which of K claims are rejected, at each look separately: bool (..., K).
 
-    log_e: (..., K). weights: (K,), add up to 1. If all claims are true, the chance that any is given up at the first
-    look that gives up any is at most alpha; if some are false, the expected share of true ones among those given up
-    is. Nothing is assumed about how the claims depend on each other.
+    log_e: (..., K), log evidence against each claim. weights: (K,), summing to 1. If all claims are true, any is ever
+    rejected with probability at most alpha. If some are false, the expected share of true claims among those rejected,
+    at the first look that rejects any, is at most alpha. The claims may depend on each other in any way.
     Source: e-BH of Wang and Ramdas (2022), "False discovery rate control with e-values", with weights.
     """
     weighted = log_e + np.log(weights)
@@ -170,58 +214,3 @@ def given_up(log_e: Array, weights: Array, alpha: float) -> npt.NDArray[np.bool_
     many = np.where(enough, np.arange(1, falling.shape[-1] + 1), 0).max(axis=-1)
     bar = -np.log(alpha * np.maximum(many, 1))
     return np.asarray((weighted >= bar[..., None]) & (many > 0)[..., None])
-
-
-#: Values from which on the band of `distance_band` holds.
-BAND_FROM = 100
-
-
-def distance_band(n: Array | float, alpha: float) -> Array:
-    """How far the distribution function of n values may ever be from that of their source, for all n >= BAND_FROM.
-
-    The greatest distance exceeds this at any n at all, ever, with a chance of at most alpha. n: independent values, or
-    as many as a clustered sample is worth. Source: Howard and Ramdas (2022), "Sequential estimation of quantiles with
-    applications to A/B testing and best-arm identification", theorem 2 with its constants for A = 0.85; the inequality
-    of Dvoretzky, Kiefer and Wolfowitz, made to hold at all times.
-    """
-    size = np.maximum(np.asarray(n, dtype=np.float64), BAND_FROM)
-    band = 0.85 * np.sqrt((np.log(1 + np.log(size / BAND_FROM)) + 0.8 * math.log(1612 / alpha)) / size)
-    return np.where(np.asarray(n) < BAND_FROM, 1.0, np.minimum(band, 1.0))
-
-
-def distance(reference: Array, now: Array) -> Array:
-    """The greatest distance between two distribution functions, by counts of bins in order: (...) of (..., bins).
-
-    NaN where one of them is empty. Source: Kolmogorov and Smirnov's, over the edges of the bins.
-    """
-    cumulated = []
-    for counts in (reference, now):
-        total = np.sum(counts, axis=-1, dtype=np.float64, keepdims=True)
-        sums = np.cumsum(counts, axis=-1, dtype=np.float64)
-        cumulated.append(np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0))
-    return np.asarray(np.abs(cumulated[0] - cumulated[1]).max(axis=-1))
-
-
-def drift_bounds(
-    reference: Array, now: Array, alpha: float, reference_worth: Array | float = 1.0, now_worth: Array | float = 1.0
-) -> Interval:
-    """The confidence sequence of `distance` between the sources of a fixed sample and of one that grows.
-
-    reference, now: counts (..., bins). Each end holds at all times but with a chance of at most alpha, half of which
-    goes to each sample: the fixed one has the band of Massart (1990), "The tight constant in the
-    Dvoretzky-Kiefer-Wolfowitz inequality", the growing one that of `distance_band`. *_worth: independent values for
-    each that is counted, at most 1; transactions of one card are not independent. A distance that falls between the
-    edges of the bins is not seen.
-
-    >>> found = drift_bounds(np.array([9000.0, 1000.0]), np.array([8000.0, 2000.0]), 0.05)
-    >>> bool(0 < found.low < found.estimate < found.high)
-    True
-    """
-    there = np.sum(reference, axis=-1, dtype=np.float64) * reference_worth
-    here = np.sum(now, axis=-1, dtype=np.float64) * now_worth
-    fixed = np.sqrt(math.log(4 / alpha) / (2 * np.maximum(there, 1)))
-    radius = np.where(there > 0, fixed, 1.0) + distance_band(here, alpha / 2)
-    estimate = distance(reference, now)
-    known = np.nan_to_num(estimate, nan=0.5)
-    low, high = np.maximum(known - radius, 0.0), np.minimum(known + radius, 1.0)
-    return Interval(estimate, np.where(np.isnan(estimate), 0.0, low), np.where(np.isnan(estimate), 1.0, high))

@@ -1,38 +1,55 @@
-"""Every key in Redis. Keys of one script carry one tag, `{slot:partition}`, so that they share a cluster slot.
+"""Every key in Redis. The keys of one script share a tag, `{slot:partition}`, and thus a slot of a cluster.
+
+Tallies have a SCHEMA in their keys, so those of another version are never misread.
 
 | key | type | holds |
 |---|---|---|
-| `<p>:slots` | set | slots that were ever opened |
-| `<p>:<slot>:partitions` | set | partitions of a slot that were ever opened |
-| `<p>:{slot:p}:fence` | hash | nonce, next (offset on `decisions`), source (highest offset), skipped, unreadable, gap |
-| `<p>:{slot:p}:gaps` | list | ranges that retention took, as `from-to` |
-| `<p>:{slot:p}:runs` | set | runs seen |
-| `<p>:{slot:p}:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, conflicts, marks |
-| `<p>:{slot:p}:hours:<run>` | set | event hours with a comparison |
-| `<p>:{slot:p}:resets:<run>` | set | what reset the clean period, as `<event hour>:<cause>` |
-| `<p>:{slot:p}:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a q, pairs p, errors e |
-| `<p>:{slot:p}:h:<run>:<day or total>:<segment>` | string | score histograms, int64 (KINDS, BINS) of `shadow.bins` |
-| `<p>:{slot:p}:f:<run>:<day>:<view>:<n>` | string | histogram of the n-th feature of a view, int64 (FEATURE_BINS,) |
-| `<p>:{slot:p}:pairs:<run>:<day>` | set | hashes of cards with a discordant pair that day |
-| `<p>:{slot:p}:s:<run>:<day>` | hash | bodies of samples, by source offset |
-| `<p>:{slot:p}:r:<run>:<day>` | hash | in how many strata each sample is kept |
-| `<p>:{slot:p}:why` | set | `<run>:<day>/<source offset>` of samples not explained yet |
-| `<p>:{slot:p}:tau:<run>:<day>` | hash | smallest hash refused, by `<outcome>:<segment>` |
-| `<p>:{slot:p}:z:<run>:<day>:<outcome>:<segment>` | sorted set | samples kept in a stratum, by hash |
+| `<p>:salt` | string | the salt of the names under which cards are stored |
+| `<p>:slots` | set | every slot ever opened |
+| `<p>:<slot>:partitions` | set | every partition of a slot ever opened |
+| `<t>:fence` | hash | nonce, next (on `decisions`), source, decided (ranges), skipped, unreadable, gap |
+| `<t>:gaps` | list | ranges that retention deleted before they were read, as `from-to` |
+| `<t>:runs` | set | runs of the partition |
+| `<t>:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, refunds, conflicts, marks, indexed |
+| `<t>:hours:<run>` | set | event hours with a comparison |
+| `<t>:resets:<run>` | set | resets of the clean period, as `<event hour>:<cause>` |
+| `<t>:t:<run>:<hour or total>:<segment>` | hash | counts c, money m a, errors e |
+| `<t>:d:<run>:<day or total>:<segment>` | hash | card-days k by kind, sums of their money c u, heaviest t |
+| `<t>:h:<run>:<day or total>:<segment>` | string | score histograms, int64 (KINDS, BINS), see `bins` |
+| `<t>:f:<run>:<day>:<view>:<n>` | string | histogram of the n-th feature of a view, int64 (FEATURE_BINS,) |
+| `<t>:cards:<run>:<day>:<segments>` | hash | what each card has counted for that day, by a keyed digest |
+| `<t>:s:<run>:<day>` | hash | bodies of samples, by source offset |
+| `<t>:r:<run>:<day>` | hash | number of strata that keep each sample |
+| `<t>:why` | set | `<run>:<day>/<source offset>` of samples not explained yet |
+| `<t>:tau:<run>:<day>` | hash | smallest hash that each stratum refused, by `<outcome>:<segment>` |
+| `<t>:z:<run>:<day>:<outcome>:<segment>` | sorted set | samples kept in a stratum, by hash |
+| `<t>:x:<run>` | set | event days that have an index of their samples |
+| `<t>:x:<run>:<day>` | string | index of the day's samples, 64 bytes each, see `comparison/index.py` |
+| `<t>:names` | hash | lists of segments that indexes refer to, as JSON by digest |
 | `<p>:labels` | set | months (30 days since 1970) that have labels |
-| `<p>:{labels:b}:<month>` | hash | verdicts on a transaction by source and person, by its subject |
-| `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition: up to there the bucket has every label |
-| `<p>:lease:<slot>:<transaction>` | string | who looks at a case for review right now |
+| `<p>:{labels:b}:<month>` | hash | votes on each subject, as JSON by source and person |
+| `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition; the bucket has every label before it |
+| `<p>:lease:<slot>:<transaction>` | string | the person who is reviewing a case right now |
 
-Strings of sums are big-endian, and end with the last bin that was ever counted up. Rows of hours and days live 60 days.
-In `s`, `r`, `tau` and `z` the day `run` stands for the whole run: its bodies are the cases that labels are joined to.
+`<p>` is the prefix, `<t>` is `<p>:{slot:p}:<SCHEMA>`. Strings of sums are big-endian and end with the last bin that has
+a count. Keys of hours and days live 60 days, `cards` until the eighth day after; `<segments>` is a digest of the
+segments' names. An index lives as long as the samples of its day. In `s`, `r`, `tau` and `z` the day `run` stands for
+the whole run: its bodies are the cases to which labels are joined.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOTAL = "total"
+#: Version of the tallies. In the first one, agreed blocks were counted as transactions only.
+SCHEMA = 2
+
+
+def salt(prefix: str) -> str:
+    return f"{prefix}:salt"
 
 
 def slots(prefix: str) -> str:
@@ -61,7 +78,7 @@ def lease(prefix: str, slot: str, transaction: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Keys of one partition of one slot."""
+    """The keys of one partition of one slot."""
 
     prefix: str
     slot: str
@@ -69,7 +86,7 @@ class Keys:
 
     @property
     def base(self) -> str:
-        return f"{self.prefix}:{{{self.slot}:{self.partition}}}"
+        return f"{self.prefix}:{{{self.slot}:{self.partition}}}:{SCHEMA}"
 
     @property
     def fence(self) -> str:
@@ -86,6 +103,10 @@ class Keys:
     @property
     def why(self) -> str:
         return f"{self.base}:why"
+
+    @property
+    def names(self) -> str:
+        return f"{self.base}:names"
 
     def run(self, run: str) -> str:
         return f"{self.base}:run:{run}"
@@ -105,14 +126,24 @@ class Keys:
     def feature(self, run: str, day: int, view: str, position: int) -> str:
         return f"{self.base}:f:{run}:{day}:{view}:{position}"
 
-    def pairs(self, run: str, day: int) -> str:
-        return f"{self.base}:pairs:{run}:{day}"
+    def card_sums(self, run: str, day: int | str, segment: str) -> str:
+        return f"{self.base}:d:{run}:{day}:{segment}"
+
+    def cards(self, run: str, day: int, segments: Sequence[str]) -> str:
+        named = hashlib.blake2b("\n".join(segments).encode(), digest_size=4).hexdigest()
+        return f"{self.base}:cards:{run}:{day}:{named}"
 
     def bodies(self, run: str, day: int | str) -> str:
         return f"{self.base}:s:{run}:{day}"
 
     def references(self, run: str, day: int | str) -> str:
         return f"{self.base}:r:{run}:{day}"
+
+    def indexed_days(self, run: str) -> str:
+        return f"{self.base}:x:{run}"
+
+    def index(self, run: str, day: int | str) -> str:
+        return f"{self.base}:x:{run}:{day}"
 
     def taus(self, run: str, day: int | str) -> str:
         return f"{self.base}:tau:{run}:{day}"

@@ -1,41 +1,45 @@
-"""Redis: what stands on each transaction that somebody labelled, whatever the slot or run; and who reviews what now.
+"""Keeps the votes on labelled transactions, for all slots and runs, and the leases of reviewers.
 
-Labels are joined to cases when somebody reads, not when they come: so a label may come before its case or long after
-it, or for a transaction that is no case in any slot, and one copy of it serves all slots.
+Labels are joined to cases on reading, not on arrival. So a label may arrive before its case, long after it, or for a
+transaction that is a case in no slot, and one copy serves all slots.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import orjson
 
-from shadow import keys
-from shadow.cases import Case
-from shadow.labels import BUCKETS, RANK, Known, Vote, Votes, bucket_of, known
+from shadow.comparison.case import Case, card_hash
+from shadow.labels.label import BUCKETS, RANK, Known, Vote, Votes, bucket_of, known
+from shadow.store import keys
+from shadow.store.pseudonyms import pseudonyms
 
-#: Subjects asked for in one command.
+#: Subjects that one command reads.
 CHUNK = 2_000
 
 
 class LabelStore:
-    """Labels of all slots. redis: an asyncio client of redis-py. Redis's own errors are passed on."""
+    """The labels of all slots. redis: an asyncio client of redis-py, whose errors are passed on."""
 
     def __init__(self, redis: Any, prefix: str = "shadow", label_days: int = 180) -> None:
         self.redis, self.prefix = redis, prefix
         self._seconds = label_days * 86_400
-        self._merge = redis.register_script((files("shadow") / "lua" / "label.lua").read_text())
+        self._merge = redis.register_script((files("shadow.store") / "lua" / "label.lua").read_text())
 
     async def merge(self, votes: Sequence[Vote], reached: Mapping[int, int]) -> int:
-        """Take in votes, and note that the topic's partitions are read up to `reached`; how many votes were news.
+        """Merge votes. Returns how many of them changed anything.
 
-        Each bucket moves its fence with its votes, so whatever Redis loses, it reads again from there. Nothing is
-        harmed by taking in a vote twice.
+        reached: next offset by partition of the topic, stored as the fence of every bucket together with its votes. So
+        whatever Redis loses is read again from the fence; merging a vote twice is harmless.
         """
         by_bucket: dict[int, list[Vote]] = defaultdict(list)
+        names = await pseudonyms(self.redis, self.prefix)
+        votes = [replace(vote, subject=names.subject(vote.subject)) for vote in votes]
         for vote in votes:
             by_bucket[vote.bucket].append(vote)
         months = {vote.month for vote in votes}
@@ -45,8 +49,8 @@ class LabelStore:
         for bucket in range(BUCKETS) if reached else by_bucket:
             mine = by_bucket[bucket]
             places = {month: at for at, month in enumerate(sorted({vote.month for vote in mine}), start=2)}
-            names = [keys.label_fence(self.prefix, bucket)]
-            names += [keys.labels(self.prefix, bucket, month) for month in places]
+            touched = [keys.label_fence(self.prefix, bucket)]
+            touched += [keys.labels(self.prefix, bucket, month) for month in places]
             body = {
                 "reached": {str(partition): to for partition, to in reached.items()},
                 "seconds": self._seconds,
@@ -55,11 +59,11 @@ class LabelStore:
                     [places[v.month], v.subject, v.source, v.by, v.at_ms, v.verdict, RANK[v.verdict]] for v in mine
                 ],
             }
-            news += await self._merge(keys=names, args=[orjson.dumps(body)])
+            news += await self._merge(keys=touched, args=[orjson.dumps(body)])
         return news
 
     async def reached(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Up to which offset of each partition of the topic every label is in the store."""
+        """The offset of each partition of the topic before which the store has every label."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for bucket in range(BUCKETS):
                 pipe.hgetall(keys.label_fence(self.prefix, bucket))
@@ -70,7 +74,7 @@ class LabelStore:
         return sorted(map(int, await self.redis.smembers(keys.label_months(self.prefix))))
 
     async def of(self, subjects: Iterable[str]) -> dict[str, list[Votes]]:
-        """What stands on subjects; those on which nothing does are left out."""
+        """The votes on subjects; subjects without votes are left out."""
         by_bucket: dict[int, list[str]] = defaultdict(list)
         for subject in set(subjects):
             by_bucket[bucket_of(subject)].append(subject)
@@ -92,7 +96,7 @@ class LabelStore:
         return dict(found)
 
     async def known(self, cases: Sequence[Case]) -> list[Known]:
-        """What is known of each case of a run."""
+        """What each source says of the cases of one run. A subject that fits several cases is ignored."""
         times = Counter(subject for case in cases for subject in case.subjects)
         subjects = [[subject for subject in case.subjects if times[subject] == 1] for case in cases]
         found = await self.of(subject for several in subjects for subject in several)
@@ -102,25 +106,25 @@ class LabelStore:
         ]
 
     async def erase(self, card: str, subjects: Sequence[str]) -> int:
-        """Forget labels on these subjects, and all that name the card (its hash); how many there were."""
-        gone = 0
+        """Delete the labels on these subjects, and those that name the card. Returns their number."""
+        name, gone = (await pseudonyms(self.redis, self.prefix)).card(card_hash(card)), 0
         for month in await self._months():
             for bucket in range(BUCKETS):
                 key = keys.labels(self.prefix, bucket, month)
                 mine = [subject for subject in subjects if bucket_of(subject) == bucket]
-                mine += [field.decode() async for field, _ in self.redis.hscan_iter(key, match=f"c:{card}:*")]
+                mine += [field.decode() async for field, _ in self.redis.hscan_iter(key, match=f"c:{name}:*")]
                 gone += await self.redis.hdel(key, *mine) if mine else 0
         return gone
 
     async def lease(self, slot: str, transaction: str, by: str, minutes: float) -> bool:
-        """Hand a case to somebody for some minutes; False if somebody else has it."""
+        """Reserve a case for one person for some minutes. Returns False if somebody else has it."""
         key = keys.lease(self.prefix, slot, transaction)
         if await self.redis.set(key, by, nx=True, px=int(minutes * 60_000)):
             return True
         return bool(await self.redis.get(key) == by.encode())
 
     async def release(self, slot: str, transaction: str) -> None:
-        """Take a case back."""
+        """Release the lease of a case."""
         await self.redis.delete(keys.lease(self.prefix, slot, transaction))
 
 

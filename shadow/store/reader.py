@@ -1,29 +1,31 @@
-"""Reads what Redis has of a slot: tallies, samples and how far it came, summed over partitions."""
+"""Reads what Redis has of a slot: tallies, cases and progress, summed over partitions."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import orjson
 
-from shadow import keys
-from shadow.bins import BINS, FEATURE_BINS, KINDS, Counts
-from shadow.cases import Case
-from shadow.keys import Keys
-from shadow.payload import day_name
-from shadow.runsums import RunSums, add_fields, ask_members, cells, segment_totals, texts
-from shadow.samples import WHOLE_RUN
-from shadow.tally import COLUMNS, Run, RunTotals, SegmentTotals, event_days
+from shadow.comparison.bins import BINS, FEATURE_BINS, KINDS, Counts
+from shadow.comparison.case import Case
+from shadow.comparison.sample import Sample
+from shadow.comparison.sampling import WHOLE_RUN
+from shadow.comparison.totals import Run, RunTotals, SegmentTotals, event_days
+from shadow.store import keys
+from shadow.store.keys import Keys
+from shadow.store.payload import day_name
+from shadow.store.run_sums import RunSums, SegmentSums, ask_members, cells, texts
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run of a slot, with its digests and thresholds as first seen. offsets: on `decisions`, from the run's first
-    decision to after its last, by partition."""
+    """A run of a slot, with its digests and thresholds as first seen.
+
+    offsets: on `decisions`, of the run's first decision and after its last, by partition.
+    """
 
     run: Run
     live_digest: str
@@ -34,8 +36,13 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a slot has read a partition."""
+class PartitionProgress:
+    """How far a slot has read a partition.
+
+    next: offset on `decisions` of the first that is not applied. source: highest source offset applied, -1 for none.
+    skipped: decisions read while the slot was empty. unreadable: values that are no decisions. gap: decisions that
+    retention deleted before they were read. gaps: these ranges, as `from-to`.
+    """
 
     partition: int
     next: int
@@ -48,16 +55,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a slot has of one partition, as of one moment. runs: oldest first, each with what it adds up to."""
+    """One partition of a slot at one moment. runs: oldest first, each with its totals."""
 
-    progress: Progress
+    progress: PartitionProgress
     runs: tuple[tuple[RunInfo, RunTotals], ...]
 
 
 class TallyReader:
-    """Tallies and samples of one slot, for whoever only reads. Redis's own errors are passed on.
+    """Reads tallies and cases of one slot. Errors of Redis are passed on.
 
-    redis: an asyncio client of redis-py (whose types do not tell its two kinds apart, hence Any).
+    redis: an asyncio client of redis-py, of either kind; their types share no base, hence Any. segments: names, in the
+    order of `Segments.names`.
     """
 
     def __init__(self, redis: Any, slot: str, segments: tuple[str, ...], prefix: str = "shadow") -> None:
@@ -68,11 +76,11 @@ class TallyReader:
         return Keys(self.prefix, self.slot, partition)
 
     async def ping(self) -> None:
-        """Raises what Redis raises when it is away."""
+        """Check that Redis answers. Raises one of `connection.AWAY` if it does not."""
         await self.redis.ping()
 
     async def _days(self, at: Keys, run: str) -> list[int]:
-        """Event days of a run in a partition, -1 for LATE."""
+        """Event days of a run in a partition, LATE_DAY for late transactions."""
         hours = np.array(await self._members(at.hours(run)), dtype=np.int64)
         return sorted(set(event_days(hours).tolist()))
 
@@ -80,7 +88,7 @@ class TallyReader:
         return sorted(member.decode() for member in await self.redis.smembers(key))
 
     async def partitions(self) -> list[int]:
-        """Partitions that the slot ever had."""
+        """The partitions that the slot has ever opened."""
         return sorted(map(int, await self._members(keys.partitions(self.prefix, self.slot))))
 
     async def runs(self) -> list[RunInfo]:
@@ -99,7 +107,7 @@ class TallyReader:
         return texts(await self.redis.hgetall(key))
 
     async def totals(self, run: Run) -> RunTotals:
-        """What a run adds up to, over all partitions; empty for a run that is not there."""
+        """The totals of a run over all partitions; zeros for an unknown run."""
         ats, sums = [self._keys(partition) for partition in await self.partitions()], RunSums(run, self._segments)
         async with self.redis.pipeline(transaction=False) as pipe:
             for at in ats:
@@ -110,13 +118,13 @@ class TallyReader:
         return sums.totals()
 
     async def books(self, partition: int) -> Books:
-        """A partition's progress and runs, which belong together even while a worker moves the partition on."""
+        """A partition's progress and runs, consistent even while a worker applies ranges."""
         at = self._keys(partition)
         names, seen = None, await self._members(at.runs)
-        while names != seen:  # first, and if a run began since
+        while names != seen:  # again if a run has begun since
             names = seen
             sums = [RunSums(Run.parse(name), self._segments) for name in names]
-            async with self.redis.pipeline(transaction=True) as pipe:  # possible, for its keys share a cluster slot
+            async with self.redis.pipeline(transaction=True) as pipe:  # its keys share a cluster slot
                 ask_members(pipe, at.runs)
                 pipe.hgetall(at.fence)
                 pipe.lrange(at.gaps, 0, -1)
@@ -131,9 +139,9 @@ class TallyReader:
         return Books(_progress(partition, texts(fence), gaps), tuple(sorted(runs, key=lambda run: run[0].run)))
 
     async def hourly(self, run: Run, segment: str) -> dict[int, SegmentTotals]:
-        """A segment of a run by event hour, LATE among them, over all partitions."""
+        """A segment of a run by event hour, LATE among them, over all partitions, without card-days and scores."""
         name = str(run)
-        sums: dict[int, Any] = defaultdict(lambda: np.zeros(COLUMNS + 2, dtype=np.int64))
+        sums: dict[int, SegmentSums] = defaultdict(SegmentSums)
         for partition in await self.partitions():
             at = self._keys(partition)
             hours = [int(hour) for hour in await self._members(at.hours(name))]
@@ -141,11 +149,40 @@ class TallyReader:
                 for hour in hours:
                     pipe.hgetall(at.tally(name, hour, segment))
                 for hour, found in zip(hours, await pipe.execute(), strict=True):
-                    add_fields(sums[hour], found)
-        return {hour: segment_totals(counts) for hour, counts in sorted(sums.items())}
+                    sums[hour].add_counts(found)
+        return {hour: one.totals() for hour, one in sorted(sums.items())}
+
+    async def daily(
+        self, run: Run, segments: Sequence[str], only: Collection[int] | None = None
+    ) -> dict[int, dict[str, SegmentTotals]]:
+        """Segments of a run by event day, LATE_DAY among them, over all partitions, without scores. only: these days;
+        None for all."""
+        name = str(run)
+        sums: dict[int, dict[str, SegmentSums]] = defaultdict(lambda: {segment: SegmentSums() for segment in segments})
+        for partition in await self.partitions():
+            at = self._keys(partition)
+            every = np.array([int(hour) for hour in await self._members(at.hours(name))], dtype=np.int64)
+            wanted = every if only is None else every[np.isin(event_days(every), list(only))]
+            hours, days = wanted.tolist(), event_days(wanted).tolist()
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for segment in segments:
+                    for hour in hours:
+                        pipe.hgetall(at.tally(name, hour, segment))
+                    for day in sorted(set(days)):
+                        pipe.hgetall(at.card_sums(name, day, segment))
+                replies = iter(await pipe.execute())
+            for segment in segments:
+                for day in days:
+                    sums[day][segment].add_counts(next(replies))
+                for day in sorted(set(days)):
+                    sums[day][segment].add_card_days(next(replies))
+        return {
+            day: {segment: one.totals() for segment, one in by_segment.items()}
+            for day, by_segment in sorted(sums.items())
+        }
 
     async def histograms(self, run: Run, days: Sequence[int], segments: Sequence[str]) -> Counts:
-        """Scores on some event days: int64 (partitions, days, segments, KINDS, BINS)."""
+        """Score histograms of event days: int64 (partitions, days, segments, KINDS, BINS)."""
         ats = [self._keys(partition) for partition in await self.partitions()]
         names = [at.scores(str(run), day, segment) for at in ats for day in days for segment in segments]
         return (await self._strings(names, len(KINDS) * BINS)).reshape(
@@ -153,7 +190,7 @@ class TallyReader:
         )
 
     async def snapshots(self, run: Run, days: Sequence[int], view: str, features: int) -> Counts:
-        """Features of a view on some event days: int64 (partitions, days, features, FEATURE_BINS)."""
+        """Feature histograms of event days, under one view: int64 (partitions, days, features, FEATURE_BINS)."""
         ats = [self._keys(partition) for partition in await self.partitions()]
         names = [at.feature(str(run), day, view, n) for at in ats for day in days for n in range(features)]
         return (await self._strings(names, FEATURE_BINS)).reshape(len(ats), len(days), features, FEATURE_BINS)
@@ -168,30 +205,16 @@ class TallyReader:
                 out[at] = cells(found, n)
         return out
 
-    async def progress(self) -> list[Progress]:
-        """How far each partition is read."""
+    async def progress(self) -> list[PartitionProgress]:
+        """How far the slot has read each partition."""
         out = []
         for partition in await self.partitions():
             at = self._keys(partition)
             out.append(_progress(partition, await self._hash(at.fence), await self.redis.lrange(at.gaps, 0, -1)))
         return out
 
-    async def samples(self, run: Run) -> list[dict[str, Any]]:
-        """Every kept sample of a run, with its `inclusion_probability`."""
-        name, out = str(run), []
-        for partition in await self.partitions():
-            at = self._keys(partition)
-            for day in await self._days(at, name):
-                taus = {field: float(tau) for field, tau in (await self._hash(at.taus(name, day))).items()}
-                for body in (await self._hash(at.bodies(name, day))).values():
-                    sample = orjson.loads(body)
-                    strata = [f"{sample['outcome_code']}:{segment}" for segment in sample["segments"]]
-                    sample["inclusion_probability"] = max(taus.get(stratum, 1.0) for stratum in strata)
-                    out.append(sample)
-        return out
-
     async def cases(self, run: Run) -> list[Case]:
-        """The label sample of a run: disagreements that a label may decide, by hash."""
+        """The label sample of a run, ordered by hash: disagreements that a label may decide."""
         name, out = str(run), []
         for partition in await self.partitions():
             at = self._keys(partition)
@@ -202,14 +225,13 @@ class TallyReader:
             refused = {field.decode(): float(tau) for field, tau in taus.items()}
             for body in bodies:
                 case = Case.decode(body, partition, 1.0)
-                strata = [f"{case.outcome}:{segment}" for segment in case.segments]
-                out.append(replace(case, inclusion=max(refused.get(stratum, 1.0) for stratum in strata)))
+                out.append(replace(case, inclusion=max(refused.get(stratum, 1.0) for stratum in case.strata)))
         return sorted(out, key=lambda case: (case.hash, case.transaction))
 
-    async def sample_of(self, run: Run, case: Case) -> dict[str, Any] | None:
-        """The kept sample that a case is of; None once it has expired."""
+    async def sample_of(self, run: Run, case: Case) -> Sample | None:
+        """The sample of a case; None once it has expired."""
         body = await self.redis.hget(self._keys(case.partition).bodies(str(run), case.day), str(case.offset))
-        return None if body is None else dict(orjson.loads(body))
+        return None if body is None else Sample.decode(body)
 
 
 def _info(run: str, meta: Mapping[str, str], offsets: dict[int, tuple[int, int]]) -> RunInfo:
@@ -227,8 +249,8 @@ def _reach(meta: Mapping[str, str]) -> tuple[int, int]:
     return int(meta["first_offset"]), int(meta["next_offset"])
 
 
-def _progress(partition: int, fence: Mapping[str, str], gaps: Sequence[bytes]) -> Progress:
-    return Progress(
+def _progress(partition: int, fence: Mapping[str, str], gaps: Sequence[bytes]) -> PartitionProgress:
+    return PartitionProgress(
         partition=partition,
         next=int(fence.get("next", 0)),
         source=int(fence.get("source", -1)),

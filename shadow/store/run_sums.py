@@ -1,4 +1,4 @@
-"""What Redis holds of a run in each of its partitions, asked for and added up."""
+"""Reads the sums of a run from its partitions and adds them up."""
 
 from __future__ import annotations
 
@@ -8,18 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from shadow.bins import BINS, KINDS, Counts
-from shadow.clean import VIEW, Reset
-from shadow.keys import TOTAL, Keys
-from shadow.payload import FIELDS
-from shadow.tally import ALL, CAPPED, COLUMNS, COUNTS, ERRORS, LATE, MINOR, SQUARES, Run, RunTotals, SegmentTotals
+from shadow.comparison.bins import BINS, KINDS, Counts
+from shadow.comparison.resets import VIEW, Reset
+from shadow.comparison.totals import (
+    ALL,
+    CAPPED,
+    CELLS,
+    COLUMNS,
+    COUNTS,
+    DAY_SUMS,
+    DAY_TOPS,
+    ERRORS,
+    LATE,
+    MINOR,
+    MONEY,
+    Run,
+    RunTotals,
+    SegmentTotals,
+)
+from shadow.store.keys import TOTAL, Keys
+from shadow.store.payload import DAY_FIELDS, FIELDS, TOP_FIELDS
 
-_COUNTERS = ("duplicates", "repeats", "conflicts")
-_COLUMN_OF = {name.encode(): at for at, name in enumerate((*FIELDS, "p0", "p1"))}
+_COUNTERS = ("duplicates", "repeats", "refunds", "conflicts")
+_COLUMN_OF = {name.encode(): at for at, name in enumerate(FIELDS)}
+_DAY_COLUMN_OF = {name.encode(): at for at, name in enumerate(DAY_FIELDS)}
+_TOP_OF = {name.encode(): at for at, name in enumerate(TOP_FIELDS)}
 
 
 class RunSums:
-    """Adds up what partitions have of a run: `ask` of each within a pipeline, then `add` the replies in that order."""
+    """The sums of a run over partitions: `ask` for each in a pipeline, then `add` the replies in the same order."""
 
     def __init__(self, run: Run, segments: tuple[str, ...]) -> None:
         self.run, self._segments = run, segments
@@ -29,11 +46,11 @@ class RunSums:
         self._hours: set[bytes] = set()
         self._resets: set[bytes] = set()
         self._gap = 0
-        self._counts = {segment: np.zeros(COLUMNS + 2, dtype=np.int64) for segment in segments}
+        self._sums = {segment: SegmentSums() for segment in segments}
         self._scores = {segment: np.zeros((len(KINDS), BINS), dtype=np.int64) for segment in segments}
 
     def ask(self, pipe: Any, at: Keys) -> None:
-        """Queue what has to be read of a partition."""
+        """Queue the reads of a partition."""
         name = str(self.run)
         pipe.hgetall(at.run(name))
         ask_members(pipe, at.hours(name))
@@ -41,10 +58,11 @@ class RunSums:
         pipe.hget(at.fence, "gap")
         for segment in self._segments:
             pipe.hgetall(at.tally(name, TOTAL, segment))
+            pipe.hgetall(at.card_sums(name, TOTAL, segment))
             pipe.get(at.scores(name, TOTAL, segment))
 
     def add(self, replies: Iterator[Any]) -> dict[str, str]:
-        """Returns the run's texts and counters in that partition."""
+        """Add the replies of a partition. Returns the run's texts and counters in it."""
         meta = texts(next(replies))
         for counter in _COUNTERS:
             self._counters[counter] += int(meta.get(counter, 0))
@@ -54,24 +72,24 @@ class RunSums:
         self._resets |= next(replies)
         self._gap += int(next(replies) or 0)
         for segment in self._segments:
-            add_fields(self._counts[segment], next(replies))
+            self._sums[segment].add_counts(next(replies))
+            self._sums[segment].add_card_days(next(replies))
             self._scores[segment] += cells(next(replies), len(KINDS) * BINS).reshape(len(KINDS), BINS)
         return meta
 
     def totals(self) -> RunTotals:
-        """What all that was added comes to."""
+        """The totals of all partitions added so far."""
         covered = tuple(sorted(map(int, self._hours - {b"%d" % LATE})))
         return RunTotals(
             run=self.run,
-            segments={
-                segment: segment_totals(counts, self._scores[segment]) for segment, counts in self._counts.items()
-            },
+            segments={segment: sums.totals(self._scores[segment]) for segment, sums in self._sums.items()},
             hours=len(covered),
             covered=covered,
             resets=tuple(sorted(map(_reset, self._resets))),
-            errors=int(self._counts[ALL][ERRORS]),
+            errors=int(self._sums[ALL].counts[ERRORS]),
             duplicates=self._counters["duplicates"],
             repeats=self._counters["repeats"],
+            refunds=self._counters["refunds"],
             conflicts=self._counters["conflicts"],
             gap=self._gap,
             live_digest=self._digests.get("live_digest", ""),
@@ -81,40 +99,65 @@ class RunSums:
 
 
 def ask_members(pipe: Any, key: str) -> None:
-    """`pipe.smembers`, also in a transaction on a cluster, where redis-py 8.1 fails over the reply to its own."""
+    """`pipe.smembers`, in a form that works in a transaction on a cluster: redis-py 8.1 fails on its own there."""
     pipe.execute_command("SMEMBERS", key)
 
 
+def ask_values(pipe: Any, names: list[str]) -> None:
+    """`pipe.mget` of keys in one cluster slot, in a form that redis-py does not refuse in the pipeline of a cluster."""
+    pipe.execute_command("MGET", *names)
+
+
 def texts(found: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A hash as redis-py gives it, decoded."""
+    """Decode a hash as redis-py returns it."""
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
-def add_fields(sums: Counts, found: Mapping[bytes, bytes]) -> None:
-    """Add a tally's hash to sums: int64 (COLUMNS + 2,), pairs last."""
-    for name, value in found.items():
-        sums[_COLUMN_OF[name]] += int(value)
+class SegmentSums:
+    """The sums of a segment, to which the hashes of several hours, days or partitions are added.
+
+    counts: int64 (COLUMNS,). days: int64 (DAY_SUMS,). tops: int64 (DAY_TOPS,).
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(COLUMNS, dtype=np.int64)
+        self.days = np.zeros(DAY_SUMS, dtype=np.int64)
+        self.tops = np.zeros(DAY_TOPS, dtype=np.int64)
+
+    def add_counts(self, found: Mapping[bytes, bytes]) -> None:
+        """Add the hash of a tally. Raises KeyError for a field that no program writes."""
+        for name, value in found.items():
+            self.counts[_COLUMN_OF[name]] += int(value)
+
+    def add_card_days(self, found: Mapping[bytes, bytes]) -> None:
+        """Add the hash of sums over card-days. Raises KeyError for a field that no program writes."""
+        for name, value in found.items():
+            if name in _TOP_OF:
+                at = _TOP_OF[name]
+                self.tops[at] = max(self.tops[at], int(value))
+            else:
+                self.days[_DAY_COLUMN_OF[name]] += int(value)
+
+    def totals(self, scores: Counts | None = None) -> SegmentTotals:
+        """Name the sums."""
+        return SegmentTotals(
+            counts=self.counts[COUNTS],
+            minor=self.counts[MINOR],
+            capped=self.counts[CAPPED],
+            cells=self.days[:CELLS],
+            money=self.days[MONEY].reshape(2, -1),
+            tops=self.tops.reshape(2, -1),
+            scores=np.zeros((len(KINDS), BINS), dtype=np.int64) if scores is None else scores,
+            errors=int(self.counts[ERRORS]),
+        )
 
 
 def cells(found: bytes | None, n: int) -> Counts:
-    """A string of sums, with the zeros behind its end."""
+    """Decode a string of n sums, with zeros after its end: int64 (n,)."""
     out = np.zeros(n, dtype=np.int64)
     if found is not None:
         out[: len(found) // 8] = np.frombuffer(found, dtype=">i8")
     return out
-
-
-def segment_totals(sums: Counts, scores: Counts | None = None) -> SegmentTotals:
-    """Sums as `add_fields` leaves them, by their names."""
-    return SegmentTotals(
-        counts=sums[COUNTS],
-        minor=sums[MINOR],
-        capped=sums[CAPPED],
-        squares=sums[SQUARES],
-        pairs=sums[COLUMNS:],
-        scores=np.zeros((len(KINDS), BINS), dtype=np.int64) if scores is None else scores,
-        errors=int(sums[ERRORS]),
-    )
 
 
 def _reset(text: bytes) -> Reset:

@@ -1,59 +1,72 @@
-"""Redis: applies what partitions add up to, exactly once; what it adds up to is read back by `shadow.readback`.
+"""Applies ranges of decisions to Redis, each exactly once. `shadow.store.reader` reads the sums back.
 
-A range [from, to) of a partition is applied by one script, only if the fence in Redis stands at `from`; the fence moves
-to `to` in the same script. So a worker that died, was replaced, or repeats itself can never count a decision twice.
+One script applies a range [from, to) of a partition, but only if the fence in Redis is at `from`, and moves the fence
+to `to`. So a worker that died, was replaced or repeats itself never counts a decision twice.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal
+from itertools import chain
+from typing import Any
 
 import orjson
 
-from shadow import keys
-from shadow.advance import Advance
-from shadow.cases import Case, card_hash
-from shadow.payload import Payload, day_name
-from shadow.readback import TallyReader
-from shadow.samples import WHOLE_RUN, Stratum
+from shadow.comparison.card_days import CardDay, card_days, count
+from shadow.comparison.case import Case, card_hash
+from shadow.comparison.increment import Increment
+from shadow.comparison.sample import Sample
+from shadow.comparison.sampling import WHOLE_RUN, Stratum
+from shadow.store import keys
+from shadow.store.former import forget
+from shadow.store.keys import Keys
+from shadow.store.payload import Payload, day_name, member
+from shadow.store.pseudonyms import Pseudonyms, pseudonyms
+from shadow.store.reader import TallyReader
+from shadow.store.samples import SampleEraser
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Where a partition stands. next: first decision not applied yet. source: highest source offset applied, -1 for
-    none. is_new: it was not there before."""
+    """The position of a partition.
+
+    nonce: changes when Redis loses the partition. next: offset of the first decision that is not applied. source:
+    highest source offset applied, -1 for none. is_new: whether the fence was created just now. decided: which source
+    offsets are decided, as `Sources.text`; empty in what older versions wrote.
+    """
 
     nonce: str
     next: int
     source: int
     is_new: bool
+    decided: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """taus: new thresholds of strata that refused a sample."""
+    """The range was applied. taus: new thresholds of the strata that refused a sample."""
 
     taus: dict[Stratum, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The fence stands at `next`: another worker was faster, or Redis lost its last writes."""
+    """The fence is at `next` instead: another worker was faster, or Redis lost its last writes."""
 
     next: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wiped:
-    """The partition's data is gone."""
+    """Redis has lost the partition's data, or it was opened anew."""
 
 
 class TallyStore(TallyReader):
-    """Tallies and samples of one slot, for whoever changes them; nothing is half applied. See `TallyReader`."""
+    """Reads and changes tallies and samples of one slot; no change is ever half applied. See `TallyReader`."""
 
     def __init__(
         self,
@@ -66,14 +79,16 @@ class TallyStore(TallyReader):
     ) -> None:
         super().__init__(redis, slot, segments, prefix)
         self._sample_seconds, self._case_seconds = sample_days * 86_400, label_days * 86_400
-        folder = files("shadow") / "lua"
-        self._advance = redis.register_script((folder / "advance.lua").read_text())
+        self._pseudonyms: Pseudonyms | None = None
+        folder = files("shadow.store") / "lua"
+        self._apply = redis.register_script((folder / "apply.lua").read_text())
         self._gap = redis.register_script((folder / "gap.lua").read_text())
         self._explain = redis.register_script((folder / "explain.lua").read_text())
 
     async def open_partition(self, partition: int, oldest: int) -> Fence:
-        """The fence of a partition; a new one is set at `oldest`, the first decision that is still on the topic."""
+        """Read the fence of a partition. A new one starts at `oldest`, the first decision still on the topic."""
         at = self._keys(partition)
+        self._pseudonyms = await pseudonyms(self.redis, self.prefix)  # again: Redis may have lost the salt
         await self.redis.sadd(keys.slots(self.prefix), self.slot)
         await self.redis.sadd(keys.partitions(self.prefix, self.slot), str(partition))
         async with self.redis.pipeline(transaction=True) as pipe:
@@ -82,19 +97,30 @@ class TallyStore(TallyReader):
             pipe.hgetall(at.fence)
             is_new, _, found = await pipe.execute()
         fence = {name.decode(): value.decode() for name, value in found.items()}
-        return Fence(fence["nonce"], int(fence["next"]), int(fence.get("source", -1)), bool(is_new))
+        source, decided = int(fence.get("source", -1)), fence.get("decided", "")
+        return Fence(fence["nonce"], int(fence["next"]), source, bool(is_new), decided)
+
+    async def forget_former(self, partition: int) -> int | None:
+        """Delete what a former version has of a partition: see `shadow.store.former.forget`."""
+        return await forget(self.redis, self.prefix, self.slot, partition, self._segments)
 
     async def stands(self, partition: int, fence: Fence) -> bool:
-        """Whether Redis still has the partition just as this fence says."""
+        """Whether the partition in Redis is still at this fence."""
         nonce, following = await self.redis.hmget(self._keys(partition).fence, "nonce", "next")
         return bool(nonce == fence.nonce.encode() and int(following or -1) == fence.next)
 
-    async def advance(self, partition: int, fence: Fence, to: int, what: Advance) -> Applied | Stale | Wiped:
-        """Apply the range [fence.next, to). Only `Applied` changed anything."""
-        payload = Payload(self._keys(partition), self._segments, self._sample_seconds, self._case_seconds)
-        body = payload.build(fence.nonce, fence.next, to, what)
-        reply = await self._advance(keys=payload.names, args=[orjson.dumps(body)])
-        outcome = _refusal(reply)
+    async def apply(self, partition: int, fence: Fence, to: int, increment: Increment) -> Applied | Stale | Wiped:
+        """Apply the sums of the range [fence.next, to). Nothing is changed unless it returns `Applied`."""
+        if self._pseudonyms is None:
+            self._pseudonyms = await pseudonyms(self.redis, self.prefix)
+        at = self._keys(partition)
+        known = await self._card_states(at, fence.nonce, card_days(increment.blocked))
+        days, states = count(increment.blocked, known, len(self._segments))
+        payload = Payload(at, self._segments, self._sample_seconds, self._case_seconds, self._pseudonyms)
+        body = payload.build(fence.nonce, fence.next, to, increment, days)
+        of_cards = payload.states(fence.nonce, states)
+        reply = await self._apply(keys=payload.names, args=[orjson.dumps(body), payload.entries, *of_cards])
+        outcome = refusal_of(reply)
         if outcome is not None:
             return outcome
         taus = {}
@@ -105,14 +131,30 @@ class TallyStore(TallyReader):
             taus[run, when, int(outcome_code), self._segments.index(segment)] = float(tau)
         return Applied(taus)
 
+    async def _card_states(self, at: Keys, nonce: str, days: Sequence[CardDay]) -> dict[CardDay, bytes]:
+        """What cards have counted for so far.
+
+        They change only together with the fence. So if the fence still stands when the sums that are made of them are
+        applied, they have not changed since; if it does not, nothing is applied.
+        """
+        by_key: dict[str, list[CardDay]] = defaultdict(list)
+        for day in days:
+            by_key[at.cards(str(day[0]), day[1], self._segments)].append(day)
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for key, mine in by_key.items():
+                pipe.hmget(key, [member(nonce, day) for day in mine])
+            replies = await pipe.execute()
+        found = zip((day for mine in by_key.values() for day in mine), chain.from_iterable(replies), strict=True)
+        return {day: state for day, state in found if state is not None}
+
     async def record_gap(self, partition: int, fence: Fence, to: int) -> Applied | Stale | Wiped:
-        """Say that retention took [fence.next, to), and go on behind it."""
+        """Record that retention deleted [fence.next, to), and move the fence to `to`."""
         at = self._keys(partition)
         reply = await self._gap(keys=[at.fence, at.gaps], args=[fence.nonce, fence.next, to])
-        return _refusal(reply) or Applied({})
+        return refusal_of(reply) or Applied({})
 
     async def taus(self, partition: int) -> dict[Stratum, float]:
-        """Thresholds of all strata of a partition that ever refused a sample."""
+        """The thresholds of all strata of a partition that have refused a sample."""
         at, found = self._keys(partition), {}
         for run in await self._members(at.runs):
             for day in (WHOLE_RUN, *await self._days(at, run)):
@@ -122,47 +164,43 @@ class TallyStore(TallyReader):
                         found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
         return found
 
-    async def erase_card(self, card: str) -> list[Case]:
-        """Forget the samples and cases of a card; returns the cases, for what is known of them elsewhere.
+    async def erase_card(self, card: str) -> tuple[int, list[Case]]:
+        """Delete the samples and cases of a card. Returns the number of samples, and the cases, so that their labels
+        can be deleted too.
 
-        Places in the strata are kept, so that inclusion probabilities and what is sampled next stay as they are.
+        Their places in the strata remain, so inclusion probabilities and further sampling stay the same. So do the
+        counts of its discordant pairs; should it have another one on a day that has one, both count.
         """
-        hashed, gone = card_hash(card), []
+        name, gone = (await pseudonyms(self.redis, self.prefix)).card(card_hash(card)), []
         for partition in await self.partitions():
             at = self._keys(partition)
             for run in await self._members(at.runs):
-                for day in (*map(str, await self._days(at, run)), day_name(WHOLE_RUN)):
-                    key = at.bodies(run, day)
-                    async for member, body in self.redis.hscan_iter(key, count=500):
-                        if day == day_name(WHOLE_RUN):
-                            case = Case.decode(body, partition, 1.0)
-                            if case.card != hashed:
-                                continue
-                            gone.append(case)
-                        elif orjson.loads(body)["card_id"] != card:
-                            continue
-                        await self.redis.hdel(key, member)
-        return gone
+                key = at.bodies(run, day_name(WHOLE_RUN))
+                async for field, body in self.redis.hscan_iter(key, count=500):
+                    case = Case.decode(body, partition, 1.0)
+                    if case.card == name:
+                        gone.append(case)
+                        await self.redis.hdel(key, field)
+        return await SampleEraser(self.redis, self.slot, self.prefix).erase(card), gone
 
-    async def unexplained(self, partition: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
-        """Some kept samples that do not say yet why the models differ, with the names to explain them under."""
+    async def unexplained(self, partition: int, limit: int) -> list[tuple[str, Sample]]:
+        """Up to `limit` samples without an explanation, each with the name that `explain` takes."""
         at = self._keys(partition)
-        out: list[tuple[str, dict[str, Any]]] = []
+        out: list[tuple[str, Sample]] = []
         for name in await self.redis.srandmember(at.why, limit):
             run, day, member = _why(name.decode())
             body = await self.redis.hget(at.bodies(run, day), member)
             if body is None:
                 await self.redis.srem(at.why, name)
             else:
-                out.append((name.decode(), orjson.loads(body)))
+                out.append((name.decode(), Sample.decode(body)))
         return out
 
-    async def explain(self, partition: int, name: str, sample: Mapping[str, Any]) -> bool:
-        """Put back a sample that now says why; False if it is no longer kept."""
+    async def explain(self, partition: int, name: str, sample: Sample) -> bool:
+        """Store a sample with its explanation. Returns False if the sample is no longer kept."""
         at = self._keys(partition)
         run, day, member = _why(name)
-        body = orjson.dumps(sample)
-        return bool(await self._explain(keys=[at.bodies(run, day), at.why], args=[member, name, body]))
+        return bool(await self._explain(keys=[at.bodies(run, day), at.why], args=[member, name, sample.encode()]))
 
 
 def _why(name: str) -> tuple[str, int, str]:
@@ -170,8 +208,18 @@ def _why(name: str) -> tuple[str, int, str]:
     return run, int(day), member
 
 
-def _refusal(reply: list[Any]) -> Stale | Wiped | None:
-    said: Literal[b"applied", b"stale", b"wiped"] = reply[0]
-    if said == b"stale":
-        return Stale(int(reply[1] or 0))
-    return Wiped() if said == b"wiped" else None
+def refusal_of(reply: Sequence[Any]) -> Stale | Wiped | None:
+    """What refused a script's range; None if it was applied.
+
+    Raises RuntimeError for an unknown reply: script and program are then of different versions, and nothing may count
+    as applied.
+    """
+    match reply[0]:
+        case b"applied":
+            return None
+        case b"stale":
+            return Stale(int(reply[1] or 0))
+        case b"wiped":
+            return Wiped()
+        case said:
+            raise RuntimeError(f"a script in Redis replied {said!r}; expected applied, stale or wiped")

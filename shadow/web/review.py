@@ -1,59 +1,67 @@
-"""The review queue over HTTP: reading it wants the read token, handing out a case or marking it the operator's."""
+"""The review queue over HTTP. Reading it takes the read token; getting or marking a case takes the operator's."""
 
 from __future__ import annotations
 
-from secrets import compare_digest
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from fastapi import APIRouter, Depends, HTTPException
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from scorer.errors import UserError
-from scorer.events import Name
-from shadow.labels import Verdict
-from shadow.reviewing import Queue, hand_out, mark, open_queue
-from shadow.serving import Serve
+from scorer.errors import BrokerError, UserError
+from scorer.pipeline.card_number import masked
+from scorer.pipeline.transaction import Name
+from shadow.intake.reviews import Queue, hand_out, mark, open_queue
+from shadow.labels.label import LabelVerdict
+from shadow.release.named import UnknownNameError, require_slot
+from shadow.serve.service import Serve
+from shadow.web.auth import operator_of
+from shadow.web.gate import REFUSALS, SLOT, Slot
+
+WRITES: dict[int | str, dict[str, Any]] = {
+    403: {"description": "no operator token is set, so nobody may write"},
+    413: {"description": "the body is too large"},
+}
 
 
 class Marked(BaseModel):
-    """What somebody says of a transaction."""
+    """A person's answer to a case."""
 
     model_config = ConfigDict(extra="forbid")
 
     transaction_id: Name
-    verdict: Verdict
+    verdict: LabelVerdict
     by: Name
     reason: Annotated[str, Field(max_length=500)] | None = None
-    slot: str = "candidate"
+    slot: str = Field("candidate", pattern=SLOT)
 
 
 class Wanted(BaseModel):
-    """Who wants cases, and how many."""
+    """A person's request for cases."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
     count: int = Field(1, ge=1, le=100)
-    slot: str = "candidate"
-    show_models: bool = False
+    slot: str = Field("candidate", pattern=SLOT)
+    show_models: StrictBool = False
 
 
-def bearer(request: Request, token: SecretStr) -> bool:
-    """Whether a request has a token."""
-    given = request.headers.get("authorization", "")
-    return compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode())
+def _unknown(serve: Serve, slot: str, error: UnknownNameError) -> str:
+    """What is not known: the slot, or else what the error says."""
+    try:
+        require_slot(serve.deployments, slot)
+    except UnknownNameError as first:
+        return str(first)
+    return str(error)
 
 
-def router(serve: Serve, readers: list[Any]) -> APIRouter:
-    """`GET /api/review` (where it stands), `POST /api/review/next` and `POST /api/review/mark`."""
-    api = APIRouter(prefix="/api/review", tags=["review"])
+def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
+    """`GET /api/review` (progress), `POST /api/review/next` and `POST /api/review/mark`.
 
-    def operator(request: Request) -> None:
-        token = serve.settings.operator_token
-        if token is None:
-            raise HTTPException(403, "nothing can be written here; set SHADOW_OPERATOR_TOKEN")
-        if not bearer(request, token):
-            raise HTTPException(401, "the operator token is needed: Authorization: Bearer …")
+    readers: who may read. turn: for what reads much.
+    """
+    api = APIRouter(prefix="/api/review", tags=["review"], responses=REFUSALS)
+    operator = Depends(operator_of(serve.settings))
 
     async def queue_of(slot: str) -> Queue:
         try:
@@ -61,12 +69,14 @@ def router(serve: Serve, readers: list[Any]) -> APIRouter:
         except UserError as error:
             raise HTTPException(404, str(error)) from None
 
-    @api.get("", dependencies=readers)
-    async def progress(slot: str = "candidate") -> dict[str, Any]:
+    @api.get("", dependencies=[*readers, *turn])
+    async def progress(slot: Slot = "candidate") -> dict[str, Any]:
+        """Where the reviews of each segment stand."""
         return {"slot": slot, **(await queue_of(slot)).progress}
 
-    @api.post("/next", dependencies=[Depends(operator)])
+    @api.post("/next", dependencies=[operator, *turn], responses=WRITES)
     async def following(wanted: Wanted) -> list[dict[str, Any]]:
+        """Hand out the cases that are to be reviewed next."""
         queue = await queue_of(wanted.slot)
         cases = await hand_out(serve.redis, serve.deployments, queue, serve.settings, wanted.by, wanted.count)
         if not wanted.show_models:
@@ -74,12 +84,17 @@ def router(serve: Serve, readers: list[Any]) -> APIRouter:
                 del case["models"]
         return cases
 
-    @api.post("/mark", dependencies=[Depends(operator)])
+    @api.post("/mark", dependencies=[operator], responses=WRITES)
     async def marked(said: Marked) -> dict[str, str]:
+        """Record what a person says of a case."""
         try:
             await mark(serve.redis, serve.settings, said.slot, said.transaction_id, said.verdict, said.by, said.reason)
-        except UserError as error:
+        except BrokerError as error:
             raise HTTPException(503, str(error)) from None
+        except UnknownNameError as error:
+            raise HTTPException(404, masked(_unknown(serve, said.slot, error))) from None
+        except UserError as error:
+            raise HTTPException(422, str(error)) from None
         return {"transaction_id": said.transaction_id, "verdict": said.verdict, "by": said.by}
 
     return api

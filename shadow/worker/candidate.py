@@ -1,4 +1,4 @@
-"""The model in a slot: follows the slot, loads its bundle, and scores snapshots of any feature view on the ledger."""
+"""The candidate in a slot: follows the slot on the ledger, loads its bundle, and scores snapshots."""
 
 from __future__ import annotations
 
@@ -6,55 +6,57 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from scorer.bundle import Bundle
-from scorer.deployments import Deployments
+from scorer.bundles.bundle import Bundle
+from scorer.bundles.predictor import PREDICTORS
+from scorer.bundles.store import BundleStore
+from scorer.deployments.records import PublishedView
+from scorer.deployments.slots import Deployments
 from scorer.errors import BundleError, UserError
-from scorer.store import BundleStore
+from scorer.pipeline.batch import Matrix
 from shadow import metrics
 
 log = logging.getLogger(__name__)
 
-Matrix = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a slot holds. bundle is None where it could not be loaded: then nothing can be scored.
+    """The candidate of one epoch. bundle: None if it could not be loaded; then every score is NaN.
 
-    views: names and definitions of the feature views on the ledger.
+    threshold: score from which it blocks. views: every published feature view, by id.
     """
 
     digest: str
     epoch: int
     threshold: float
     bundle: Bundle | None
-    views: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    views: Mapping[str, PublishedView] = field(default_factory=dict)
 
     def score(self, view: str, matrix: Matrix) -> Matrix:
-        """Scores of snapshots of a view, NaN where the candidate cannot score: float64 (n,). Never raises."""
+        """Scores of n snapshots of a view: float64 (n,), NaN if the candidate cannot score them. Never raises."""
         nothing = np.full(len(matrix), np.nan)
         if self.bundle is None or view not in self.views:
             return nothing
         try:
             return self.bundle.score(own_columns(self.bundle, self.views[view], matrix))
-        except Exception as error:  # whatever a candidate does, the shadow counts it and goes on
+        except Exception as error:  # a broken candidate must not stop the shadow: it is counted as errors
             log.warning("bundle %s cannot score: %s", self.digest[:12], error)
             return nothing
 
 
-def own_columns(bundle: Bundle, view: dict[str, Any], matrix: Matrix) -> Matrix:
-    """The columns of snapshots that a bundle uses. Raises BundleError if the view does not fit it."""
-    columns = bundle.columns_in(tuple(view["names"]), view["definitions"])
+def own_columns(bundle: Bundle, view: PublishedView, matrix: Matrix) -> Matrix:
+    """The columns of a snapshot that a bundle uses, in its order. Raises BundleError if the view lacks one of them."""
+    columns = bundle.columns_in(view.names, view.definitions)
     return np.ascontiguousarray(matrix[:, columns])
 
 
 class SlotFollower:
-    """Keeps `candidate` what the slot asks for; None while the slot is empty."""
+    """Keeps `candidate` up to date with a slot; it is None while the slot is empty.
+
+    on_change: called after each change of `candidate`.
+    """
 
     def __init__(self, slot: str, store: BundleStore, on_change: Callable[[], None] = lambda: None) -> None:
         self.slot, self._store, self._on_change = slot, store, on_change
@@ -62,7 +64,7 @@ class SlotFollower:
         self.candidate: Candidate | None = None
 
     async def follow(self, deployments: Deployments) -> None:
-        """Take up what is new on the ledger. Never raises for a bad bundle."""
+        """Load what the slot holds now, if that is new. A bundle that cannot be loaded is logged, not raised."""
         state = deployments.slot(self.slot)
         if state.epoch == self._epoch and (self.candidate is None or self.candidate.views == deployments.views):
             return
@@ -77,12 +79,16 @@ class SlotFollower:
                 log.error("slot %s: cannot load bundle %s: %s", self.slot, state.digest[:12], error)
             metrics.MODEL_BROKEN.labels(self.slot).set(bundle is None)
             metrics.THRESHOLD.labels(self.slot).set(float("nan") if threshold is None else threshold)
+            for name in PREDICTORS:
+                metrics.PREDICTOR.labels(self.slot, name).set(bundle is not None and bundle.predictor == name)
             candidate = Candidate(state.digest, state.epoch, threshold or 0.0, bundle, dict(deployments.views))
         else:
-            for gauge in (metrics.THRESHOLD, metrics.MODEL_BROKEN, metrics.MODEL_AGE):
+            for gauge in (metrics.THRESHOLD, metrics.MODEL_BROKEN, metrics.MODEL_AGE, metrics.PREDICTOR):
                 gauge.remove_by_labels({"slot": self.slot})
         if state.epoch != self._epoch:
             held = f"bundle {candidate.digest[:12]}" if candidate else "empty"
+            if candidate and candidate.bundle:
+                held += f", predictor {candidate.bundle.predictor}"
             log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)
         self._epoch, self.candidate = state.epoch, candidate
         self._on_change()

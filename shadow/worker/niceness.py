@@ -1,4 +1,4 @@
-"""How a process leaves the machine to others."""
+"""Lowers the priority of a process, so that others on the machine come first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def stand_back(niceness: int) -> None:
-    """Be nice to every other process of the machine, 0 to 19.
+    """Raise the niceness of this process by 0 to 19, and of its session if the process leads one.
 
-    Where Linux groups processes by session (`sched_autogroup_enabled`, the default of most distributions), niceness and
-    scheduling policy count only within a session, and sessions share a core evenly. So a process that leads a session,
-    as one does that a supervisor started, makes its session as nice as itself. In a control group that has shares of
-    its own, as in a container, those count instead.
+    If Linux groups processes by session (`sched_autogroup_enabled`, on in most distributions), niceness counts only
+    within a session, and sessions share a core evenly. A process that a supervisor starts usually leads its session, so
+    it sets the session's niceness, too. In a control group with CPU shares of its own, as in a container, these count
+    instead.
     """
     os.nice(niceness)
     if os.getsid(0) == os.getpid():
-        with suppress(OSError):  # a kernel without it
+        with suppress(OSError):  # the kernel may have no autogroups
             Path("/proc/self/autogroup").write_text(str(niceness))

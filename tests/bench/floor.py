@@ -9,20 +9,29 @@ from pathlib import Path
 import numpy as np
 
 from bench.workload import PARTITIONS, READING, VIEW, Workload
-from scorer.deployments import Slot
-from scorer.live import live_model
-from scorer.pipeline import Incoming, LiveModel, Published, Record, Rules, settle
-from scorer.store import BundleStore
-from scorer.velocity import CardStates
+from scorer.bundles.bundle import Bundle
+from scorer.bundles.predictor import Wanted
+from scorer.bundles.store import BundleStore
+from scorer.deployments.slots import Slot
+from scorer.pipeline.batch import Incoming, LiveModel, Published, Record, Rules
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.settle import settle
+from scorer.worker.live import live_model
 
 RULES = Rules(VIEW, READING, None)
 
 
-def model(folder: Path, digest: str) -> LiveModel:
-    """The bundle of a workload as the live model, warm."""
-    bundle = BundleStore(str(folder / "bundles"), folder / "cache").fetch(digest)
-    bundle.warm()
-    return live_model(Slot(1, bundle.digest, bundle.threshold), bundle, VIEW)
+def bundle(folder: Path, digest: str, predictor: Wanted) -> Bundle:
+    """A bundle of a workload, warm."""
+    found = BundleStore(str(folder / "bundles"), folder / "cache", predictor=predictor).fetch(digest)
+    found.warm()
+    return found
+
+
+def model(folder: Path, digest: str, predictor: Wanted = "lightgbm") -> LiveModel:
+    """The bundle of a workload as the live model, warm. What others would build predicts with LightGBM."""
+    held = bundle(folder, digest, predictor)
+    return live_model(Slot(1, held.digest, held.threshold), held, VIEW)
 
 
 def batches(work: Workload, size: int) -> Iterator[Incoming]:
@@ -37,8 +46,8 @@ def batches(work: Workload, size: int) -> Iterator[Incoming]:
 
 
 def settle_all(folder: Path, work: Workload, size: int) -> tuple[float, float]:
-    """Settle the whole workload; seconds and CPU seconds of this process."""
-    live, states = model(folder, work.digest), [CardStates(2) for _ in range(PARTITIONS)]
+    """Settle the whole workload as the scorer does; seconds and CPU seconds of this process."""
+    live, states = model(folder, work.digest, "auto"), [CardStates(2) for _ in range(PARTITIONS)]
     todo = list(batches(work, size))
     wall, cpu = time.perf_counter(), time.process_time()
     for incoming in todo:
@@ -46,11 +55,11 @@ def settle_all(folder: Path, work: Workload, size: int) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def decisions(folder: Path, work: Workload, size: int) -> list[list[Record]]:
-    """Decisions of the workload by partition, as the scorer writes them."""
+def decisions(folder: Path, work: Workload, size: int, rules: Rules = RULES) -> list[list[Record]]:
+    """Decisions of the workload by partition, as the scorer writes them, with LightGBM's scores."""
     live, states = model(folder, work.digest), [CardStates(2) for _ in range(PARTITIONS)]
     made: list[list[Record]] = [[] for _ in range(PARTITIONS)]
     for incoming in batches(work, size):
         p = incoming.partition
-        made[p] += settle(incoming, states[p], Published(), live, RULES, None).decisions
+        made[p] += settle(incoming, states[p], Published(), live, rules, None).decisions
     return made

@@ -16,8 +16,9 @@ import numpy as np
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from bench.floor import RULES, model
-from scorer.pipeline import Incoming, Published, settle
-from scorer.velocity import CardStates
+from scorer.pipeline.batch import Incoming, Published
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.settle import settle
 
 
 def main(broker: str, folder: Path, digest: str, batch: int) -> None:

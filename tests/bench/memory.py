@@ -15,7 +15,8 @@ from aiokafka.partitioner import murmur2
 
 from bench.stage import SCORER, Stage, stage
 from bench.workload import CARDS, PARTITIONS, START_MS, Workload
-from scorer.velocity import CardStates, absorb
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.velocity import observe
 
 EVENTS = 3
 #: Not `card-…`: none of these is a card of the workload.
@@ -49,7 +50,7 @@ def states(n: int) -> Iterator[CardStates]:
             hashes = rng.integers(1, 2**63, len(mine)).astype(np.uint64)
             offsets = event * len(mine) + np.arange(len(mine))
             minor, trusted = rng.integers(100, 10_000, len(mine)), np.ones(len(mine), dtype=bool)
-            absorb([cards], [slice(0, len(mine))], mine, hashes, at, minor, offsets, trusted)
+            observe([cards], [slice(0, len(mine))], mine, hashes, at, minor, offsets, trusted)
         yield cards
 
 

@@ -23,8 +23,9 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from bench.floor import RULES, model
-from scorer.pipeline import Incoming, Published, settle
-from scorer.velocity import CardStates
+from scorer.pipeline.batch import Incoming, Published
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.settle import settle
 
 BROKERS = [os.environ["BENCH_KAFKA"]]
 live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])

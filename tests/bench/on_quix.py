@@ -25,8 +25,9 @@ from quixstreams.state import State
 from quixstreams.state.rocksdb import RocksDBOptions
 
 from bench.floor import RULES, model
-from scorer.pipeline import Incoming, Published, Record, settle
-from scorer.velocity import CardStates
+from scorer.pipeline.batch import Incoming, Published, Record
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.settle import settle
 
 COUNT = 1000
 live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])

@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 
 from bench.workload import VIEW
-from scorer.events import instant_ms
-from scorer.features import DAY_MS, HOUR_MS
-from scorer.pipeline import SCHEMA, LiveModel
-from scorer.velocity import REMEMBERED
-from scorer.view import WINDOWS
+from scorer.pipeline.batch import LiveModel
+from scorer.pipeline.card_row import REMEMBERED
+from scorer.pipeline.encode import SCHEMA
+from scorer.pipeline.instants import DAY_MS, HOUR_MS, instant_ms
+from scorer.pipeline.view import WINDOWS
 
 CODES = {a.name: {value: float(at) for at, value in enumerate(a.values)} for a in VIEW.attributes if a.values}
 #: A card's state: for each window the newest bucket, counts and sums; and its last transaction ids.

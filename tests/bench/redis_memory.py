@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from bench.shadow_floor import RELEASE
 from bench.workload import CARDS, PARTITIONS, START_MS, VALUES, VIEW
-from scorer.pipeline import Scores
-from shadow import criteria, local
-from shadow.absorb import Memory, absorb
-from shadow.advance import Advance, add
-from shadow.connection import connect
-from shadow.decisions import Decisions
-from shadow.store import Applied, Fence, TallyStore
+from scorer.pipeline.batch import Scores
+from shadow.comparison.absorb import absorb
+from shadow.comparison.decisions import Decisions
+from shadow.comparison.increment import Increment, add
+from shadow.comparison.memory import Memory
+from shadow.gate import criteria
+from shadow.local import embedded
+from shadow.store.connection import connect
+from shadow.store.tallies import Applied, Fence, TallyStore
 
 DISAGREEMENT = 0.02
 BATCH = 5000
@@ -79,7 +81,7 @@ def decisions(start: int, n: int, rng: np.random.Generator) -> tuple[Decisions, 
     ]
     ones = np.ones(n, dtype=np.int64)
     no = np.zeros(n, dtype=bool)
-    return Decisions(rows, offsets, offsets, ones, scores, blocks, no, minor, at, at), theirs
+    return Decisions(rows, offsets, offsets, ones, scores, blocks, no, no, minor, at, at), theirs
 
 
 async def grow(marks: Sequence[int]) -> Mapping[int, int]:
@@ -87,22 +89,22 @@ async def grow(marks: Sequence[int]) -> Mapping[int, int]:
     segments = criteria.parse(RELEASE).segments
     rng = np.random.default_rng(6)
     found: dict[int, int] = {}
-    with local.store() as server:
+    with embedded.store() as server:
         client = connect(f"redis://{server.address}/0")
         store = TallyStore(client, "candidate", segments.names)
         fences = [await store.open_partition(p, 0) for p in range(PARTITIONS)]
         memories, taus = [Memory() for _ in fences], [await store.taus(p) for p in range(PARTITIONS)]
-        pending, done = [Advance() for _ in fences], 0
+        pending, done = [Increment() for _ in fences], 0
         while done < max(marks):
             for p, fence in enumerate(fences):
                 for part in range(FLUSH):
                     found_here, theirs = decisions(fence.next + part * BATCH, BATCH, rng)
                     add(pending[p], absorb(found_here, _Given(theirs), memories[p], segments, taus[p], 100.0, 50_000))
                 to = fence.next + FLUSH * BATCH
-                applied = await store.advance(p, fence, to, pending[p])
+                applied = await store.apply(p, fence, to, pending[p])
                 assert isinstance(applied, Applied)
                 taus[p].update(applied.taus)
-                pending[p], fences[p] = Advance(), Fence(fence.nonce, to, to - 1, False)
+                pending[p], fences[p] = Increment(), Fence(fence.nonce, to, to - 1, False)
                 done += FLUSH * BATCH
                 if done in marks:
                     found[done] = (await client.info("memory"))["used_memory"]

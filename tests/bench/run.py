@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import floor, memory, redis_memory, report, steadiness
+from bench import floor, memory, predictors, redis_memory, report, shapes, steadiness
 from bench.awake import awake
 from bench.latency import Latency, median, under_load
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
@@ -65,6 +65,12 @@ def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list
             found[f"scorer, {codec}"].append(run)
             told(f"scorer, {codec}: {run.rate:,.0f}/s")
     return found
+
+
+def shaped(folder: Path, work: Workload, repetitions: int) -> tuple[dict[str, list[Measured]], dict[str, float]]:
+    """The scorer on other shapes of a record; and their throughput over that of plain JSON in the same turns."""
+    runs = shapes.measured(folder, work, repetitions, told)
+    return {f"scorer, {name}": several for name, several in runs.items() if name != shapes.PLAIN}, shapes.ratios(runs)
 
 
 def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, Latency]:
@@ -140,7 +146,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the ratios only")
     parser.add_argument("--transactions", type=int)
     parser.add_argument("--repetitions", type=int)
-    parser.add_argument("--publish", action="store_true", help="write table and plot into README.md and docs/")
+    parser.add_argument("--publish", action="store_true", help="write tables and plot into docs/")
     asked = parser.parse_args()
     if not asked.quick and (missing := kafka.missing()):
         sys.exit(f"error: latency is measured on Apache Kafka: {missing}; or run `make bench-quick`")
@@ -152,11 +158,15 @@ def main() -> None:
         folder = Path(name)
         work = make(folder, n)
         os.sched_setaffinity(0, {BROKER_CORE})  # after the training, whose threads would wait for each other
+        predict_speedup = predictors.speedup(folder, work)
+        told(f"LightGBM's predict takes {predict_speedup:.2f} times as long as the bundle's own")
         runs = throughput(folder, work, repetitions, asked.quick)
         result: dict[str, Any] = {"ratios": ratios(medians(runs, lambda run: run.rate))}
         more: dict[str, list[Measured]] = {}
         if not asked.quick:
             more = compressed(folder, work, min(3, repetitions))
+            others, ratios_of_shapes = shaped(folder, work.first(min(n, 100_000)), repetitions)
+            more |= others
             saturation = statistics.median(run.rate for run in runs["scorer"])
             speeds = steadiness.speeds()
             with awake() as is_awake:
@@ -170,6 +180,7 @@ def main() -> None:
             cards = velocity(folder, work)
             redis = redis_memory.measure(COMPARISONS)
             most = cards["1000000"]
+            result["ratios"] |= ratios_of_shapes
             result["ratios"] |= {
                 "p99/handwritten": took["scorer_50"].p99 / took["handwritten_50"].p99,
                 "live_with_3_shadows/none": live["3_shadows"].rate / live["0_shadows"].rate,
@@ -190,7 +201,8 @@ def main() -> None:
             }
         every = {**runs, **more}
         result["rates"] = medians(every, lambda run: run.rate) | {
-            "start_s": statistics.median(run.start_s for run in runs["scorer"])
+            "start_s": statistics.median(run.start_s for run in runs["scorer"]),
+            "predict_speedup": predict_speedup,
         }
         if not asked.quick:
             result["rates"] |= {

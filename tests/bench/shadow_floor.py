@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from bench.floor import bundle
 from bench.workload import VIEW, Workload
-from scorer.pipeline import Record
-from scorer.store import BundleStore
-from shadow import criteria
-from shadow.absorb import Memory, absorb
-from shadow.advance import Advance, add
-from shadow.candidate import Candidate
-from shadow.decisions import read
+from scorer.deployments.records import PublishedView
+from scorer.pipeline.batch import Record
+from scorer.pipeline.money import Currency
+from shadow.comparison.absorb import absorb
+from shadow.comparison.decisions import read
+from shadow.comparison.increment import Increment, add
+from shadow.comparison.memory import Memory
+from shadow.gate import criteria
+from shadow.worker.candidate import Candidate
 
 #: Segments of the workload: 19 with `all`.
 RELEASE = """
@@ -23,20 +26,20 @@ segments:
 """
 
 
-def views() -> dict[str, dict[str, object]]:
+def views() -> dict[str, PublishedView]:
     """The feature view as it is on the ledger."""
-    return {VIEW.id: {"names": VIEW.names, "definitions": VIEW.definitions(VIEW.names)}}
+    currency = Currency(code="EUR", digits=2)
+    return {VIEW.id: PublishedView(names=VIEW.names, definitions=VIEW.definitions(VIEW.names), currency=currency)}
 
 
 def absorb_all(folder: Path, work: Workload, made: list[list[Record]], size: int) -> tuple[float, float]:
     """Compare every decision with the candidate's; seconds and CPU seconds of this process."""
-    bundle = BundleStore(str(folder / "bundles"), folder / "cache").fetch(work.candidate)
-    bundle.warm()
-    candidate = Candidate(bundle.digest, 2, bundle.threshold, bundle, views())
+    held = bundle(folder, work.candidate, "auto")
+    candidate = Candidate(held.digest, 2, held.threshold, held, views())
     segments = criteria.parse(RELEASE).segments
     wall, cpu = time.perf_counter(), time.process_time()
     for records in made:
-        memory, pending = Memory(), Advance()
+        memory, pending = Memory(), Increment()
         for start in range(0, len(records), size):
             part = [value for _, value in records[start : start + size]]
             found, _ = read(part, range(start, start + len(part)))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import orjson
 import redis
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -21,16 +20,17 @@ from bench.shadow_floor import RELEASE, views
 from bench.workload import PARTITIONS, Workload
 from harness.kafka import Kafka, tail
 from harness.places import ROOT
-from scorer.cli.deploy import fill
-from scorer.deployments import SCHEMA
-from scorer.ledger import put
-from scorer.pipeline import Record
-from scorer.producer import BatchProducer
-from scorer.replay import send_all
+from scorer.deployments.deploy import fill
+from scorer.deployments.ledger import put
+from scorer.deployments.records import encode
+from scorer.kafka.producer import BatchProducer
+from scorer.kafka.topics import ensure_topics
+from scorer.pipeline.batch import Record
 from scorer.settings import ScorerSettings
-from scorer.topics import ensure_topics
-from shadow import local
-from shadow.keys import Keys
+from scorer.sources.replay import send_all
+from shadow.local import embedded
+from shadow.local.process import die_with_parent
+from shadow.store.keys import Keys
 
 WORKER_CORE, BROKER_CORE = 0, 1
 CHUNK = 10_000
@@ -81,7 +81,7 @@ class Stage:
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process on one core, or with core None on any core, only where nobody else wants it (SCHED_IDLE).
 
-        It stays in this session, as the broker does: policies do not count between sessions (`shadow.standback`).
+        It stays in this session, as the broker does: policies do not count between sessions (`shadow.worker.niceness`).
         """
 
         def prepare() -> None:
@@ -90,7 +90,7 @@ class Stage:
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             else:
                 os.sched_setaffinity(0, {core})
-            local.die_with_parent()
+            die_with_parent()
 
         with (self.folder / "worker.log").open("ab") as out:
             everything = {**os.environ, **self.env, **(env or {})}
@@ -138,9 +138,9 @@ def stage(
             kafka = stack.enter_context(Kafka(Path(scratch), settings=stamping, java=JAVA, own_session=False))
             address, pids = kafka.address, [node.process.pid for node in kafka.nodes if node.process is not None]
         else:
-            broker = stack.enter_context(local.broker())
+            broker = stack.enter_context(embedded.broker())
             address, pids = broker.address, [broker.pid]
-        store = stack.enter_context(local.store()) if with_redis else None
+        store = stack.enter_context(embedded.store()) if with_redis else None
         for pid in [*pids, store.pid] if store is not None else pids:
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), {BROKER_CORE})
@@ -180,7 +180,7 @@ def stage(
 async def _prepare(settings: ScorerSettings, work: Workload, is_filled: bool) -> None:
     await ensure_topics(settings)
     for name, view in views().items():
-        await put(settings, {f"view/{name}": orjson.dumps({"schema": SCHEMA, **view})})
+        await put(settings, {f"view/{name}": encode(view)})
     await fill(settings, "live", work.digest, None, None, "bench", "bench")
     for slot in SLOTS:
         await fill(settings, slot, work.candidate, None, None, "bench", "bench")

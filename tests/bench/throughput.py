@@ -15,7 +15,7 @@ from bench import floor, shadow_floor
 from bench.stage import BROKER_CORE, SCORER, SHADOW, WORKER_CORE, Watcher, cpu_seconds, stage
 from bench.workload import PARTITIONS, Workload
 from harness.places import ROOT
-from scorer.pipeline import Record
+from scorer.pipeline.batch import Record
 
 BATCH = 5000
 LIMIT_SECONDS = 300.0

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import orjson
 from aiokafka.partitioner import DefaultPartitioner
 
-from scorer.bundle import create
-from scorer.events import Reading, decode
-from scorer.features import history
-from scorer.store import BundleStore
-from scorer.view import Attribute, FeatureView
+from scorer.bundles.bundle import create
+from scorer.bundles.store import BundleStore
+from scorer.pipeline.decode import decode
+from scorer.pipeline.features import history
+from scorer.pipeline.transaction import Reading
+from scorer.pipeline.view import Attribute, FeatureView
 
 TREES, LEAVES = 300, 63
 CARDS = 10_000

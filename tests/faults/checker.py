@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from faults.arena import Arena
 from faults.ledger import Filling, History, fold
 from faults.recount import Counted, Score, candidate_scores, recount
 from faults.replay import Replayed, replay
-from scorer.velocity import ROW
+from scorer.pipeline.card_row import ROW
 
 TOPICS = ("transactions", "decisions", "transactions.rejected", "velocity", "deployments")
 
@@ -33,6 +33,7 @@ class Verdict:
     conflicts: int = 0
     extras: int = 0
     live_stall_s: float = 0.0
+    dropped: int = 0  # cards, as the changelog tells
     told: list[str] = field(default_factory=list)
 
     @property
@@ -70,6 +71,9 @@ def check(arena: Arena) -> Verdict:
         verdict.miscounted += 1
         verdict.tell(told)
     _check_decisions(arena, seen, verdict)
+    if arena.expects_drops and not verdict.dropped:
+        verdict.miscounted += 1
+        verdict.tell("no card was dropped")
     for slot in arena.slots:
         _check_slot(arena, seen, slot, verdict)
     verdict.live_stall_s = round(max(_stalls(topics), default=0.0), 3)
@@ -153,14 +157,21 @@ def _check_extra(arena: Arena, verdict: Verdict, p: int, first: dict[str, Any], 
 
 
 def _check_velocity(records: Sequence[Any], clean: Replayed, p: int, verdict: Verdict) -> None:
-    """Of the rows of each card, the one with the highest source offset is what a clean replay leaves."""
+    """Of the rows of each card, the one with the highest source offset is what a clean replay leaves; it is dropped at
+    an offset as high only if the card is idle."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for record in records:
-        offset = int(np.frombuffer(record.value, dtype=ROW)["offset"][0])
+        if record.key == b"":
+            continue  # steps of the clock
+        if record.value is None:
+            offset = int(dict(record.headers)["offset"])
+            verdict.dropped += 1
+        else:
+            offset = int(np.frombuffer(record.value, dtype=ROW)["offset"][0])
         if offset >= found.get(record.key, (-1, b""))[0]:
-            found[record.key] = offset, record.value
+            found[record.key] = offset, record.value or b""
     for card in found.keys() | clean.states.keys():
-        if found.get(card, (0, b""))[1] != clean.states.get(card):
+        if card not in clean.idle and found.get(card, (0, b""))[1] != clean.states.get(card):
             verdict.miscounted += 1
             verdict.tell(f"velocity {p}: the state of a card is not what a clean replay leaves")
 
@@ -206,7 +217,7 @@ def _check_slot(arena: Arena, seen: Evidence, slot: str, verdict: Verdict) -> No
 
     with arena.store.client() as client:
         for p, records in seen.topics["decisions"].items():
-            base = f"shadow:{{{slot}:{p}}}"
+            base = f"shadow:{{{slot}:{p}}}:2"
             fence = {k.decode(): v.decode() for k, v in client.hgetall(f"{base}:fence").items()}
             told_gaps = [gap.decode() for gap in client.lrange(f"{base}:gaps", 0, -1)]
             wanted = [f"{gaps[p][0]}-{gaps[p][1]}"] if p in gaps else []
@@ -224,7 +235,7 @@ def _check_slot(arena: Arena, seen: Evidence, slot: str, verdict: Verdict) -> No
             if len(within) < len(due):
                 verdict.lost += len(due) - len(within)
                 verdict.tell(f"slot {slot} partition {p}: {len(due) - len(within)} decisions were not read")
-            counted = recount(within, filling_at, score_with, lambda offset, p=p: cannot(p, offset), release)
+            counted = recount(within, filling_at, score_with, partial(cannot, p), release)
             if counted.skipped != int(fence.get("skipped", 0)):
                 verdict.miscounted += 1
                 verdict.tell(f"slot {slot} partition {p}: skipped {fence.get('skipped')}, recounted {counted.skipped}")
@@ -250,7 +261,8 @@ def _compare_tallies(client: Any, base: str, where: str, counted: Counted, verdi
         key.decode().removeprefix(f"{base}:"): {
             field.decode(): int(count) for field, count in client.hgetall(key).items() if int(count)
         }
-        for key in client.scan_iter(f"{base}:t:*", count=5000)
+        for kind in "td"
+        for key in client.scan_iter(f"{base}:{kind}:*", count=5000)
     }
     histograms = {
         key.decode().removeprefix(f"{base}:"): {
@@ -271,7 +283,7 @@ def _compare_tallies(client: Any, base: str, where: str, counted: Counted, verdi
         has, wants = there.get(key, {}), {name: n for name, n in counted.tallies.get(key, {}).items() if n}
         if has == wants:
             continue
-        if key.endswith(":total:all"):
+        if key.startswith("t:") and key.endswith(":total:all"):
             more = sum(_compared(has)) - sum(_compared(wants))
             verdict.duplicated += max(0, more)
             verdict.lost += max(0, -more)

@@ -33,6 +33,7 @@ class History:
 def fold(records: Sequence[Any]) -> History:
     """Records of the topic, in log order."""
     history, epochs, seen = History({}, {}, [], [], set()), dict[str, int](), set[bytes]()
+    settled = set[str]()  # suggestions
     for record in records:
         kind, _, name = record.key.decode().partition("/")
         if record.value is None or record.key in seen:
@@ -43,12 +44,16 @@ def fold(records: Sequence[Any]) -> History:
         if kind != "ledger":
             continue
         seen.add(record.key)
-        if body["kind"] != "change":
+        if body["kind"] in ("answer", "withdrawal"):
+            settled.add(body["suggestion"])
+        if body["kind"] not in ("change", "forced"):
             continue
-        if any(epochs.get(slot, 0) != expected for slot, expected in body["expects"].items()):
+        is_late = any(epochs.get(slot, 0) != expected for slot, expected in body["expects"].items())
+        if is_late or body["suggestion"] in settled:
             history.void.append(body)
             continue
         history.changes.append(body)
+        settled |= {body["suggestion"]} - {None}
         for slot, target in body["slots"].items():
             epochs[slot] = epochs.get(slot, 0) + 1
             if target is not None and target["digest"] is not None:

@@ -91,6 +91,8 @@ def segments_of(row: dict[str, Any], release: dict[str, Any]) -> list[str]:
         else:
             number = row["amount_minor"] / 100 if part["field"] == "amount" else row["transaction"].get(part["field"])
             edges = part["bands"]
+            if part["field"] == "amount":  # what is above the cap is a band of its own
+                edges = sorted({*edges, release.get("amount_cap", AMOUNT_CAP)})
             at = bisect.bisect_right(edges, number)
             labels = [f"<{edges[0]:g}", *(f"{a:g}-{b:g}" for a, b in pairwise(edges))]
             found.append(f"{name}={[*labels, f'>={edges[-1]:g}'][at]}")
@@ -117,7 +119,8 @@ def recount(
     is_unscored: whether the fault kept the candidate from scoring an offset."""
     release = yaml.safe_load(release_file.read_text())
     cap = int(release.get("amount_cap", AMOUNT_CAP) * MINOR_PER_UNIT)
-    counted, first, pairs = Counted(), dict[int, tuple[float | None, int]](), set[tuple[str, int, str]]()
+    counted, first = Counted(), dict[int, tuple[float | None, int]]()
+    cards: dict[tuple[str, int, str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     offers: dict[tuple[str, int | str, int, str], list[tuple[float, int]]] = defaultdict(list)
     highest = -1
     rows = [(record.offset, orjson.loads(record.value)) for record in records]
@@ -160,8 +163,6 @@ def recount(
             cut = min(row["amount_minor"], cap)
             if outcome >= 1:
                 sums[f"a{outcome}"] += cut
-            if outcome >= 2:
-                sums[f"q{outcome}"] += (-(-cut * 1000 // cap)) ** 2
         bins = len(EDGES) + 1
         for key in (f"h:{run}:{when}:{segment}" for when in (day, "total") for segment in of):
             cells, at = counted.histograms[key], bisect.bisect_right(EDGES, score)
@@ -169,16 +170,18 @@ def recount(
                 cells[bisect.bisect_right(EDGES, row["score"])] += 1
             cells[(1 + live) * bins + at] += 1
             cells[(3 + live) * bins + at] += row["amount_minor"]
-        pair = (run, day, row["transaction"]["card_id"])
-        if outcome >= 2 and pair not in pairs:
-            pairs.add(pair)
-            for key in keys:
-                counted.tallies[key]["p0" if live else "p1"] += 1
+        if outcome >= 1:
+            for segment in of:
+                seen = cards[run, day, segment, row["transaction"]["card_id"]]
+                seen[outcome].append(-(-row["amount_minor"] * 1000 // cap))
         for segment in of:
             one = sample_hash(row["transaction"]["transaction_id"]), source
             offers[run, day, outcome, segment].append(one)
             if outcome >= 2:  # once more, for labels
                 offers[run, "run", outcome, segment].append(one)
+    for (run, day, segment, _), amounts in cards.items():
+        for when in (day, "total"):
+            _add_card(counted.tallies[f"d:{run}:{when}:{segment}"], [amounts[outcome] for outcome in (1, 2, 3)])
     for stratum, offered in offers.items():
         offered.sort()
         most = KEEP[stratum[2]]
@@ -186,6 +189,25 @@ def recount(
         if len(offered) > most:
             counted.taus[stratum] = offered[most][0]
     return counted
+
+
+def _add_card(sums: dict[str, int], amounts: list[list[int]]) -> None:
+    """Add a card's day: amounts, in thousandths of the cap, that both block, live alone, and the candidate alone."""
+    sums[f"k{sum(min(len(mine), 1) << at for at, mine in enumerate(amounts))}"] += 1
+    both, live, candidate = (sum(mine) for mine in amounts)
+    for at, (name, most) in enumerate((("c", 1000), ("u", 2**24))):
+        b, one, other = (min(money, 2**24) for money in (both, live, candidate))
+        tops = (min(other, most), min(one, most), min(b + one, most if name == "c" else 2**62))
+        if name == "c" and (whole := b + one + other) > most:
+            b, one, other = (-(-money * most // whole) for money in (b, one, other))
+        d, t = other - one, b + one
+        held = min(t, 64_000)
+        products = (d * d, d * t, t * t, d * held, held * held, one, one * one, other * other)
+        for column, value in enumerate((d, t, held, *products)):
+            sums[f"{name}{column}"] += value
+        for column, value in enumerate(tops):
+            field = f"t{3 * at + column}"
+            sums[field] = max(sums[field], value)
 
 
 def _scores(
@@ -199,7 +221,7 @@ def _scores(
         filling = filling_at(offset)
         if filling is not None:
             groups[filling, row["view"]].append((offset, row))
-    found = {}
+    found: dict[int, float] = {}
     for (filling, _), members in groups.items():
         scored = score_with(filling)([row for _, row in members])
         found |= dict(zip((offset for offset, _ in members), scored, strict=True))

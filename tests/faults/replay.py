@@ -11,32 +11,35 @@ import numpy as np
 import orjson
 
 from faults.ledger import Filling
-from scorer.bundle import Bundle
-from scorer.deployments import Slot
-from scorer.events import Mapping as Names
-from scorer.events import Reading
-from scorer.live import live_model
-from scorer.money import Money
-from scorer.pipeline import Incoming, Published, Rules, settle
-from scorer.velocity import CardStates
-from scorer.view import FeatureView
+from scorer.bundles.bundle import Bundle
+from scorer.bundles.view_file import load_view
+from scorer.deployments.slots import Slot
+from scorer.pipeline.batch import Incoming, Published, Rules
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.mapping import FieldNames
+from scorer.pipeline.money import Money
+from scorer.pipeline.settle import settle
+from scorer.pipeline.transaction import Reading
+from scorer.worker.live import live_model
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """decisions: by source offset. refused: source offsets of dead letters. states: packed row by card."""
+    """decisions: by source offset. refused: source offsets of dead letters. states: packed row by card, of all cards.
+    idle: cards that are dropped at the end at the latest."""
 
     decisions: dict[int, dict[str, Any]]
     refused: set[int]
     states: dict[bytes, bytes]
+    idle: set[bytes]
 
 
 def replay(
     partition: int, records: Sequence[Any], live: Filling, store: Path, env: Mapping[str, str], is_event_clock: bool
 ) -> Replayed:
     """Settle all records of a partition with the model that filled live at one epoch."""
-    view = FeatureView.load(env["SCORER_VIEW"])
-    money, names = Money.model_validate({}), Names.model_validate({})
+    view = load_view(env["SCORER_VIEW"])
+    money, names = Money.model_validate({}), FieldNames.model_validate({})
     rules = Rules(view, Reading(money, names, view.attributes), None if is_event_clock else 300_000)
     slot = Slot(live.epoch, live.digest, live.threshold)
     model = live_model(slot, Bundle.load(store / live.digest, live.digest), view)
@@ -54,4 +57,5 @@ def replay(
         {decision["source"]["offset"]: decision for decision in decisions},
         {int(dict(headers)["offset"]) for headers in settled.headers},
         {key or b"": value or b"" for key, value in settled.states},
+        {mark.record[0] or b"" for mark in settled.dropped},
     )

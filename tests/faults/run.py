@@ -104,6 +104,8 @@ def main() -> None:
         found = {field: getattr(verdict, field) for field in COLUMNS if hasattr(verdict, field)}
         rows[name] = {"scenario": name, "faults": arena.faults, **found}
         rows[name] = {column: rows[name][column] for column in COLUMNS}
+        if verdict.dropped:
+            print(f"    {verdict.dropped} cards were dropped")
         extras = f", {verdict.extras} decisions beside the first" if verdict.extras else ""
         print(
             f"    {'clean' if verdict.is_clean else 'BROKEN'} in {time.monotonic() - began:.0f} s{extras}", flush=True

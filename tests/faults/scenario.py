@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from faults.arena import Arena
+from harness.places import ROOT
 
 Play = Callable[[Arena], None]
+
+
+def injected(name: str) -> dict[str, str]:
+    """The environment of processes that `tests/faults/injected` spoils. They import this tree, as all others do."""
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "faults" / "injected" / name), str(ROOT)])}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -136,7 +137,7 @@ def main() -> None:
         kafka = Kafka(folder / "kafka", settings=dict(BROKER))
         store = RedisServer(folder / "redis", str(debian_redis()))
         with Arena(folder, models, kafka, store, seed=1, clock="wall") as arena:
-            batches = {"BATCH_RECORDS": "5000"}
+            batches: dict[str, Any] = {"BATCH_RECORDS": "5000"}
             members = {"scorer": arena.scorer(**batches), "shadow": arena.shadow(**batches)}
             arena.ready()
             rows = endless(arena.rows)

@@ -1,4 +1,4 @@
-"""How long decisions stand still when scorers restart, at the default timing: run by hand, for the README.
+"""How long decisions stand still when scorers restart, at the default timing: run by hand, for docs/operations.md.
 
 Two scorers decide a steady stream. `rolling`: each gets SIGTERM and is started anew, one after the other. `crash`: one
 gets kill -9 and is started anew at once. Both with and without static membership. A stall is the longest time in which

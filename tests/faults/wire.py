@@ -73,7 +73,7 @@ class Wire:
 
     async def _look(self, parts: Sequence[TopicPartition]) -> None:
         """Read on to the present ends of partitions."""
-        if self._counter is None:
+        if self._counter is None or self._reader is None:
             self._counter = await self._consumer(request_timeout_ms=PATIENCE_MS, isolation_level="read_committed")
             self._reader = await self._consumer(request_timeout_ms=PATIENCE_MS, isolation_level="read_committed")
         # The reader always has a fetch under way, which would hold this answer up on its connection.

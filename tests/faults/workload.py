@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import pickle
 import shutil
@@ -18,10 +19,14 @@ def prepared() -> Models:
     """Bundles and stream."""
     folder = ROOT / "build" / "faults" / _fingerprint()
     note = folder / "models.pickle"
-    if not note.is_file():
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        folder.mkdir(parents=True)
-        note.write_bytes(pickle.dumps(shared.make(folder, TRANSACTIONS, STREAM)))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # runs side by side
+        if not note.is_file():
+            for former in folder.parent.glob("*/"):
+                shutil.rmtree(former)
+            folder.mkdir()
+            note.write_bytes(pickle.dumps(shared.make(folder, TRANSACTIONS, STREAM)))
     found: Models = pickle.loads(note.read_bytes())
     return found
 
@@ -29,8 +34,9 @@ def prepared() -> Models:
 def _fingerprint() -> str:
     """Of everything that has a say in them."""
     whole = hashlib.sha256(str(ROOT).encode())
-    sources = ("bundle", "events", "features", "files", "pipeline", "simulate", "train", "velocity", "view")
-    made_by = [ROOT / "scorer" / f"{name}.py" for name in sources] + [ROOT / "tests" / "harness" / "models.py"]
-    for path in [*made_by, ROOT / "requirements.lock", ROOT / "deploy" / "local" / "features.yaml"]:
+    packages = [ROOT / "scorer" / name for name in ("bundles", "pipeline", "sources", "training")]
+    sources = sorted(path for package in packages for path in package.glob("*.py"))
+    made_by = [*sources, ROOT / "tests" / "harness" / "models.py"]
+    for path in [*made_by, ROOT / "requirements" / "base.lock", ROOT / "deploy" / "local" / "features.yaml"]:
         whole.update(path.read_bytes())
     return whole.hexdigest()[:16]

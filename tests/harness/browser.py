@@ -13,7 +13,7 @@ from urllib.error import URLError
 
 import orjson
 
-from shadow.local import die_with_parent, free_port
+from shadow.local.process import die_with_parent, free_port
 
 START_SECONDS = 30.0
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")

@@ -20,7 +20,7 @@ from harness.manifests import Manifest
 from harness.places import ROOT
 from harness.references import settings_of
 from harness.stack import get
-from shadow.local import die_with_parent
+from shadow.local.process import die_with_parent
 
 #: What builds and runs it.
 TOOLS = ("buildah", "mmdebstrap", "bwrap")
@@ -109,7 +109,7 @@ def build() -> Image:
     config = orjson.loads(_buildah("inspect", "--type", "image", NAME))["OCIv1"]["config"]
     container = _buildah("from", NAME)
     root = Path(_buildah("mount", container))
-    for at in ("cache", "settings/view", "settings/release"):  # a container engine makes what it mounts on
+    for at in ("cache", "kafka", "settings/view", "settings/release"):  # a container engine makes what it mounts on
         (root / at).mkdir(parents=True, exist_ok=True)
     return Image(config, root)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -17,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from harness.places import ROOT
-from shadow.local import die_with_parent, free_port
+from shadow.local.process import die_with_parent, free_port
 
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 JARS = ROOT / "build" / "kafka"
@@ -45,7 +47,8 @@ SETTINGS = {
     "log.retention.check.interval.ms": "1000",
     "log.segment.delete.delay.ms": "1000",
 }
-_JAVA = ("-Xms96m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData")
+#: How a broker's Java is started.
+JAVA = ("-Xms96m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData")
 
 
 def missing() -> str | None:
@@ -64,13 +67,16 @@ def _has_jars() -> bool:
 
 
 def fetch_jars() -> None:
-    """Have Maven copy the jars, unless they are here."""
-    if _has_jars():
-        return
-    shutil.rmtree(JARS, ignore_errors=True)
-    argv = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    subprocess.run([*argv, f"-DoutputDirectory={JARS}"], check=True, timeout=600)
-    shutil.copy(POM, JARS / POM.name)
+    """Have Maven copy the jars, unless they are here. Of several test runs at once, the first does it."""
+    JARS.parent.mkdir(exist_ok=True)
+    with JARS.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _has_jars():
+            return
+        shutil.rmtree(JARS, ignore_errors=True)
+        argv = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        subprocess.run([*argv, f"-DoutputDirectory={JARS}"], check=True, timeout=600)
+        shutil.copy(POM, JARS / POM.name)
 
 
 @dataclass
@@ -81,7 +87,7 @@ class Node:
     port: int
     controller_port: int
     folder: Path
-    java: tuple[str, ...] = _JAVA
+    java: tuple[str, ...] = JAVA
     own_session: bool = True
     process: subprocess.Popen[bytes] | None = None
 
@@ -120,6 +126,14 @@ class Node:
             self.process.wait()
 
 
+def write_tool(path: Path, tool: str) -> Path:
+    """Write a script that runs a command of Apache Kafka, as its distribution has one. tool: the class."""
+    fetch_jars()
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(_command(JAVA, tool))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
 def _command(java: Sequence[str], *argv: str) -> list[str]:
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
     return ["java", *java, quiet, "-cp", f"{JARS}/*", *argv]
@@ -134,7 +148,7 @@ class Kafka:
     settings: dict[str, str] = field(default_factory=dict)
     listeners: dict[str, int] = field(default_factory=dict)  # further ones of a single broker: port by protocol
     users: dict[str, str] = field(default_factory=dict)  # password by name, for SCRAM-SHA-512
-    java: tuple[str, ...] = _JAVA
+    java: tuple[str, ...] = JAVA
     own_session: bool = True  # else it shares the session of who starts it, and a core with it by policy and niceness
     nodes: list[Node] = field(default_factory=list)
 
@@ -201,7 +215,7 @@ class Kafka:
         ]
         formatting = [
             subprocess.Popen(
-                _command(_JAVA, *FORMAT, str(node.folder / "server.properties"), *users),
+                _command(JAVA, *FORMAT, str(node.folder / "server.properties"), *users),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )

@@ -1,10 +1,11 @@
-"""The Kubernetes manifests as kustomize builds them, and the golden files that they are held against.
+"""The Kubernetes manifests as kustomize builds them, and a golden file of each overlay.
 
 `python -m harness.manifests` writes the golden files anew.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ from harness.places import ROOT
 
 SOURCE = ROOT / "deploy" / "kubernetes"
 GOLDEN = ROOT / "tests" / "deploy" / "kubernetes" / "golden"
+OVERLAYS = ("simple", "production")
 #: What is built: each overlay alone, and with each component that it may have.
 BUILDS = (
     ("simple",),
@@ -28,9 +30,10 @@ BUILDS = (
     ("production", "keda"),
     ("production", "argo"),
     ("production", "kafka-sasl"),
-    ("production", "monitoring", "keda", "argo", "kafka-sasl"),
+    ("production", "strimzi"),
+    ("production", "bundle-volume"),
+    ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume"),
 )
-GOLDENS = BUILDS[:-1]
 Manifest = dict[str, Any]
 
 
@@ -52,26 +55,24 @@ def build(folder: Path) -> list[Manifest]:
 
 def build_with(source: Path, overlay: str, *components: str) -> list[Manifest]:
     """An overlay and components of a tree of manifests, as if the overlay named them."""
-    folder = source / "overlays" / f"{overlay}-with"
-    folder.mkdir(exist_ok=True)
-    chosen = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": "shadow-scorer",
-        "resources": [f"../{overlay}"],
-        "components": [f"../../components/{name}" for name in components],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(chosen))
-    return build(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        tree = os.path.relpath(source.resolve(), folder)  # kustomize takes no absolute path
+        chosen = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "shadow-scorer",
+            "resources": [f"{tree}/overlays/{overlay}"],
+            "components": [f"{tree}/components/{name}" for name in components],
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(chosen))
+        return build(folder)
 
 
 @cache
 def built(overlay: str, *components: str) -> list[Manifest]:
     """The same of the repository's own tree; not to be changed."""
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / "kubernetes"
-        shutil.copytree(SOURCE, copy)
-        return build_with(copy, overlay, *components)
+    return build_with(SOURCE, overlay, *components)
 
 
 def name_of(manifest: Manifest) -> tuple[str, str]:
@@ -97,46 +98,11 @@ def container_of(template: Manifest, name: str) -> Manifest:
     return found
 
 
-def golden_file(overlay: str, *components: str) -> Path:
-    """Where the golden file of a build is."""
-    return GOLDEN / f"{'-'.join((overlay, *components))}.yaml"
-
-
-def golden_text(overlay: str, *components: str) -> str:
-    """What a golden file says: an overlay whole, and with components what these add and change.
-
-    Rules and dashboards are generated, and have tests of their own: only where they come from is said.
-    """
-    plain = {name_of(manifest): manifest for manifest in built(overlay)} if components else {}
-    told = [_elided(m) for m in built(overlay, *components) if plain.get(name_of(m)) != m]
-    return yaml.safe_dump_all(told, sort_keys=True, width=200)
-
-
-def _elided(manifest: Manifest) -> Manifest:
-    rules = ROOT / "deploy" / "prometheus" / "rules"
-    if manifest["kind"] == "PrometheusRule":
-        groups = [g for path in sorted(rules.glob("*.yaml")) for g in yaml.safe_load(path.read_text())["groups"]]
-        by_name = {group["name"]: group for group in groups}
-        same = {group["name"]: group for group in manifest["spec"]["groups"]} == by_name
-        return {**manifest, "spec": {"groups": "those of deploy/prometheus/rules" if same else "others"}}
-    if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"].startswith("dashboard-"):
-        boards = ROOT / "deploy" / "grafana"
-        data = {
-            name: f"that of deploy/grafana/{name}" if (boards / name).read_text() == text else "another"
-            for name, text in manifest["data"].items()
-        }
-        return {**manifest, "data": data}
-    return manifest
-
-
-def main() -> None:
-    """Write every golden file anew."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    for stale in GOLDEN.glob("*.yaml"):
-        stale.unlink()
-    for chosen in GOLDENS:
-        golden_file(*chosen).write_text(golden_text(*chosen))
+def golden_text(overlay: str) -> str:
+    """What the golden file of an overlay says."""
+    return yaml.safe_dump_all(built(overlay), sort_keys=True, width=200)
 
 
 if __name__ == "__main__":
-    main()
+    for name in OVERLAYS:
+        (GOLDEN / f"{name}.yaml").write_text(golden_text(name))

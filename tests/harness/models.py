@@ -10,8 +10,8 @@ import orjson
 
 from harness.places import ROOT
 from harness.stack import Stack, write_lines
-from scorer.events import Mapping
-from scorer.files import read_transactions
+from scorer.pipeline.mapping import FieldNames
+from scorer.sources.files import read_transactions
 
 #: Models learn from what is before, the stream is what comes after.
 CUT = "2026-01-21"
@@ -53,7 +53,7 @@ def make(folder: Path, transactions: int = 30_000, stream: int = STREAM) -> Mode
 
 def _stream(history: Path, out: Path, n: int) -> Path:
     """What a topic brings: transactions, some that are none, and some that their sender repeats."""
-    chunks = read_transactions(history, Mapping.model_validate({}), since=CUT, limit=n)
+    chunks = read_transactions(history, FieldNames.model_validate({}), since=CUT, limit=n)
     rows: list[dict[str, Any]] = []
     for i, value in enumerate(value for chunk in chunks for value in chunk.values):
         row = orjson.loads(value)

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from harness.manifests import Manifest, name_of, pods
 from scorer.settings import ScorerSettings, Topics
-from shadow.supervise import GRACE_SECONDS
+from shadow.local.supervisor import GRACE_SECONDS
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-_UNITS = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS: dict[str | None, Decimal | int] = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 #: Values that the published schemas take for any text.
 _CHOICES = {
@@ -31,8 +31,8 @@ _TYPES = {
     "seccompProfile": {"RuntimeDefault", "Localhost", "Unconfined"},
     "strategy": {"RollingUpdate", "Recreate"},
 }
-#: Secrets that people make by hand.
-_BY_HAND = {"shadow-secrets", "kafka-user", "kafka-ca"}
+#: Secrets that people make by hand: one for each process, and the authorities of Kafka's certificates.
+_BY_HAND = re.compile(r"kafka-ca|(scorer|topics|serve|operator|shadow-[a-z][a-z0-9-]*)-secrets")
 
 
 def quantity(text: str) -> Decimal:
@@ -115,6 +115,8 @@ def _workloads(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 def _selectors(manifests: Sequence[Manifest]) -> Iterator[str]:
     every = [template for _, template in pods(manifests)]
+    monitors: list[Manifest] = []
+    watched: list[Manifest] = []
     for manifest in manifests:
         where, spec = "/".join(name_of(manifest)), manifest.get("spec", {})
         if manifest["kind"] == "Service":
@@ -128,7 +130,8 @@ def _selectors(manifests: Sequence[Manifest]) -> Iterator[str]:
         elif manifest["kind"] == "PodMonitor":
             chosen = [t for t in every if selects(spec["selector"], _labels(t))]
             ports = []
-            yield from _unseen(where, spec, chosen)
+            monitors.append(spec)
+            watched += [t for t in chosen if t not in watched]
         else:
             continue
         if not chosen:
@@ -137,12 +140,14 @@ def _selectors(manifests: Sequence[Manifest]) -> Iterator[str]:
         for port in ports:
             if port not in there:
                 yield f"{where}: no selected pod has a port {port}"
+    yield from _unseen(monitors, watched)
 
 
-def _unseen(where: str, spec: Manifest, chosen: Sequence[Manifest]) -> Iterator[str]:
-    """Processes that a PodMonitor passes over."""
+def _unseen(monitors: Sequence[Manifest], chosen: Sequence[Manifest]) -> Iterator[str]:
+    """Processes that every PodMonitor passes over."""
     kept = [
         re.compile(rule["regex"])
+        for spec in monitors
         for endpoint in spec["podMetricsEndpoints"]
         for rule in endpoint["relabelings"]
         if rule.get("action") == "keep" and rule["sourceLabels"] == ["__meta_kubernetes_pod_container_port_name"]
@@ -150,7 +155,7 @@ def _unseen(where: str, spec: Manifest, chosen: Sequence[Manifest]) -> Iterator[
     for container in (container for template in chosen for container in template["spec"]["containers"]):
         names = [port["name"] for port in container.get("ports", [])]
         if names and not any(rule.fullmatch(name) for rule in kept for name in names):
-            yield f"{where}: passes over {container['name']}"
+            yield f"PodMonitor: passes over {container['name']}"
 
 
 def _containers(manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -171,6 +176,8 @@ def _containers(manifests: Sequence[Manifest]) -> Iterator[str]:
                 files[volume["name"]] = maps.get(name, set())
                 if name not in maps:
                     yield f"{where}: no ConfigMap {name}"
+            if "secret" in volume and not _BY_HAND.fullmatch(volume["secret"]["secretName"]):
+                yield f"{where}: no Secret {volume['secret']['secretName']}"
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim is not None and claim not in claims:
                 yield f"{where}: no PersistentVolumeClaim {claim}"
@@ -197,7 +204,7 @@ def _container(
         if "configMapRef" in source and source["configMapRef"]["name"] not in maps:
             yield f"{where}: no ConfigMap {source['configMapRef']['name']}"
             return
-        if "secretRef" in source and source["secretRef"]["name"] not in _BY_HAND:
+        if "secretRef" in source and not _BY_HAND.fullmatch(source["secretRef"]["name"]):
             yield f"{where}: no Secret {source['secretRef']['name']}"
     mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
     for path, name in mounts.items():

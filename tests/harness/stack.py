@@ -13,22 +13,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 
+from harness.commands import command
 from harness.kafka import Kafka
 from harness.stores import RedisServer
-from scorer.settings import ScorerSettings
-from scorer.topics import partitions_of, read_to_end, reader
-from shadow import local
-from shadow.cli.up import EMBEDDED
+from scorer.deployments.arrival import arrived
+from scorer.deployments.deploy import fill
+from scorer.deployments.records import LIVE
+from scorer.kafka.reading import read_to_end, reader
+from scorer.kafka.topics import partitions_of
+from scorer.settings import ScorerSettings, load
+from scorer.sources.decisions import as_json
+from shadow.local import embedded
+from shadow.local.environment import EMBEDDED
+from shadow.local.process import die_with_parent, free_port
 
 BIN = Path(sys.executable).parent
 FAST = {"SESSION_SECONDS": EMBEDDED["SESSION_SECONDS"], "HEARTBEAT_SECONDS": EMBEDDED["HEARTBEAT_SECONDS"]}
 PARTITIONS = 4
 
 
-def wait_for(what: str, is_there: Callable[[], Any], seconds: float = 40.0) -> Any:
+def wait_for(what: str, is_there: Callable[[], Any], seconds: float = 90.0) -> Any:
     """Until a call gives something true; returns that."""
     deadline = time.monotonic() + seconds
     while not (found := is_there()):
@@ -37,10 +45,11 @@ def wait_for(what: str, is_there: Callable[[], Any], seconds: float = 40.0) -> A
     return found
 
 
-def get(url: str) -> bytes | None:
+def get(url: str, token: str | None = None) -> bytes | None:
     """A page, None if it is not there or not well."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return bytes(answer.read())
     except OSError:
         return None
@@ -53,11 +62,12 @@ def _outer() -> dict[str, str]:
 
 @dataclass
 class Worker:
-    """A process of ours and the port of its pages."""
+    """A process of ours and the port of its pages. token: for reading them, if they ask for one."""
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    token: str | None = None
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log.read_text()[-2000:]}"
@@ -87,7 +97,7 @@ class Worker:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its label values, 0 where it is missing."""
-        page = (get(f"http://127.0.0.1:{self.port}/metrics") or b"").decode()
+        page = (get(f"http://127.0.0.1:{self.port}/metrics", self.token) or b"").decode()
         return sum(
             float(line.rpartition(" ")[2]) for line in page.splitlines() if line.split("{")[0].split(" ")[0] == name
         )
@@ -100,13 +110,14 @@ class Stack:
     folder: Path
     env: dict[str, str]  # settings beside those that point at the servers
     workers: list[Worker] = field(default_factory=list)
-    broker: local.Server | Kafka = field(default_factory=local.broker)
-    store: local.Server | RedisServer = field(default_factory=local.store)
+    broker: embedded.Server | Kafka = field(default_factory=embedded.broker)
+    store: embedded.Server | RedisServer = field(default_factory=embedded.store)
 
     def __enter__(self) -> Stack:
         self.broker.start()
         self.store.start()
         both = {**FAST, "KAFKA": self.broker.address, "CACHE": str(self.folder / "cache"), "CLOCK": "event"}
+        both["PREDICTOR"] = "lightgbm"  # a comparison takes a second of each cache; the fault scenarios make it
         self.env = {
             **{f"{program}_{name}": value for program in ("SCORER", "SHADOW") for name, value in both.items()},
             "SCORER_REQUIRE_IDEMPOTENCE": str(isinstance(self.broker, Kafka)).lower(),
@@ -138,53 +149,54 @@ class Stack:
 
     def try_run(self, *argv: str, seconds: float, env: Mapping[str, str] | None = None) -> str | None:
         """What a command says when it refuses; None if it still runs after some seconds, and is killed."""
-        command = [str(BIN / argv[0]), *argv[1:]]
         try:
-            done = subprocess.run(
-                command,
-                env={**_outer(), **self.env, **(env or {})},
-                cwd=self.folder,
-                capture_output=True,
-                timeout=seconds,
-                check=False,
-            )
+            done = self._command(argv, env, seconds)
         except subprocess.TimeoutExpired:
             return None
         assert done.returncode, f"{' '.join(argv)}: ended with 0"
         return done.stderr.decode()
 
     def run(self, *argv: str, expect: int = 0, env: Mapping[str, str] | None = None) -> str:
-        """Run a command to its end; what it printed. Fails if it ends with another code."""
-        done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
-            env={**_outer(), **self.env, **(env or {})},
-            cwd=self.folder,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
+        """Run a command to its end; what it printed, and its errors if it was to fail. Fails if it ends with another
+        code."""
+        done = self._command(argv, env)
         told = done.stdout.decode() + done.stderr.decode()
         assert done.returncode == expect, f"{' '.join(argv)}: {done.returncode}, not {expect}\n{told}"
-        return done.stdout.decode().strip()
+        return (told if expect else done.stdout.decode()).strip()
+
+    def fails(self, *argv: str, **env: str) -> str:
+        """Run a command that must end with exit 2 and one line; that line."""
+        done = self._command(argv, env)
+        lines = done.stderr.decode().splitlines()
+        assert done.returncode == 2, lines
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    def _command(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, seconds: float = 120.0
+    ) -> subprocess.CompletedProcess[bytes]:
+        return command(*argv, env={**_outer(), **self.env, **(env or {})}, folder=self.folder, seconds=seconds)
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None, ready: bool = True) -> Worker:
         """Start a worker, and wait until it is ready."""
-        port = local.free_port()
+        port = free_port()
         log = self.folder / f"{len(self.workers)}-{argv[0]}.log"
         name = f"{argv[0]}-{len(self.workers)}"
         own = {f"{argv[0].upper()}_WORKER_ID": name, f"{argv[0].upper()}_LOG_FORMAT": "text"}
+        settings = {**self.env, **own, **(env or {})}
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [str(BIN / argv[0]), *argv[1:], "--http-port", str(port)],
-                env={**_outer(), **self.env, **own, **(env or {})},
+                env={**_outer(), **settings},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=local.die_with_parent,  # a test run that is killed leaves nothing behind
+                preexec_fn=die_with_parent,  # a test run that is killed leaves nothing behind
             )
-        worker = Worker(process, port, log)
+        worker = Worker(process, port, log, settings.get("SHADOW_READ_TOKEN"))
         self.workers.append(worker)
         if ready:
             wait_for(f"{name} ready", worker.is_ready)
@@ -196,13 +208,27 @@ class Stack:
             if worker.process.poll() is None:
                 wait_for(f"{worker.log.name} ready", worker.is_ready)
 
-    def deploy(self, bundle: str, slot: str, *more: str, env: Mapping[str, str] | None = None) -> None:
-        """Fill a slot."""
-        self.run("scorer", "deploy", bundle, "--slot", slot, "--by", "test", "--reason", "test", *more, env=env)
+    def deploy(
+        self,
+        bundle: str,
+        slot: str,
+        threshold: float | None = None,
+        discard: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Fill a slot as `scorer deploy` does, without a process for it."""
+
+        async def go(settings: ScorerSettings) -> None:
+            filled = await fill(settings, slot, bundle, threshold, None, "test", "test", discard=discard, anew=discard)
+            if slot == LIVE:
+                assert not (await arrived(settings, settings.group, filled.state.epoch, 30.0)).late
+
+        with patch.dict(os.environ, {**_outer(), **self.env, **(env or {})}, clear=True):
+            asyncio.run(go(load(ScorerSettings)))
 
     def settings(self) -> ScorerSettings:
         """The scorer's settings here, for reading topics."""
-        return ScorerSettings(kafka=self.broker.address)  # type: ignore[arg-type]
+        return ScorerSettings(kafka=self.broker.address)
 
     def read(self, *topics: str) -> list[Any]:
         """Every record of topics, partition by partition in log order."""
@@ -218,18 +244,18 @@ class Stack:
         return asyncio.run(go())
 
     def decisions(self) -> list[dict[str, Any]]:
-        """Every decision on the wire, in log order of each partition."""
-        return [orjson.loads(record.value) for record in self.read("decisions")]
+        """Every decision on the wire, whatever its format, in log order of each partition."""
+        return [orjson.loads(as_json(record.value)) for record in self.read("decisions")]
 
     def settled(self) -> list[tuple[int, int]]:
         """Source partition and offset of every decision and dead letter."""
         found = []
         for record in self.read("decisions", "transactions.rejected"):
             if record.topic == "decisions":
-                source = orjson.loads(record.value)["source"]
+                source = orjson.loads(as_json(record.value))["source"]
                 found.append((source["partition"], source["offset"]))
-            elif record.value is not None:  # else a mark that one was sent again
-                found.append((record.partition, int(dict(record.headers)["offset"])))
+            elif "offset" in (told := dict(record.headers)):  # else a mark that one was sent again
+                found.append((record.partition, int(told["offset"])))
         return found
 
     def until_settled(self, n: int, seconds: float = 60.0) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from shadow.local import die_with_parent, free_port
+from shadow.local.process import die_with_parent, free_port
 
 START_SECONDS = 20.0
 

@@ -14,8 +14,8 @@ from harness.kafka import Kafka
 from harness.models import REPEATED, STREAM, Decisions, Models
 from harness.stack import Stack, by_source
 from harness.stores import RedisServer
-from shadow import local
-from shadow.connection import connect
+from shadow.local import embedded
+from shadow.store.connection import connect
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ on_kafka = pytest.param("kafka", marks=[pytest.mark.needs("kafka"), pytest.mark.
 
 
 @pytest.fixture(params=["embedded", on_kafka])
-def broker_in(request: pytest.FixtureRequest) -> Callable[[Path], local.Server | Kafka]:
+def broker_in(request: pytest.FixtureRequest) -> Callable[[Path], embedded.Server | Kafka]:
     """Makes a broker below a folder: the embedded one, and Apache Kafka."""
-    return Kafka if request.param == "kafka" else lambda _: local.broker()
+    return Kafka if request.param == "kafka" else lambda _: embedded.broker()
 
 
 @pytest.fixture
 def stacks(
-    models: Models, tmp_path: Path, broker_in: Callable[[Path], local.Server | Kafka]
+    models: Models, tmp_path: Path, broker_in: Callable[[Path], embedded.Server | Kafka]
 ) -> Iterator[Callable[[], Stack]]:
     """Makes stacks, each with live deployed; all are taken down at the end."""
     with ExitStack() as open_ones:

@@ -43,6 +43,19 @@ def test_memory_is_measured_of_a_worker_that_took_over_cards(tmp_path: Path) -> 
     assert held.changelog_cards_per_s > 1_000
 
 
+@pytest.mark.needs("bench")
+@pytest.mark.timeout(200)
+def test_every_shape_of_a_record_is_decided_as_the_plain_one(tmp_path: Path) -> None:
+    from bench import shapes
+
+    runs = shapes.measured(tmp_path, workload.make(tmp_path, 20_000), 1)  # compares their decisions
+    assert [f"scorer, {name}" for name in runs][1:] == [name for name in report.NAMES if name in SHAPES]
+    assert {f"{name}/JSON" for name in runs} - {"JSON/JSON"} == set(shapes.ratios(runs))
+
+
+SHAPES = ("scorer, nested JSON", "scorer, Avro", "scorer, Avro, all nullable", "scorer, Protobuf")
+
+
 def test_redis_memory_is_measured_as_comparisons_go_by() -> None:
     used = redis_memory.measure((200_000, 400_000))
     assert [*used] == [200_000, 400_000]
@@ -70,7 +83,8 @@ def a_result() -> dict[str, Any]:
     latencies = {f"{w}_{p}_{n}": 5.0 for w in ("scorer", "handwritten") for p in LATENCIES for n in (10, 50, 80)}
     return {
         "ratios": {key: 1.0 for part, key in report.TARGETS if part == "ratios"},
-        "rates": dict.fromkeys(names, 1234.0) | {"start_s": 2.5, "recovery_cards_per_s": 99_999.0},
+        "rates": dict.fromkeys(names, 1234.0)
+        | {"start_s": 2.5, "predict_speedup": 3.0, "recovery_cards_per_s": 99_999.0},
         "spread": {name: [1000.0, 2000.0] for name in names},
         "cpu_s_per_1000": dict.fromkeys(names, 0.03),
         "latency_ms": latencies | {"scorer_p99_50": 26.0, "cores_may_sleep_p50": 20.0, "cores_may_sleep_p99": 30.0},
@@ -94,8 +108,8 @@ def test_what_misses_its_target_is_said() -> None:
     }
 
 
-def test_tables_stand_between_their_marks_in_the_readme(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
+def test_the_bench_publishes_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
     page.write_text(f"before\n{report.MARK.format('begin')}\nold\n{report.MARK.format('end')}\nafter\n")
     text = "\n".join([*report.table(a_result()), *report.whole(a_result())])
     report.publish(text, page)
@@ -103,6 +117,13 @@ def test_tables_stand_between_their_marks_in_the_readme(tmp_path: Path) -> None:
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
     assert "old" not in page.read_text()
+
+
+def test_the_page_on_performance_can_be_published_anew(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_bytes((ROOT / "docs" / "performance.md").read_bytes())
+    report.publish("| anew |", page)
+    assert f"{report.MARK.format('begin')}\n| anew |\n{report.MARK.format('end')}" in page.read_text()
 
 
 @pytest.mark.needs("bench")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,10 @@ import orjson
 import pytest
 
 from harness.models import Models
-from harness.stack import BIN, Stack, Worker, get, wait_for, write_lines
-from shadow import local
+from harness.stack import Stack, Worker, get, wait_for, write_lines
+from shadow.local.process import free_port
 
 SIGNED = ("--by", "ann", "--reason", "because")
-
-
-def fails(stack: Stack, *argv: str, **env: str) -> str:
-    """Run a command that must end with exit 2 and one line; that line."""
-    done = subprocess.run(
-        [str(BIN / argv[0]), *argv[1:]],
-        env={**stack.env, **env},
-        cwd=stack.folder,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    lines = done.stderr.decode().splitlines()
-    assert done.returncode == 2, lines
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 @pytest.mark.parametrize(
@@ -49,13 +32,13 @@ def fails(stack: Stack, *argv: str, **env: str) -> str:
     ],
 )
 def test_a_bad_setting_stops_the_start(stack: Stack, env: dict[str, str], told: str) -> None:
-    assert told in fails(stack, "scorer", "run", "--http-port", "0", **env)
+    assert told in stack.fails("scorer", "run", "--http-port", "0", **env)
 
 
 def test_bad_release_criteria_stop_the_start(stack: Stack) -> None:
     path = stack.folder / "release.yaml"
     path.write_text("schema: 1\noverall: {minimum_coverage: 2}\n")
-    line = fails(stack, "shadow", "run", "--slot", "candidate", SHADOW_RELEASE=str(path))
+    line = stack.fails("shadow", "run", "--slot", "candidate", SHADOW_RELEASE=str(path))
     assert "overall.minimum_coverage" in line
 
 
@@ -73,20 +56,20 @@ def test_bad_release_criteria_stop_the_start(stack: Stack) -> None:
     ids=lambda argv: " ".join(argv[:2]),
 )
 def test_a_broker_that_is_away_is_told(stack: Stack, argv: tuple[str, ...]) -> None:
-    nowhere = f"127.0.0.1:{local.free_port()}"
-    assert f"kafka {nowhere}: cannot be reached" in fails(stack, *argv, SCORER_KAFKA=nowhere, SHADOW_KAFKA=nowhere)
+    nowhere = f"127.0.0.1:{free_port()}"
+    assert f"kafka {nowhere}: cannot be reached" in stack.fails(*argv, SCORER_KAFKA=nowhere, SHADOW_KAFKA=nowhere)
 
 
 def test_a_store_that_is_away_is_told(stack: Stack, models: Models) -> None:
     stack.deploy(models.candidate, "candidate")
-    nowhere = f"redis://127.0.0.1:{local.free_port()}/0"
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
     for command in ("gate", "disagreements", "verify"):
-        assert "start it or set SHADOW_REDIS" in fails(stack, "shadow", command, SHADOW_REDIS=nowhere)
+        assert "start it or set SHADOW_REDIS" in stack.fails("shadow", command, SHADOW_REDIS=nowhere)
 
 
 def test_a_bundle_that_is_missing_or_tampered_with_is_told(stack: Stack, models: Models, tmp_path: Path) -> None:
-    assert "put it there" in fails(stack, "scorer", "deploy", "ab" * 32, *SIGNED)
-    assert "no such digests" in fails(stack, "scorer", "deploy", "abcdabcd", *SIGNED)
+    assert "put it there" in stack.fails("scorer", "deploy", "ab" * 32, *SIGNED)
+    assert "no digests in store" in stack.fails("scorer", "deploy", "abcdabcd", *SIGNED)
     store = tmp_path / "store"
     folder = store / models.live
     folder.mkdir(parents=True)
@@ -94,19 +77,29 @@ def test_a_bundle_that_is_missing_or_tampered_with_is_told(stack: Stack, models:
     for part in origin.iterdir():
         (folder / part.name).write_bytes(part.read_bytes().replace(b"leaf_value=", b"leaf_value=0.", 1))
     env = {"SCORER_STORE": str(store), "SCORER_CACHE": str(tmp_path / "cache")}
-    assert "it was changed" in fails(stack, "scorer", "deploy", models.live, *SIGNED, **env)
-    assert "it was changed" in fails(stack, "scorer", "run", "--http-port", "0", **env)
+    assert "its content was changed" in stack.fails("scorer", "deploy", models.live, *SIGNED, **env)
+    assert "its content was changed" in stack.fails("scorer", "run", "--http-port", "0", **env)
 
 
 def test_an_empty_live_slot_is_told(models: Models, tmp_path: Path) -> None:
     with Stack(tmp_path, dict(models.env)) as stack:
-        assert "slot live: is empty" in fails(stack, "scorer", "run", "--http-port", "0")
+        assert "slot live: is empty" in stack.fails("scorer", "run", "--http-port", "0")
 
 
-def test_topics_whose_partitions_differ_stop_the_start(stack: Stack) -> None:
+def test_a_topic_with_more_partitions_than_there_are_transactions_stops_the_start(stack: Stack) -> None:
     env = {"SCORER_TOPICS": '{"transactions": "others"}', "SCORER_PARTITIONS": "2"}
-    line = fails(stack, "scorer", "run", "--http-port", "0", **env)
+    line = stack.fails("scorer", "run", "--http-port", "0", **env)
     assert "topic decisions: has 4 partitions, 2 expected" in line
+
+
+def test_no_topic_but_its_own_holds_up_the_kill_switch(stack: Stack) -> None:
+    """Somebody raised the partitions of a topic, or has not made a new one yet."""
+    topics = '{"transactions": "others", "erasures": "nowhere"}'
+    env = {"SCORER_TOPICS": topics, "SCORER_PARTITIONS": "2", "SCORER_CREATE_TOPICS": "false"}
+    signed = ("--by", "ann", "--reason", "a test")
+    assert "topic decisions: has 4" in stack.fails("scorer", "deploy", "--empty", "--slot", "candidate", *signed, **env)
+    assert "block_all" in stack.run("scorer", "deploy", "--block-all", *signed, env=env)
+    assert "slot live: bundle" in stack.run("scorer", "deploy", "--resume", *signed, env=env)
 
 
 def decide(stack: Stack, rows: list[dict[str, Any]], already: int) -> list[dict[str, Any]]:
@@ -143,11 +136,11 @@ def test_kill_switch_asks_no_model_and_ends_when_told(stack: Stack) -> None:
     wait_for("resumed", lambda: worker.metric("scorer_live_epoch") == 4)
     made = decide(stack, rows, 60)
     assert all(d["score"] is not None and "override" not in d for d in made)
-    assert "the kill switch is not on" in fails(stack, "scorer", "deploy", "--resume", *SIGNED)
+    assert "the kill switch is not on" in stack.fails("scorer", "deploy", "--resume", *SIGNED)
 
 
 def test_a_candidate_may_differ_in_its_threshold_only(stack: Stack, models: Models) -> None:
-    stack.deploy(models.live, "candidate", "--threshold", "0.00001")
+    stack.deploy(models.live, "candidate", threshold=0.00001)
     stack.start("scorer", "run", ready=False)
     stack.start("shadow", "run", "--slot", "candidate", ready=False)
     stack.until_ready()
@@ -194,8 +187,11 @@ def suggestions(serve: Worker) -> list[Any]:
 
 def test_suggestion_rejection_promotion_and_rollback(judged: Stack, models: Models) -> None:
     stack, serve = judged, judged.workers[-1]
-    assert "no suggestion stands" in fails(stack, "shadow", "approve", *SIGNED)
-    assert "there is nothing to go back to" in fails(stack, "shadow", "rollback", *SIGNED)
+    line = stack.fails("shadow", "approve", *SIGNED)
+    assert "the gate does not promote this candidate; see `shadow gate --slot candidate`" in line
+    assert "--force" not in line
+    assert "the gate does not promote" in stack.fails("shadow", "reject", *SIGNED)
+    assert "there is nothing to go back to" in stack.fails("shadow", "rollback", *SIGNED)
     stack.run("scorer", "replay", str(models.stream), "--limit", "4000")
     (suggested,) = wait_for("suggestion", lambda: suggestions(serve))
     assert suggested["slot"] == "candidate"
@@ -207,8 +203,8 @@ def test_suggestion_rejection_promotion_and_rollback(judged: Stack, models: Mode
     wait_for("no suggestion", lambda: not suggestions(serve))
     time.sleep(1.5)  # two looks of the gate: what was rejected is not suggested again
     assert not suggestions(serve)
-    assert "no suggestion stands" in fails(stack, "shadow", "approve", *SIGNED)
-    assert "no suggestion stands" in fails(stack, "shadow", "reject", *SIGNED)
+    for command in ("approve", "reject"):
+        assert "slot candidate: ann rejected this candidate at 2" in stack.fails("shadow", command, *SIGNED)
 
     stack.run("shadow", "approve", "--force", "--threshold", "0.4", *SIGNED)
     for scorer in stack.workers[:2]:
@@ -218,8 +214,12 @@ def test_suggestion_rejection_promotion_and_rollback(judged: Stack, models: Mode
     after = [d for d in stack.decisions() if d["epoch"] == 2]
     assert len(after) > 1900
     assert {(d["bundle"], d["threshold"]) for d in after} == {(models.candidate, 0.4)}
+    previous = stack.workers[4]  # it goes on with the model that was replaced
+    wait_for("the replaced model is compared", lambda: previous.metric("shadow_comparisons_total") > 1900)
     assert "run L2-C1" in stack.run("shadow", "gate", "--slot", "previous")
-    assert "slot candidate: is empty" in fails(stack, "shadow", "gate")
+    assert "slot candidate: is empty" in stack.fails("shadow", "gate")
+    second = stack.fails("shadow", "approve", "--by", "bob", "--reason", "because")
+    assert re.search(r"ann approved this candidate at \S+ \d\d:\d\d UTC; nothing left to approve", second)
 
     stack.run("shadow", "rollback", *SIGNED)
     for scorer in stack.workers[:2]:
@@ -244,11 +244,15 @@ def test_a_scorer_that_cannot_load_is_named_and_the_promotion_refused(
     poor = stack.start("scorer", "run", env=own)
     stack.run("scorer", "replay", str(models.stream), "--limit", "4000")
     wait_for("suggestion", lambda: suggestions(stack.workers[5]))
-    line = fails(stack, "shadow", "approve", *SIGNED)
+    line = stack.fails("shadow", "approve", *SIGNED)
     assert line.startswith("error: scorer poor: bundle")
+    assert "--force" not in line
     assert poor.metric("scorer_live_epoch") == 1
-    told = stack.run("shadow", "approve", "--force", *SIGNED)
-    assert "forced although scorer poor" in told
+    forced = stack.begin("shadow", "approve", "--force", *SIGNED)
+    told = forced.communicate(timeout=120)[0].decode()
+    assert forced.returncode == 1
+    assert "promoting in spite of this: scorer poor: bundle" in told
+    assert "NOT every scorer decides by it yet: poor: runs epoch 1" in told
     for scorer in stack.workers[:2]:
         wait_for("swapped", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2, 10)
     wait_for("says so", lambda: poor.metric("scorer_model_behind") == 1, 10)

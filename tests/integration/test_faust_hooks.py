@@ -8,86 +8,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import ConsumerStoppedError, KafkaTimeoutError
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from harness.kafka import Kafka
-from scorer.batches import BatchApp, Owned
-from scorer.consumer import BatchConsumer
-from scorer.consumer_thread import ConsumerThread
-from scorer.fetch import Batch
+from harness.recorder import GROUP, PARTITIONS, TOPIC, Recorder, delivered, make_topic, running, send, until
 from scorer.settings import ScorerSettings
-from shadow import local
+from scorer.streaming.app import SupersededError
+from scorer.streaming.consumer import BatchConsumer
+from scorer.streaming.faust_internals import thread_of
+from scorer.streaming.fetch import Batch
+from scorer.streaming.thread import ConsumerThread
+from shadow.local import embedded
 
-GROUP, TOPIC, PARTITIONS = "group", "transactions", 2
 on_a_loop = pytest.mark.anyio
 
 
-class Recorder:
-    """A handler that notes what comes, and finishes batches when it is told to."""
-
-    def __init__(self, settings: ScorerSettings) -> None:
-        self.batches: list[Batch] = []
-        self.open: list[Batch] = []
-        self.assigned: list[list[Owned]] = []
-        self.revoked: list[frozenset[int]] = []
-        self.waits_for_me = False  # batches stay open until `finish_all`
-        self.from_oldest = False  # read every partition from its first record, whatever is committed
-        self.loading = asyncio.Event()  # assignments wait for this
-        self.loading.set()
-        self.passing = asyncio.Event()  # batches wait for this before they are taken
-        self.passing.set()
-        self.app = BatchApp(settings, GROUP, TOPIC, self)
-
-    async def start(self) -> None: ...
-
-    async def drain(self) -> None:
-        self.finish_all()
-
-    async def close(self) -> None: ...
-
-    async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
-        self.assigned.append(list(owned))
-        await self.loading.wait()
-        again = self.from_oldest
-        return {o.partition: o.oldest if again or o.committed is None else o.committed for o in owned}
-
-    async def accept(self, batches: Sequence[Batch]) -> None:
-        await self.passing.wait()
-        self.batches += batches
-        self.open += batches
-        if not self.waits_for_me:
-            self.finish_all()
-
-    async def revoke(self, partitions: frozenset[int]) -> None:
-        if partitions:  # joining revokes nothing
-            self.revoked.append(partitions)
-
-    def finish_all(self) -> None:
-        for batch in self.open:
-            self.app.consumer.finish(batch)
-        self.open.clear()
-
-    @property
-    def offsets(self) -> list[tuple[int, int]]:
-        return [(batch.partition, record.offset) for batch in self.batches for record in batch.records]
-
-
-_RUNNING: list[Recorder] = []
-
-
 @pytest.fixture
-def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+def settings(broker_in: Callable[[Path], embedded.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
     with broker_in(tmp_path) as broker:
         yield ScorerSettings(
             kafka=broker.address,  # type: ignore[arg-type]
@@ -96,46 +45,6 @@ def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) 
             commit_seconds=0.1,
             batch_records=100,
         )
-
-
-@asynccontextmanager
-async def running(settings: ScorerSettings) -> AsyncIterator[Recorder]:
-    recorder = Recorder(settings)
-    _RUNNING.append(recorder)
-    starting = asyncio.create_task(recorder.app.start())  # ends only once the group is joined
-    try:
-        yield recorder
-    finally:
-        for other in _RUNNING:  # one that holds a batch holds up every join
-            other.loading.set()
-            other.passing.set()
-            other.waits_for_me = False
-            other.finish_all()
-        await starting
-        await recorder.app.stop()
-        _RUNNING.remove(recorder)
-
-
-async def until(what: str, holds: Callable[[], Any], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.01)
-    assert holds(), what
-
-
-async def make_topic(settings: ScorerSettings) -> None:
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
-    await client.start()
-    await client.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
-    await client.close()
-
-
-async def send(settings: ScorerSettings, n: int, partition: int = 0) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=0)
-    await producer.start()
-    waiting = [await producer.send(TOPIC, b"%d" % i, partition=partition) for i in range(n)]
-    await asyncio.gather(*waiting)
-    await producer.stop()
 
 
 @asynccontextmanager
@@ -155,16 +64,6 @@ async def flowing(settings: ScorerSettings) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await producer.stop()
-
-
-@asynccontextmanager
-async def delivered(settings: ScorerSettings, n: int) -> AsyncIterator[Recorder]:
-    """A worker that has got n records, and finished them."""
-    await make_topic(settings)
-    await send(settings, n)
-    async with running(settings) as worker:
-        await until("batches", lambda: len(worker.offsets) == n)
-        yield worker
 
 
 async def committed(settings: ScorerSettings, partition: int = 0) -> int | None:
@@ -300,6 +199,47 @@ async def test_loading_for_longer_than_the_session_keeps_the_membership(settings
 
 
 @on_a_loop
+async def test_a_worker_that_is_overtaken_while_it_takes_over_goes_on_with_the_next_assignment(
+    settings: ScorerSettings,
+) -> None:
+    settings = settings.model_copy(update={"session_seconds": 6.0})  # more than the second needs to leave
+    await make_topic(settings)
+    await send(settings, 100)
+    async with running(settings) as first:
+        await until("a batch", lambda: first.batches)
+        first.is_overtaken = True
+        async with running(settings) as second:
+            await until("the second is there", lambda: second.assigned)
+            await until("the first was overtaken", lambda: not first.is_overtaken)
+            assert first.app.failure is None
+        await until("it has all partitions again", lambda: first.app.is_assigned.is_set())
+        await send(settings, 10)
+        await until("new records", lambda: len(first.offsets) >= 110)
+        assert first.app.failure is None
+
+
+@on_a_loop
+async def test_a_member_that_is_overtaken_and_sees_no_rebalance_stops(settings: ScorerSettings) -> None:
+    """Not before a session is over, however long it takes: only the group's word counts."""
+    await make_topic(settings)
+    async with running(settings) as first:
+        await until("assigned", lambda: first.app.is_assigned.is_set())
+        since = time.monotonic()
+        first.app.consumer.last_heartbeat = since  # as if one had just been sent
+        generation = first.app.consumer_generation_id
+        assert not await first.app.rebalanced(generation)
+        assert time.monotonic() - since > settings.session_seconds
+        assert await asyncio.wait_for(first.app.rebalanced(generation - 1), 0.1), "another one has begun since"
+        first.loading.clear()
+        first.is_overtaken = True
+        async with running(settings):
+            await until("a new assignment", lambda: len(first.assigned) == 2)
+            first.loading.set()
+            await until("it stopped", lambda: first.app.failure)
+    assert isinstance(first.app.failure, SupersededError)
+
+
+@on_a_loop
 async def test_a_rewound_partition_is_read_again_from_there(settings: ScorerSettings) -> None:
     async with delivered(settings, 100) as worker:
         worker.app.consumer.rewind(TP(TOPIC, 0), 40)
@@ -354,6 +294,67 @@ async def test_a_failing_batch_stops_the_worker_and_is_not_committed(settings: S
     assert isinstance(recorder.app.failure, ValueError)
     await recorder.app.stop()
     assert not await committed(settings)
+
+
+@on_a_loop
+async def test_a_worker_that_fails_with_something_to_commit_stops(settings: ScorerSettings) -> None:
+    """Faust's queue of calls to the consumer's thread is not served any more then, and it would wait for ever."""
+    settings = settings.model_copy(update={"commit_seconds": 600.0})
+    await make_topic(settings)
+    await send(settings, 100)
+    recorder = Recorder(settings)
+    logging.getLogger("faust").setLevel(logging.CRITICAL)
+    await recorder.app.start()
+    await until("a batch that is finished and not committed", lambda: recorder.app.consumer.done)
+    await recorder.app.fail(ValueError("broken"))
+    async with asyncio.timeout(20):
+        await recorder.app.stop()
+
+
+@on_a_loop
+async def test_a_call_that_the_ending_thread_cancels_says_that_it_stopped(settings: ScorerSettings) -> None:
+    """Else the worker's own stop would be taken for cancelled, and half of it left undone."""
+
+    async def ended() -> None:
+        raise asyncio.CancelledError
+
+    await make_topic(settings)
+    async with running(settings) as worker:
+        await until("assignment", worker.app.is_assigned.is_set)
+        with pytest.raises(ConsumerStoppedError):
+            await thread_of(worker.app.consumer).call_thread(ended)
+
+
+@on_a_loop
+async def test_a_partition_that_was_just_taken_away_may_be_asked_for_and_rewound(settings: ScorerSettings) -> None:
+    async with delivered(settings, 100) as worker:
+        consumer = worker.app.consumer
+        assert (consumer.highwater(TP(TOPIC, 0)), consumer.waiting(TP(TOPIC, 0), 40)) == (100, 60)
+        gone = TP(TOPIC, PARTITIONS)
+        assert (consumer.highwater(gone), consumer.waiting(gone, 40)) == (None, 0)
+        consumer.rewind(gone, 7)
+        consumer.rewind(TP(TOPIC, 0), 90)
+        await until("the other one goes on", lambda: len(worker.offsets) == 110)
+
+
+@on_a_loop
+async def test_an_outage_that_lasts_longer_than_a_request_is_waited_for(
+    settings: ScorerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_topic(settings)
+    async with running(settings) as worker:
+        await until("assignment", worker.app.is_assigned.is_set)
+        ask, outages = driver.AIOKafkaConsumerThread.earliest_offsets, iter(range(2))
+
+        async def asked(self: Any, *partitions: Any) -> Any:
+            if next(outages, None) is not None:
+                raise KafkaTimeoutError("Failed to get offsets by times in 40000 ms")
+            return await ask(self, *partitions)
+
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "earliest_offsets", asked)
+        tp = TopicPartition(TOPIC, 0)
+        assert await worker.app.consumer.earliest_offsets(tp) == {tp: 0}
+        assert next(outages, None) is None
 
 
 @on_a_loop

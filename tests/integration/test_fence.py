@@ -15,15 +15,16 @@ from aiokafka.errors import ProducerFenced
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest
 
 from harness.kafka import Kafka
-from scorer import fence
 from scorer.errors import BrokerError
-from scorer.fence import FencedProducer
-from scorer.pipeline import Published
-from scorer.producer import BATCH_BYTES, Record, Write
-from scorer.recovery import recover
+from scorer.kafka import fence
+from scorer.kafka.fence import FencedProducer
+from scorer.kafka.producer import BATCH_BYTES, Write
+from scorer.kafka.reading import read_to_end, reader, spans
+from scorer.kafka.topics import ensure_topics, partitions_of
+from scorer.pipeline.batch import Published, Record
 from scorer.settings import ScorerSettings
-from scorer.topics import ensure_topics, partitions_of, read_to_end, reader, spans
-from shadow import local
+from scorer.worker.recovery import recover
+from shadow.local import embedded
 
 pytestmark = pytest.mark.anyio
 
@@ -198,6 +199,7 @@ async def test_markers_alone_are_read_past(settings: ScorerSettings) -> None:
         async with reader(settings) as consumer:
             async with asyncio.timeout(10):
                 assert (await recover(consumer, [0, 1], settings))[0].published == Published(-1, -1)
+        await second.write(settings.topics.transactions, 0, rows(*range(7)))  # or no decision on them is believed
         await second.write(settings.topics.decisions, 0, rows(*range(7)))
         await first.take_over([0])
         async with reader(settings) as consumer:
@@ -230,7 +232,7 @@ async def test_nobody_is_behind_for_markers_at_the_end(settings: ScorerSettings)
     params=[
         "no idempotent producers",
         pytest.param(
-            "no answer of its transaction coordinator", marks=[pytest.mark.needs("kafka"), pytest.mark.variant]
+            "no answer from its transaction coordinator", marks=[pytest.mark.needs("kafka"), pytest.mark.variant]
         ),
     ]
 )
@@ -238,7 +240,7 @@ def unable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
     """Address of a broker that cannot fence, and why: the embedded one, and a cluster that is too small for Kafka's own
     topic of transactions."""
     small = {"transaction.state.log.replication.factor": "3"}
-    with local.broker() if "idempotent" in request.param else Kafka(tmp_path, settings=small) as broker:
+    with embedded.broker() if "idempotent" in request.param else Kafka(tmp_path, settings=small) as broker:
         yield broker.address, request.param
 
 
@@ -248,7 +250,7 @@ async def test_a_broker_that_cannot_fence_is_said_to_or_refused(
     address, reason = unable
     monkeypatch.setattr(fence, "PROBE_SECONDS", 3.0)
     settings = ScorerSettings(kafka=address, partitions=1)  # type: ignore[arg-type]
-    caplog.set_level(logging.WARNING, "scorer.fence")
+    caplog.set_level(logging.WARNING, "scorer.kafka.fence")
     async with scorers(settings, 1) as (producer,):
         assert not producer.is_fencing
         assert [record.getMessage() for record in caplog.records if reason in record.getMessage()]
@@ -258,7 +260,7 @@ async def test_a_broker_that_cannot_fence_is_said_to_or_refused(
         assert await sources(settings, "decisions") == [1]
     caplog.clear()
     strict = FencedProducer(settings.model_copy(update={"fence": "on"}))
-    with pytest.raises(BrokerError, match=f"cannot fence .*{reason}.*SCORER_FENCE=auto"):
+    with pytest.raises(BrokerError, match=f"cannot fence .*{reason}.*SCORER_FENCE=on"):
         await strict.start(require_idempotence=False)
     silent = FencedProducer(settings.model_copy(update={"fence": "off"}))
     await silent.start(require_idempotence=False)

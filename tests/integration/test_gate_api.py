@@ -16,8 +16,8 @@ from harness.models import Models
 from harness.places import ROOT
 from harness.stack import Stack, Worker, wait_for
 from harness.tallied import fill
-from shadow.criteria import parse
-from shadow.tally import Run
+from shadow.comparison.totals import Run
+from shadow.gate.criteria import parse
 
 RELEASE = "schema: 1\nminimum_covered_hours: 24\n"
 TOKEN = "reads"

@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.kept import samples_of
 from harness.stores import RedisServer, debian_redis, valkey
-from integration.test_store import RUN, SEGMENTS, a_sample, an_advance
-from shadow.advance import Sample
-from shadow.cases import CANDIDATE_ONLY, LIVE_ONLY, Case, by_card, by_transaction, card_hash
-from shadow.connection import connect
-from shadow.labels import BUCKETS, MONTH_MS, State, Vote, Votes, merge
-from shadow.labelstore import LabelStore
-from shadow.samples import KEEP_DISAGREEMENTS, WHOLE_RUN, Stratum
-from shadow.store import Applied, Fence, TallyStore
+from integration.test_store import RUN, SEGMENTS, an_increment, an_offer
+from shadow.comparison.case import Case, by_card, by_transaction, card_hash
+from shadow.comparison.increment import Offered
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.sampling import KEEP_DISAGREEMENTS, WHOLE_RUN, Stratum
+from shadow.labels.label import BUCKETS, MONTH_MS, State, Vote, Votes, merge
+from shadow.store.connection import connect
+from shadow.store.keys import Keys
+from shadow.store.labels import LabelStore
+from shadow.store.pseudonyms import pseudonyms
+from shadow.store.tallies import Applied, Fence, TallyStore
 
 
 @pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.needs("redis"))])
@@ -116,9 +119,9 @@ async def test_a_case_is_one_persons_for_a_while(client: Any) -> None:
     assert await store.lease("candidate", "t-1", "ann", 1)
 
 
-def a_case(source: int, outcome: int, segments: tuple[int, ...] = (0, 1)) -> tuple[Case, list[Sample]]:
+def a_case(source: int, outcome: Outcome, segments: tuple[int, ...] = (0, 1)) -> tuple[Case, list[Offered]]:
     """A disagreement as the shadow offers it: a sample of its day, and a case of its run."""
-    sample = a_sample(source, outcome, segments)
+    sample = an_offer(source, outcome, segments, transaction={"card_id": f"c-{source}"})
     case = Case(
         transaction=f"t{source}",
         outcome=outcome,
@@ -131,23 +134,23 @@ def a_case(source: int, outcome: int, segments: tuple[int, ...] = (0, 1)) -> tup
         offset=source,
     )
     strata: list[Stratum] = [(run, WHOLE_RUN, code, segment) for run, _, code, segment in sample.strata]
-    return case, [sample, Sample(source, sample.value, case.encode(), strata)]
+    return case, [sample, Offered(source, sample.value, case.encode(), strata)]
 
 
 async def test_cases_are_the_smallest_hashes_of_the_run_and_each_has_its_sample(client: Any) -> None:
     store = TallyStore(client, "candidate", SEGMENTS)
     fence = await store.open_partition(0, 0)
-    made = {n: a_case(n, LIVE_ONLY if n % 3 else CANDIDATE_ONLY, (0, 1 + n % 2)) for n in range(1, 401)}
+    made = {n: a_case(n, Outcome.LIVE_ONLY if n % 3 else Outcome.CANDIDATE_ONLY, (0, 1 + n % 2)) for n in range(1, 401)}
     for start in range(1, 401, 80):
-        what = an_advance(80, source=start + 80)
+        what = an_increment(80, source=start + 80)
         what.samples = [sample for n in range(start, start + 80) for sample in made[n][1]]
-        outcome = await store.advance(0, fence, fence.next + 80, what)
+        outcome = await store.apply(0, fence, fence.next + 80, what)
         assert isinstance(outcome, Applied)
         fence = Fence(fence.nonce, fence.next + 80, start + 80, False)
     cases = await store.cases(RUN)
     assert [case.hash for case in cases] == sorted(case.hash for case in cases)
     expected: set[str] = set()
-    for outcome in (LIVE_ONLY, CANDIDATE_ONLY):
+    for outcome in (Outcome.LIVE_ONLY, Outcome.CANDIDATE_ONLY):
         for segment in SEGMENTS:
             mine = [case for case, _ in made.values() if case.outcome == outcome and segment in case.segments]
             expected |= {case.transaction for case in sorted(mine, key=lambda c: c.hash)[:KEEP_DISAGREEMENTS]}
@@ -157,19 +160,21 @@ async def test_cases_are_the_smallest_hashes_of_the_run_and_each_has_its_sample(
     assert all(case.hash < case.inclusion for case in cases), "kept is what is below its threshold"
     taus = await store.taus(0)
     assert {day for _, day, _, _ in taus} == {4, WHOLE_RUN}
-    assert len(await store.unexplained(0, 1000)) == len(await store.samples(RUN)), "cases are explained as samples"
+    assert len(await store.unexplained(0, 1000)) == len(await samples_of(store, RUN)), "cases are explained as samples"
 
 
 async def test_cases_outlive_their_samples_so_late_labels_find_them(client: Any) -> None:
     store = TallyStore(client, "candidate", SEGMENTS, sample_days=3, label_days=60)
     fence = await store.open_partition(0, 0)
-    what = an_advance()
-    case, what.samples = a_case(1, LIVE_ONLY)
-    await store.advance(0, fence, 8, what)
-    await client.delete("shadow:{candidate:0}:s:L1-C1:4")  # as when its days are over
-    assert await client.ttl("shadow:{candidate:0}:s:L1-C1:run") > 59 * 86_400
+    what = an_increment()
+    case, what.samples = a_case(1, Outcome.LIVE_ONLY)
+    await store.apply(0, fence, 8, what)
+    at = Keys("shadow", "candidate", 0)
+    await client.delete(at.bodies(str(RUN), 4))  # as when its days are over
+    assert await client.ttl(at.bodies(str(RUN), "run")) > 59 * 86_400
     (found,) = await store.cases(RUN)
-    assert found == replace(case, inclusion=1.0)
+    assert found.card not in ("c-1", case.card), "salted"
+    assert found == replace(case, inclusion=1.0, card=found.card)
     assert await store.sample_of(RUN, found) is None
 
 
@@ -177,10 +182,10 @@ async def test_labels_join_cases_whichever_comes_first(client: Any) -> None:
     labels, store = LabelStore(client), TallyStore(client, "candidate", SEGMENTS)
     await labels.merge([a_vote("t1"), a_vote("t2", "legit", "chargeback", "bank"), a_vote("t-nobody-knows")], {0: 3})
     fence = await store.open_partition(0, 0)
-    what = an_advance()
-    made = [a_case(n, CANDIDATE_ONLY) for n in (1, 2, 3)]
+    what = an_increment()
+    made = [a_case(n, Outcome.CANDIDATE_ONLY) for n in (1, 2, 3)]
     what.samples = [sample for _, samples in made for sample in samples]
-    await store.advance(0, fence, 8, what)
+    await store.apply(0, fence, 8, what)
     cases = await store.cases(RUN)
     found = dict(zip([case.transaction for case in cases], await labels.known(cases), strict=True))
     assert (found["t1"].review, found["t2"].review, found["t3"].review) == (State.FRAUD, State.PENDING, State.PENDING)
@@ -192,8 +197,9 @@ async def test_labels_join_cases_whichever_comes_first(client: Any) -> None:
 
 async def test_a_label_by_card_and_second_speaks_only_if_it_names_one_case(client: Any) -> None:
     labels = LabelStore(client)
-    case = replace(a_case(1, CANDIDATE_ONLY)[0], occurred_ms=1_770_000_000_700)
+    case = replace(a_case(1, Outcome.CANDIDATE_ONLY)[0], occurred_ms=1_770_000_000_700)
     at = by_card(case.card, 1_770_000_000_000)
+    case = replace(case, card=(await pseudonyms(client, "shadow")).card(case.card))  # as it is read from the store
     await labels.merge([Vote(at, "chargeback", "bank", 1_770_000_000_000, "fraud")], {})
     (found,) = await labels.known([case])
     assert found.chargeback is State.FRAUD
@@ -210,19 +216,53 @@ def test_there_are_enough_buckets_to_spread_over_a_cluster() -> None:
 async def test_an_erased_card_leaves_nothing_behind_and_moves_no_weight(client: Any) -> None:
     labels, store = LabelStore(client), TallyStore(client, "candidate", SEGMENTS)
     fence = await store.open_partition(0, 0)
-    what = an_advance()
+    what = an_increment()
     for n in range(1, 4):
-        _, samples = a_case(n, CANDIDATE_ONLY)
-        body = orjson.loads(samples[0].body) | {"card_id": f"c-{n}"}
-        what.samples += [replace(samples[0], body=orjson.dumps(body)), samples[1]]
-    await store.advance(0, fence, 8, what)
+        _, samples = a_case(n, Outcome.CANDIDATE_ONLY)
+        what.samples += samples
+    await store.apply(0, fence, 8, what)
     at = by_card(card_hash("c-2"), 1_770_000_000_000)
     await labels.merge([a_vote("t1"), a_vote("t2"), Vote(at, "chargeback", "bank", 1, "fraud")], {})
     before = await store.cases(RUN)
-    (gone,) = await store.erase_card("c-2")
+    name = (await pseudonyms(client, "shadow")).card(card_hash("c-2"))
+    assert await holding(client, b"c-2"), "the sample"
+    assert len(await holding(client, name.encode())) == 2, "the case, the label"
+    for n in range(1, 4):
+        assert await holding(client, card_hash(f"c-{n}").encode()) == []
+    samples, (gone,) = await store.erase_card("c-2")
+    assert samples == 1
     assert gone.transaction == "t2"
-    assert await labels.erase(gone.card, [by_transaction("t2")]) == 2
-    assert {sample["card_id"] for sample in await store.samples(RUN)} == {"c-1", "c-3"}
+    assert await labels.erase("c-2", [by_transaction("t2")]) == 2
+    assert {sample.card_id for sample in await samples_of(store, RUN)} == {"c-1", "c-3"}
     assert await store.cases(RUN) == [case for case in before if case.transaction != "t2"]
     assert set(await labels.of([by_transaction("t1"), by_transaction("t2"), at])) == {by_transaction("t1")}
-    assert await store.erase_card("c-2") == []
+    assert await store.erase_card("c-2") == (0, [])
+    assert await holding(client, b"c-2") == await holding(client, name.encode()) == []
+
+
+async def holding(client: Any, text: bytes) -> list[bytes]:
+    """The keys that hold a text, whatever their type, or have it in their name."""
+    found = []
+    async for key in client.scan_iter(count=1000):
+        match await client.type(key):
+            case b"hash":
+                cells = [cell for pair in (await client.hgetall(key)).items() for cell in pair]
+            case b"set":
+                cells = [*await client.smembers(key)]
+            case b"zset":
+                cells = await client.zrange(key, 0, -1)
+            case b"list":
+                cells = await client.lrange(key, 0, -1)
+            case _:
+                cells = [await client.get(key) or b""]
+        if any(text in cell for cell in [key, *cells]):
+            found.append(key)
+    return found
+
+
+async def test_the_salt_is_made_once_and_anew_if_redis_has_lost_it(client: Any) -> None:
+    one, two = await asyncio.gather(pseudonyms(client, "shadow"), pseudonyms(client, "shadow"))
+    assert one == two == await pseudonyms(client, "shadow")
+    assert (await pseudonyms(client, "other")).card("c") != one.card("c")
+    await client.flushall()
+    assert (await pseudonyms(client, "shadow")).card("c") != one.card("c")

@@ -15,7 +15,6 @@ import redis
 
 from harness.models import BAD, REPEATED, STREAM, Models
 from harness.stack import Stack, Worker, get, wait_for, write_lines
-from integration.test_commands import fails
 
 SENT = STREAM + REPEATED
 TOKENS = {"SHADOW_READ_TOKEN": "reads", "SHADOW_OPERATOR_TOKEN": "writes"}
@@ -70,9 +69,9 @@ def streamed(stack: Stack, models: Models) -> Streamed:
 
 def frauds(history: Path) -> set[str]:
     """Ids of what was fraud in truth."""
-    from scorer.files import read_table
+    from scorer.sources.tables import read_parquet
 
-    table = read_table(history).select(["transaction_id", "is_fraud"]).to_pydict()
+    table = read_parquet(history).select(["transaction_id", "is_fraud"]).to_pydict()
     return {str(name) for name, is_fraud in zip(table["transaction_id"], table["is_fraud"], strict=True) if is_fraud}
 
 
@@ -140,7 +139,7 @@ def test_labels_and_reviews_reach_the_gate(streamed: Streamed) -> None:
     assert "https:" not in page
     assert page.count('<tr><th scope="row" data-name="transaction">') == 10
     assert summary.startswith("**hold: ")
-    assert "name another file" in fails(stack, "shadow", "report", "--out", "nowhere/page.html")
+    assert "name another file" in stack.fails("shadow", "report", "--out", "nowhere/page.html")
 
     # loaded twice, nothing changes
     stack.run("shadow", "labels", "load", str(file))
@@ -191,15 +190,15 @@ def test_bad_rows_are_told_and_nothing_of_their_file_is_loaded(stack: Stack) -> 
     file = stack.folder / "chargebacks.csv"
     file.write_text("transaction_id,at\nt-1,2026-02-01T12:00:00Z\n,2026-02-01T12:00:00Z\nt-3,soon\n")
     given = ("--source", "chargeback", "--verdict", "fraud", "--by", "bank")
-    line = fails(stack, "shadow", "labels", "load", str(file), *given)
+    line = stack.fails("shadow", "labels", "load", str(file), *given)
     assert "row 2: label: transaction_id is missing" in line
-    assert "(and 1 more); nothing was loaded" in line
+    assert "(and 1 more bad rows); nothing was loaded" in line
     assert stack.read("labels") == []
     told = stack.run("shadow", "labels", "load", str(file), *given, "--skip-bad")
-    assert told == "loaded 1 labels, passed over 2 bad rows"
+    assert told == "loaded 1 labels, skipped 2 bad rows"
     (record,) = stack.read("labels")
     assert record.key == b"t-1"
-    assert "OURS=THEIRS" in fails(stack, "shadow", "labels", "load", str(file), "--field", "at")
+    assert "OURS=THEIRS" in stack.fails("shadow", "labels", "load", str(file), "--field", "at")
 
 
 def test_nothing_can_be_written_over_http_without_an_operator_token(stack: Stack) -> None:

@@ -11,16 +11,17 @@ import pytest
 from harness.models import Models
 from harness.stack import Stack
 from harness.tallied import FIRST_HOUR, MINOR_EACH, an_hour, fill
-from integration.test_commands import fails
-from shadow.advance import Sample
-from shadow.cases import Case
-from shadow.connection import connect
-from shadow.criteria import parse
-from shadow.labels import Vote
-from shadow.labelstore import LabelStore
-from shadow.samples import WHOLE_RUN
-from shadow.store import TallyStore
-from shadow.tally import HOUR_MS, Run
+from scorer.pipeline.instants import HOUR_MS
+from shadow.comparison.case import Case
+from shadow.comparison.increment import Offered
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.sampling import WHOLE_RUN
+from shadow.comparison.totals import Run
+from shadow.gate.criteria import parse
+from shadow.labels.label import Vote
+from shadow.store.connection import connect
+from shadow.store.labels import LabelStore
+from shadow.store.tallies import TallyStore
 
 RELEASE = """schema: 1  # the first criteria
 segments:
@@ -64,12 +65,22 @@ def label(stack: Stack, n: int, days: float) -> None:
         for at in range(n):
             occurred = (FIRST_HOUR + at) * HOUR_MS
             names = ("all", "country=DE")
-            case = Case(f"t{at}", 2, MINOR_EACH, occurred, f"{at:016x}", names, (at + 1) / 1000, occurred // DAY_MS, at)
+            case = Case(
+                f"t{at}",
+                Outcome.LIVE_ONLY,
+                MINOR_EACH,
+                occurred,
+                f"{at:016x}",
+                names,
+                (at + 1) / 1000,
+                occurred // DAY_MS,
+                at,
+            )
             strata = [(str(RUN), WHOLE_RUN, 2, segments.names.index(name)) for name in names]
-            what.samples.append(Sample(at, case.hash, case.encode(), strata))
+            what.samples.append(Offered(at, case.hash, case.encode(), strata))
             votes.append(Vote(f"t:t{at}", "review", "ann", occurred + int(days * DAY_MS), "fraud"))
         votes.append(Vote("t:t0", "chargeback", "acquirer", FIRST_HOUR * HOUR_MS + 45 * DAY_MS, "fraud"))
-        await store.advance(0, await store.open_partition(0, 0), 1, what)
+        await store.apply(0, await store.open_partition(0, 0), 1, what)
         await LabelStore(redis).merge(votes, {})
         await redis.aclose()
 
@@ -116,7 +127,8 @@ def test_reviews_are_planned_as_they_were_done(running: Stack, models: Models) -
     assert not none["settles"], "who is right is not known without a review"
     told = running.run("shadow", "plan", "--runs", "20", "--excess", "1")
     assert "24.5 reviews a day, 1.5 days after the transaction" in told
-    assert "chargebacks took 45.0 days, the median of 1" in told
+    assert "a chargeback came 45.0 days after the transaction (median of 1)" in told
+    assert "with 100 % of live's blocks more disagreements" in told
 
 
 def test_what_never_settles_is_written_to_the_criteria_and_stays_insufficient(running: Stack, models: Models) -> None:
@@ -133,12 +145,19 @@ def test_what_never_settles_is_written_to_the_criteria_and_stays_insufficient(ru
     assert "minimum_transactions: 5000  # a note" in text
     promoted = orjson.loads(running.run("shadow", "gate", "--json"))
     assert promoted["decision"] == "promote"
-    assert set(promoted["not_judged"]) == {"country=FR", "country=other"}
+    assert set(promoted["not_judged"]) == {"country=FR", "amount=>=500"}, "no empty `other`"
     assert plan(running, "--write")["written"] is False, "nothing is left to write"
 
 
 def test_what_cannot_be_planned_is_told(running: Stack) -> None:
-    assert "0 hours and 0 blocks are too little" in fails(running, "shadow", "plan")
-    assert "--share needs --transactions" in fails(running, "shadow", "plan", "--share", "country=DE=0.5")
-    running.env["SHADOW_CONTROL"] = "nobody"
-    assert "slot nobody: is empty" in fails(running, "shadow", "plan")
+    assert "has seen 0 hours with 0 blocks of live; a plan needs at least 24 hours" in running.fails("shadow", "plan")
+    assert "--share: needs --transactions" in running.fails("shadow", "plan", "--share", "country=DE=0.5")
+    for shares, told in [
+        (("country=DE",), "expected SEGMENT=SHARE"),
+        (("country=XX=0.1",), "declares no segment country=XX"),
+        (("country=DE=1.5",), "expected a share from 0 to 1"),
+        (("country=DE=0.9", "country=FR=0.9"), "the segments of country add up to 1.8"),
+    ]:
+        given = (part for share in shares for part in ("--share", share))
+        assert told in running.fails("shadow", "plan", "--transactions", "1000", *given)
+    assert "slot nobody: is empty" in running.fails("shadow", "plan", SHADOW_CONTROL="nobody")

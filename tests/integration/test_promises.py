@@ -18,9 +18,9 @@ import redis
 from harness.models import BAD, REPEATED, STREAM, Decisions, Models
 from harness.places import ROOT
 from harness.stack import Stack, Worker, by_source, wait_for, write_lines
-from scorer.bundle import Bundle
-from scorer.view import FeatureView
-from shadow.keys import Keys
+from scorer.bundles.bundle import Bundle
+from scorer.bundles.view_file import load_view
+from shadow.store.keys import Keys
 
 SENT = STREAM + REPEATED
 
@@ -36,7 +36,7 @@ def compared(stack: Stack, slot: str) -> int:
     """Comparisons that the tallies of a slot hold, read past our own code."""
     client = redis.Redis(port=stack.store.port, decode_responses=True)
     total = 0
-    for key in client.scan_iter(f"shadow:{{{slot}:*}}:t:*:total:all", count=1000):
+    for key in client.scan_iter(f"shadow:{{{slot}:*}}:2:t:*:total:all", count=1000):
         total += sum(int(client.hget(key, f"c{i}") or 0) for i in range(4))
     client.close()
     return total
@@ -61,7 +61,7 @@ def test_an_undisturbed_stream_is_decided_once_in_order_and_as_the_bundle_says(
     assert len(offsets) == 4
     assert all(found == sorted(found) for found in offsets.values())
     bundle = Bundle.load(Path(models.env["SCORER_STORE"]) / models.live)
-    columns = bundle.columns(FeatureView.load(models.env["SCORER_VIEW"]))
+    columns = bundle.columns(load_view(models.env["SCORER_VIEW"]))
     rows = list(undisturbed.values())
     matrix = np.array([row["features"] for row in rows], dtype=np.float64)[:, columns]
     scores = bundle.score(np.ascontiguousarray(matrix))
@@ -224,3 +224,37 @@ def test_dead_letters_say_why_and_go_again_once_they_are_mended(stack: Stack, mo
     stack.run("scorer", "replay", "--rejected", "--export", "letters.jsonl", env=rate)
     exported = (stack.folder / "letters.jsonl").read_bytes().splitlines()
     assert sorted(exported) == sorted(letter.value for letter in letters if b"USD" not in letter.value)
+
+
+def test_a_dead_letter_with_a_masked_card_number_is_never_sent_again(stack: Stack, models: Models) -> None:
+    rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[:50]]
+    rows = [{**row, "amount": abs(row["amount"])} for row in rows]
+    rows[3]["note"] = "paid with 4111-1111-1111-1111"
+    rows[4]["card_id"] = "5500 0000 0000 0004"
+    rows[5]["currency"] = "USD"
+    file = write_lines(stack.folder / "rows.jsonl", rows)
+    scorer = stack.start("scorer", "run")
+    stack.run("scorer", "replay", str(file))
+    stack.until_settled(50)
+    letters = stack.read("transactions.rejected")
+    assert len(letters) == 3
+    assert sum(dict(letter.headers).get("masked") == b"true" for letter in letters) == 2
+    for name in ("transactions.rejected", "decisions", "velocity"):
+        for record in stack.read(name):
+            for part in (record.key, record.value, *(value for _, value in record.headers)):
+                assert b"4111-1111-1111-1111" not in (part or b"")
+                assert b"5500 0000 0000 0004" not in (part or b"")
+    assert scorer.stop() == 0
+    lenient = {
+        "SCORER_MONEY": '{"currency": "EUR", "rates": {"USD": {"2026-01-01": 0.5}}}',
+        "SCORER_CARD_NUMBER_FIELDS": "note,card_id",
+    }
+    told = stack.run("scorer", "replay", "--rejected", "--dry-run", env=lenient)
+    assert told.count("the number is masked here") == 2
+    assert stack.run("scorer", "replay", "--rejected", env=lenient).endswith("sent 1 again, 2 are still refused")
+    assert stack.run("scorer", "replay", "--rejected", env=lenient).startswith("sent 0 again")
+    told = stack.run("scorer", "replay", "--rejected", "--export", "letters.jsonl", env=lenient)
+    assert "in 2 of them a card number is masked" in told
+    exported = (stack.folder / "letters.jsonl").read_text()
+    assert "4111-11**-****-1111" in exported
+    assert "5500 00** **** 0004" in exported

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from harness.kafka import Kafka
-from scorer.deployments import Deployments, WorkerReport, encode
+from scorer.deployments.ledger import Follower, put
+from scorer.deployments.records import WorkerReport, encode
+from scorer.deployments.slots import Deployments
 from scorer.errors import BrokerError
-from scorer.ledger import Follower, put
-from scorer.pipeline import Published
-from scorer.producer import BatchProducer, Record
-from scorer.recovery import TAIL_BATCHES, Recovered, recover
+from scorer.kafka.producer import BatchProducer
+from scorer.kafka.reading import reader
+from scorer.kafka.topics import ensure_topics
+from scorer.pipeline.batch import Published, Record
 from scorer.settings import ScorerSettings
-from scorer.topics import ensure_topics, reader
-from shadow import local
+from scorer.worker.recovery import TAIL_BATCHES, Recovered, recover
+from shadow.local import embedded
 
 
 @pytest.fixture
-def settings(broker_in: Callable[[Path], local.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
+def settings(broker_in: Callable[[Path], embedded.Server | Kafka], tmp_path: Path) -> Iterator[ScorerSettings]:
     with broker_in(tmp_path) as broker:
-        yield ScorerSettings(kafka=broker.address, partitions=2, batch_records=10)  # type: ignore[arg-type]
+        yield ScorerSettings(
+            kafka=broker.address,  # type: ignore[arg-type]
+            partitions=2,
+            batch_records=10,
+            require_idempotence=isinstance(broker, Kafka),
+        )
 
 
 Parts = list[tuple[str, list[Record], list[list[tuple[str, bytes]]]]]
 
 
-def after(settings: ScorerSettings, *parts: Parts) -> Recovered:
-    """Write batches to partition 0 and recover it."""
+def after(settings: ScorerSettings, *parts: Parts, transactions: int = 3000) -> Recovered:
+    """Write so many transactions and then batches to partition 0, and recover it."""
 
     async def go() -> Recovered:
         await ensure_topics(settings)
         producer = BatchProducer(settings)
         await producer.start(require_idempotence=False)
+        await producer.write("transactions", 0, [(b"c", b"{}")] * transactions)
         for part in parts:
             for topic, records, headers in part:
                 await producer.write(topic, 0, records, headers)
@@ -105,13 +114,51 @@ def test_following_the_ledger_ends_although_a_cancellation_is_lost(settings: Sco
                     await asyncio.sleep(60)
 
         follower = Follower(settings, lose)
-        await follower.start()
-        report = WorkerReport(digest="d", status="loaded", epoch=1, at="now")
+        spawned: list[asyncio.Task[None]] = []
+
+        def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+            spawned.append(asyncio.create_task(work, name=name))
+            return spawned[0]
+
+        await follower.start(spawn)
+        report = WorkerReport(digest="d" * 64, status="loaded", epoch=1, at="now")
         await put(settings, {"worker/one": encode(report)})
         await asyncio.wait_for(is_at_work.wait(), 20)
-        await asyncio.wait_for(follower.stop(), 10)
+        follower.stop()
+        spawned[0].cancel()
+        await asyncio.wait(spawned, timeout=10)
+        assert spawned[0].done()
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [("offset", b"")], [("offset", b"-5")], [("offset", b"1e9")], [("offset", b"\xff")]]
+)
+def test_a_foreign_record_on_our_topics_stops_no_take_over(
+    settings: ScorerSettings, headers: list[tuple[str, bytes]]
+) -> None:
+    foreign = [b"", b"[]", b'{"source": {"offset": "x"}}', b'{"source": {"offset": 1e400}}', b'{"source": 1}', b"\xff"]
+    rows: list[Record] = [(None, value) for value in foreign]
+    found = after(
+        settings,
+        decided(*range(5)),
+        refused(5),
+        [("decisions", rows, [])],
+        [("transactions.rejected", [(b"c", b"x")], [headers])],
+    )
+    assert found.published == Published(4, 5)
+
+
+def test_a_foreign_record_cannot_say_that_transactions_to_come_are_decided(settings: ScorerSettings) -> None:
+    found = after(settings, decided(3), refused(4), decided(2**40), refused(2**40), transactions=10)
+    knows_ends = settings.require_idempotence  # as the embedded broker does not
+    assert found.published == (Published(3, 4) if knows_ends else Published(2**40, 2**40))
+
+
+def test_any_number_of_records_that_are_no_card_states_stops_no_take_over(settings: ScorerSettings) -> None:
+    noise: list[Record] = [(b"c", b"x" * length) for length in range(60)]
+    assert after(settings, decided(3), [("velocity", noise, [])], transactions=10).published.decisions == 3
 
 
 def test_card_states_of_another_version_are_refused_with_the_mend(settings: ScorerSettings) -> None:

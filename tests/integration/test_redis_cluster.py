@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness.kept import samples_of
 from harness.stores import RedisServer, debian_redis
-from integration.test_store import RUN, SEGMENTS, a_pair, a_sample, an_advance
-from shadow.cases import Case, by_card, by_transaction, card_hash
-from shadow.connection import connect, memory
-from shadow.labels import State, Vote
-from shadow.labelstore import LabelStore
-from shadow.local import free_port
-from shadow.store import Applied, Fence, Stale, TallyStore
+from integration.test_store import RUN, SEGMENTS, a_block, an_increment, an_offer
+from shadow.comparison.case import Case, by_card, by_transaction, card_hash
+from shadow.comparison.outcome import DISAGREEMENTS
+from shadow.labels.label import State, Vote
+from shadow.local.process import free_port
+from shadow.store.connection import connect, memory
+from shadow.store.labels import LabelStore
+from shadow.store.pseudonyms import pseudonyms
+from shadow.store.tallies import Applied, Fence, Stale, TallyStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("redis"), pytest.mark.variant]
 SLOTS = 16_384
@@ -73,17 +76,17 @@ async def test_memory_of_every_master_is_told(store: TallyStore, masters: list[R
 async def test_partitions_are_spread_over_the_masters_and_add_up(store: TallyStore, masters: list[RedisServer]) -> None:
     for partition in range(12):
         fence = await store.open_partition(partition, 0)
-        what = an_advance(2)
-        what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
-        assert isinstance(await store.advance(partition, fence, 8, what), Applied)
-        assert await store.advance(partition, fence, 8, what) == Stale(8)
+        what = an_increment(2)
+        what.blocked, what.samples = [a_block("x")], [an_offer(1, 2)]
+        assert isinstance(await store.apply(partition, fence, 8, what), Applied)
+        assert await store.apply(partition, fence, 8, what) == Stale(8)
         assert await store.stands(partition, Fence(fence.nonce, 8, 10, False))
         assert len(await store.unexplained(partition, 10)) == 1
         assert list(await store.taus(partition)) == []
     totals = await store.totals(RUN)
     assert totals.compared == 24
     assert totals.segments["all"].pairs.tolist() == [12, 0]
-    assert len(await store.samples(RUN)) == 12
+    assert len(await samples_of(store, RUN)) == 12
     assert (await store.hourly(RUN, "all"))[100].compared == 24
     assert [progress.next for progress in await store.progress()] == [8] * 12
     assert [(await store.books(partition)).runs[0][1].compared for partition in range(12)] == [2] * 12
@@ -101,8 +104,10 @@ async def test_labels_are_spread_over_the_masters_and_join_their_cases(
 ) -> None:
     labels = LabelStore(store.redis, label_days=30)
     day, n = 86_400_000, 300
+    name = (await pseudonyms(store.redis, "shadow")).card
     cases = [
-        Case(f"t{at}", 2 + at % 2, 100, at * day, card_hash(f"c{at}"), ("all",), at / n, at, at) for at in range(n)
+        Case(f"t{at}", DISAGREEMENTS[at % 2], 100, at * day, name(card_hash(f"c{at}")), ("all",), at / n, at, at)
+        for at in range(n)
     ]
     votes = [Vote(by_transaction(f"t{at}"), "review", "ann", at * day + 1, "fraud") for at in range(0, n, 3)]
     votes += [Vote(by_card(card_hash(f"c{at}"), at * day), "chargeback", "bank", at * day, "fraud") for at in (1, 7)]
@@ -117,7 +122,7 @@ async def test_labels_are_spread_over_the_masters_and_join_their_cases(
         with server.client() as client:
             held.append(len(client.keys("*:{labels:*}:*")))
     assert min(held) > 0, f"keys of labels by master: {held}"
-    assert await labels.erase(card_hash("c7"), [by_transaction("t6")]) == 2
+    assert await labels.erase("c7", [by_transaction("t6")]) == 2
     after = await labels.known(cases)
     assert (after[6].review, after[7].chargeback) == (State.PENDING, State.PENDING)
     assert await labels.lease("candidate", "t1", "ann", 5)
@@ -133,20 +138,20 @@ async def test_a_replica_that_lacks_the_last_writes_is_recounted_from_its_own_fe
             client.replicaof("127.0.0.1", primary.port)
             store = TallyStore(connect(f"redis://{primary.address}/0"), "candidate", SEGMENTS)
             fence = await store.open_partition(0, 0)
-            assert isinstance(await store.advance(0, fence, 8, an_advance(3)), Applied)
+            assert isinstance(await store.apply(0, fence, 8, an_increment(3)), Applied)
             await asyncio.wait_for(_in_step(primary, client), 20)
             client.replicaof("NO", "ONE")
             lost = Fence(fence.nonce, 8, 10, False)
-            assert isinstance(await store.advance(0, lost, 11, an_advance(3, source=13)), Applied)
+            assert isinstance(await store.apply(0, lost, 11, an_increment(3, source=13)), Applied)
             primary.kill()
             client.config_set("port", primary.port)
             await store.redis.connection_pool.disconnect()  # a worker's failed call does the same, and is repeated
             after = Fence(fence.nonce, 11, 13, False)
             assert not await store.stands(0, after)
-            assert await store.advance(0, after, 12, an_advance()) == Stale(8)
+            assert await store.apply(0, after, 12, an_increment()) == Stale(8)
             again = await store.open_partition(0, 0)
             assert (again.next, again.source) == (8, 10)
-            assert isinstance(await store.advance(0, again, 12, an_advance(4, source=14)), Applied)
+            assert isinstance(await store.apply(0, again, 12, an_increment(4, source=14)), Applied)
             assert (await store.totals(RUN)).compared == 7
             await store.redis.aclose()
 

@@ -1,146 +1,387 @@
-"""Brokers within TLS, with users and access lists: every process of ours, on real Apache Kafka."""
+"""Every process of ours on real Apache Kafka and Redis, each as a user of its own with just the rights it needs."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    for_code,
+)
 
+from harness.access import (
+    PASSWORD,
+    USERS,
+    audited,
+    change_right,
+    give_rights_in_kafka,
+    give_rights_in_redis,
+    guarded,
+    logins,
+    redis_address,
+    rights_in_kafka,
+)
+from harness.certificates import certificate
 from harness.kafka import Kafka
 from harness.models import BAD, REPEATED, STREAM, Decisions, Models
-from harness.stack import Stack, by_source, wait_for
+from harness.stack import Stack, by_source, get, wait_for, write_lines
+from harness.stores import RedisServer, debian_redis
+from rights.users import Right
 from scorer.settings import Topics
-from shadow import local
+from shadow.local.process import free_port
 
-# numbers of the protocol
-TOPIC, GROUP, TRANSACTIONAL_ID = 2, 3, 5
-LITERAL, PREFIXED = 3, 4
-READ, WRITE = 3, 4
-ALLOW = 3
-pytestmark = pytest.mark.needs("kafka", "openssl")
+pytestmark = [pytest.mark.needs("kafka", "openssl", "redis"), pytest.mark.timeout(600)]
 
-PASSWORD = "no one's guess"
-#: Further brokers' settings: certificates as PEM, users by two mechanisms, access lists. In the open may come who will.
-SECURE = {
+#: Certificates as PEM; a client's certificate names its user.
+TLS = {
     "ssl.keystore.type": "PEM",
     "ssl.truststore.type": "PEM",
     "ssl.client.auth": "requested",
     "listener.name.ssl.ssl.client.auth": "required",
-    "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "super.users": "User:ANONYMOUS",
+    "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
 }
-PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_ann="{PASSWORD}";'
-SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-
-
-def certificate(folder: Path, name: str, *more: str) -> None:
-    """`name`.pem and `name`.key, signed by themselves unless more says otherwise."""
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
-    subprocess.run([*argv, *files, *more], cwd=folder, check=True, capture_output=True, timeout=60)
+SIGNED = ("--by", "ann", "--reason", "because")
+TOKEN = "a token"
+TOPICS = tuple(Topics().model_dump().values())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority's certificate, and those of the broker and a client that it signed."""
+    """An authority's certificate, and those of the broker and a scorer that it signed."""
     folder = tmp_path_factory.mktemp("certificates")
     certificate(folder, "ca")
     certificate(folder, "stranger")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key")
     certificate(folder, "broker", *signed, "-addext", "subjectAltName=IP:127.0.0.1")
-    certificate(folder, "client", *signed)
+    certificate(folder, "scorer", *signed)
     return folder
 
 
 @pytest.fixture(scope="module")
 def broker(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Lets each user do what deploy/rights/kafka-acls.sh says, and nothing else."""
+
     def inline(path: Path) -> str:
         return path.read_text().replace("\n", "\\n")
 
     settings = {
-        **SECURE,
+        **TLS,
+        **logins("SASL_SSL", "SASL_PLAINTEXT"),
         "ssl.keystore.certificate.chain": inline(folder / "broker.pem"),
         "ssl.keystore.key": inline(folder / "broker.key"),
         "ssl.truststore.certificates": inline(folder / "ca.pem"),
     }
-    listeners = {protocol: local.free_port() for protocol in ("SSL", "SASL_SSL", "SASL_PLAINTEXT")}
-    for name in ("sasl_ssl", "sasl_plaintext"):
-        settings[f"listener.name.{name}.plain.sasl.jaas.config"] = PLAIN
-        settings[f"listener.name.{name}.scram-sha-512.sasl.jaas.config"] = SCRAM
-    users = {"ann": PASSWORD}
-    with Kafka(tmp_path_factory.mktemp("kafka"), settings=settings, listeners=listeners, users=users) as kafka:
-        asyncio.run(allow(kafka, "User:ann", "User:CN=client"))
-        yield kafka
-
-
-async def allow(kafka: Kafka, *users: str) -> None:
-    """What deploy/kubernetes/README.md says that a user needs, and no more; group `other` is for a test."""
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
-    await client.start()
-    rules = [
-        *((TOPIC, name, LITERAL, operation) for name in Topics().model_dump().values() for operation in (READ, WRITE)),
-        (GROUP, "scorer", LITERAL, READ),
-        (GROUP, "other", LITERAL, READ),
-        (GROUP, "shadow-", PREFIXED, READ),
-        (TRANSACTIONAL_ID, "scorer-", PREFIXED, WRITE),
-    ]
-    for resource, name, pattern, operation in rules:
-        for user in users:
-            request = CreateAclsRequest(resource, name, pattern, user, "*", operation, ALLOW)
-            answer = await client._send_request(request)
-            assert [error for error, *_ in answer.creation_responses] == [0], answer
-    await client.close()
-
-
-def ways(folder: Path) -> dict[str, dict[str, str]]:
-    """Settings for each way of speaking to the broker."""
-    user = {"kafka_user": "ann", "kafka_password": PASSWORD}
-    return {
-        "ssl": {
-            "kafka_ca": str(folder / "ca.pem"),
-            "kafka_certificate": str(folder / "client.pem"),
-            "kafka_key": str(folder / "client.key"),
-        },
-        "sasl_ssl": {**user, "kafka_ca": str(folder / "ca.pem")},
-        "sasl_plaintext": {**user, "kafka_mechanism": "PLAIN"},
-    }
-
-
-def environment(broker: Kafka, folder: Path, way: str, **changed: str) -> dict[str, str]:
-    """The same as variables of both programs."""
-    port = broker.listeners[way.upper()]
-    both = {"kafka": f"127.0.0.1:{port}", "kafka_security": way, **ways(folder)[way], **changed}
-    return {f"{program}_{name.upper()}": value for program in ("SCORER", "SHADOW") for name, value in both.items()}
+    listeners = {protocol: free_port() for protocol in ("SSL", "SASL_SSL", "SASL_PLAINTEXT")}
+    with guarded(tmp_path_factory.mktemp("kafka"), settings, listeners) as broker:
+        give_rights_in_kafka(broker)
+        yield broker
 
 
 @pytest.fixture(scope="module")
-def stack(broker: Kafka, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack"), dict(models.env), broker=broker) as stack:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Lets each user do what deploy/rights/redis-acls.sh says, and nothing else."""
+    with RedisServer(tmp_path_factory.mktemp("redis"), str(debian_redis())) as server:
+        give_rights_in_redis(server)
+        yield server
+
+
+def ways(folder: Path, user: str) -> dict[str, dict[str, str]]:
+    """Settings for each way of speaking to the broker as a user."""
+    login = {"kafka_user": user, "kafka_password": PASSWORD}
+    return {
+        "ssl": {
+            "kafka_ca": str(folder / "ca.pem"),
+            "kafka_certificate": str(folder / f"{user}.pem"),
+            "kafka_key": str(folder / f"{user}.key"),
+        },
+        "sasl_ssl": {**login, "kafka_ca": str(folder / "ca.pem")},
+        "sasl_plaintext": {**login, "kafka_mechanism": "PLAIN"},
+    }
+
+
+@dataclass(frozen=True)
+class Logins:
+    """How users log in to both servers."""
+
+    broker: Kafka
+    store: RedisServer
+    folder: Path
+
+    def __call__(self, user: str, way: str = "sasl_ssl", **changed: str) -> dict[str, str]:
+        """Variables of both programs. changed: other settings than the user's."""
+        port = self.broker.listeners[way.upper()]
+        both = {"kafka": f"127.0.0.1:{port}", "kafka_security": way, **ways(self.folder, user)[way], **changed}
+        env = {f"{program}_{name.upper()}": value for program in ("SCORER", "SHADOW") for name, value in both.items()}
+        nowhere = "redis://nowhere.invalid:1/0"  # for a user that Redis does not know
+        return env | {"SHADOW_REDIS": redis_address(self.store, user) if USERS[user].redis else nowhere}
+
+
+@pytest.fixture(scope="module")
+def login(broker: Kafka, store: RedisServer, folder: Path) -> Logins:
+    return Logins(broker, store, folder)
+
+
+@pytest.fixture(scope="module")
+def stack(
+    broker: Kafka, store: RedisServer, models: Models, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Nothing runs yet. The criteria ask for little, so that a short stream is enough."""
+    at = tmp_path_factory.mktemp("stack")
+    release = at / "release.yaml"
+    release.write_text(
+        "schema: 1\nsegments:\n  country: {field: country, values: [DE, ES, FR, GB]}\n"
+        "minimum_covered_hours: 24\nmay_stay_insufficient: ['*']\n"
+    )
+    own = {
+        "SHADOW_RELEASE": str(release),
+        "SCORER_CREATE_TOPICS": "false",
+        "SCORER_FENCE": "on",
+        "SHADOW_OPERATOR_TOKEN": TOKEN,
+    }
+    with Stack(at, {**models.env, **own}, broker=broker, store=store) as stack:
         yield stack
 
 
-def test_every_process_works_however_it_speaks_to_brokers(
-    stack: Stack, broker: Kafka, folder: Path, models: Models, undisturbed: Decisions
+def post(url: str, body: dict[str, Any]) -> Any:
+    """What the API answers to an operator."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, orjson.dumps(body), headers), timeout=20) as answer:
+        return orjson.loads(answer.read())
+
+
+# --- everything that is to work ---
+
+
+def test_every_process_does_its_work_with_just_its_rights(
+    stack: Stack, login: Logins, broker: Kafka, store: RedisServer, models: Models, undisturbed: Decisions
 ) -> None:
-    ssl, sasl_ssl, sasl_plaintext = (environment(broker, folder, way) for way in ways(folder))
-    stack.run("scorer", "topics")
-    stack.deploy(models.live, "live", env=sasl_ssl)
-    stack.deploy(models.candidate, "candidate", env=sasl_plaintext)
-    stack.start("scorer", "run", env=ssl)
-    stack.start("scorer", "run", env=sasl_ssl)
-    stack.run("scorer", "replay", str(models.stream), env=sasl_plaintext)
+    operator, reviewer, replay = login("operator"), login("reviewer"), login("replay", "sasl_plaintext")
+    stack.run("scorer", "topics", env={**login("topics"), "SCORER_CREATE_TOPICS": "true"})
+    for slot, bundle in (("live", models.live), ("candidate", models.candidate), ("control", models.control)):
+        stack.deploy(bundle, slot, env=operator)
+    scorers = [stack.start("scorer", "run", env=login("scorer", way), ready=False) for way in ("ssl", "sasl_ssl")]
+    shadows = {
+        slot: stack.start("shadow", "run", "--slot", slot, env=login(f"shadow-{slot}"), ready=False)
+        for slot in ("candidate", "control", "previous")
+    }
+    serve = stack.start("shadow", "serve", env=login("serve"), ready=False)
+    stack.until_ready()
+    api = f"http://127.0.0.1:{serve.port}/api"
+    assert [scorer.metric("scorer_fence") for scorer in scorers] == [1, 1]
+
+    # decided, compared, suggested
+    stack.run("scorer", "replay", str(models.stream), env=replay)
     n = STREAM + REPEATED
     stack.until_settled(n)
     assert by_source(stack.decisions()) == undisturbed
-    shadow = stack.start("shadow", "run", "--slot", "candidate", env=sasl_ssl)
-    wait_for("all compared", lambda: shadow.metric("shadow_comparisons_total") >= n - BAD - REPEATED)
-    assert stack.run("shadow", "verify", "--slot", "candidate", env=ssl).endswith("equal")
+    for slot in ("candidate", "control"):
+        compared = lambda slot=slot: shadows[slot].metric("shadow_comparisons_total") >= n - BAD - REPEATED  # noqa: E731
+        wait_for(f"{slot}: all compared", compared)
+    wait_for("suggestion", lambda: orjson.loads(get(f"{api}/suggestions") or b"[]"))
+
+    # a reviewer looks, and says what was fraud
+    stack.run("shadow", "gate", env=reviewer)
+    stack.run("shadow", "report", env=reviewer)
+    lines = stack.run("shadow", "disagreements", "--output", "jsonl", env=reviewer).splitlines()
+    first, second, third = (orjson.loads(line) for line in lines[:3])
+    stack.run("shadow", "review", "next", "--by", "rita", env=reviewer)
+    stack.run("shadow", "review", "mark", first["transaction_id"], "fraud", "--by", "rita", env=reviewer)
+    said = {"transaction_id": second["transaction_id"], "verdict": "legit", "by": "otto"}
+    assert post(f"{api}/review/mark", said) == said
+    post(f"{api}/review/next", {"by": "otto"})
+    chargeback = {"transaction_id": third["transaction_id"], "at": "2026-02-20T00:00:00Z", "verdict": "fraud"}
+    file = write_lines(stack.folder / "chargebacks.jsonl", [chargeback])
+    load = ("shadow", "labels", "load", str(file), "--source", "chargeback", "--by", "bank")
+    stack.run(*load, env=reviewer)
+    show = ("shadow", "labels", "show", third["transaction_id"])
+    wait_for("chargeback in the store", lambda: "chargeback: fraud" in stack.run(*show, env=reviewer))
+    stack.run(*load, env=operator)
+
+    # an operator checks and decides, and forgets a card
+    for slot in ("candidate", "control"):
+        assert stack.run("shadow", "verify", "--slot", slot, env=operator).endswith("equal")
+    stack.run("shadow", "reject", *SIGNED, env=operator)
+    stack.run("shadow", "approve", "--force", *SIGNED, env=operator)
+    for scorer in scorers:
+        wait_for("promoted", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2)
+    wait_for("the old model's shadow", lambda: "bundle" in shadows["previous"].log.read_text())
+    stack.run("shadow", "rollback", *SIGNED, env=operator)
+    stack.run("scorer", "deploy", "--block-all", *SIGNED, env=operator)
+    stack.run("scorer", "deploy", "--resume", *SIGNED, env=operator)
+    assert "erased 0" not in stack.run("shadow", "erase", "--card", first["card_id"], env=operator)
+
+    # a dead letter is sent again
+    dollars = {**orjson.loads(models.stream.read_bytes().splitlines()[0]), "transaction_id": "usd", "currency": "USD"}
+    stack.run("scorer", "replay", str(write_lines(stack.folder / "usd.jsonl", [dollars])), env=replay)
+    stack.until_settled(n + 1)
+    rate = {"SCORER_MONEY": '{"currency": "EUR", "rates": {"USD": {"2026-01-01": 0.5}}}'}
+    assert stack.run("scorer", "replay", "--rejected", env={**replay, **rate}).startswith("sent 1 again")
+    stack.until_settled(n + 2)
+
+    # nobody asked for more, and everybody for all they have
+    assert [found for found in audited(broker) if found[1] == "Denied"] == []
+    with store.client() as client:
+        assert client.execute_command("ACL", "LOG") == []
+    allowed = audited(broker)
+    for user in USERS.values():
+        unused = {right for right in user.kafka if not is_used(user.name, right, allowed)}
+        assert unused == set(), user.name
+    assert all(worker.process.poll() is None for worker in stack.workers)
+
+
+def is_used(user: str, right: Right, allowed: set[tuple[str, str, str, str, str]]) -> bool:
+    """Whether a user did what a right is for."""
+    kind = {"topic": "Topic", "group": "Group", "transactional id": "TransactionalId"}[right.kind]
+    return any(
+        found[:4] == (user, "Allowed", right.operation.upper(), kind)
+        and (found[4].startswith(right.name) if right.is_prefix else found[4] == right.name)
+        for found in allowed
+    )
+
+
+def test_the_broker_allows_what_the_rights_say_and_nothing_else(broker: Kafka) -> None:
+    assert rights_in_kafka(broker) == {
+        user.name: {(right.kind, right.name, right.is_prefix, right.operation) for right in user.kafka}
+        for user in USERS.values()
+    }
+
+
+# --- everything that is not ---
+
+
+@pytest.fixture(scope="module")
+def topics(stack: Stack, login: Logins) -> None:
+    """Every topic is there."""
+    stack.run("scorer", "topics", env={**login("topics"), "SCORER_CREATE_TOPICS": "true"})
+
+
+def connection(broker: Kafka, user: str) -> dict[str, Any]:
+    """Options of a client that logs in as a user."""
+    return {
+        "bootstrap_servers": f"127.0.0.1:{broker.listeners['SASL_PLAINTEXT']}",
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": user,
+        "sasl_plain_password": PASSWORD,
+        "request_timeout_ms": 5000,
+    }
+
+
+async def refusal_of_writing(broker: Kafka, user: str, topic: str) -> type[Exception] | None:
+    """What a user who appends a record is told; None if it is there."""
+    producer = AIOKafkaProducer(**connection(broker, user))
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"forged", partition=0)
+    except KafkaError as error:
+        return type(error)
+    finally:
+        await producer.stop()
+    return None
+
+
+async def refusal_of_reading(broker: Kafka, user: str, topic: str) -> type[Exception] | None:
+    """What a user who reads a partition is told; None if it gets an answer, however empty."""
+    options = connection(broker, user)
+    client = AIOKafkaAdminClient(**options)
+    await client.start()
+    try:
+        (told,) = await client.describe_topics([topic])
+    finally:
+        await client.close()
+    if told["error_code"]:  # a consumer would ask again and again
+        return for_code(told["error_code"])
+    consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.seek_to_beginning()
+        await consumer.getmany(timeout_ms=500)
+    except KafkaError as error:
+        return type(error)
+    finally:
+        await consumer.stop()
+    return None
+
+
+def may(user: str, operation: str, topic: str) -> bool:
+    return any((right.operation, right.name) == (operation, topic) for right in USERS[user].kafka)
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("topic", ["deployments", "transactions", "decisions"])
+@pytest.mark.parametrize("slot", ["candidate", "control", "previous"])
+def test_a_shadow_cannot_write_what_live_goes_by(broker: Kafka, slot: str, topic: str) -> None:
+    before = asyncio.run(length(broker, topic))
+    assert asyncio.run(refusal_of_writing(broker, f"shadow-{slot}", topic)) is TopicAuthorizationFailedError
+    assert asyncio.run(length(broker, topic)) == before
+
+
+async def length(broker: Kafka, topic: str) -> int:
+    """Offset after the last record of a topic's first partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.address)
+    await consumer.start()
+    try:
+        at = TopicPartition(topic, 0)
+        return int((await consumer.end_offsets([at]))[at])
+    finally:
+        await consumer.stop()
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("user", USERS)
+def test_a_user_cannot_touch_a_topic_without_a_right_to(broker: Kafka, user: str) -> None:
+    closed = {
+        operation: [topic for topic in TOPICS if not may(user, operation, topic)] for operation in ("Write", "Read")
+    }
+    assert closed["Write"], "nobody may write everything"
+    for topic in closed["Write"]:
+        assert asyncio.run(refusal_of_writing(broker, user, topic)) is TopicAuthorizationFailedError, topic
+    for topic in closed["Read"]:
+        assert asyncio.run(refusal_of_reading(broker, user, topic)) is TopicAuthorizationFailedError, topic
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("user", ["shadow-candidate", "serve", "operator"])
+@pytest.mark.parametrize("group", ["scorer", "shadow-control"])
+def test_only_a_groups_own_processes_can_move_its_offsets(broker: Kafka, user: str, group: str) -> None:
+    async def commit() -> None:
+        consumer = AIOKafkaConsumer(**connection(broker, user), group_id=group, enable_auto_commit=False)
+        try:
+            await consumer.start()
+            at = TopicPartition("decisions", 0)
+            consumer.assign([at])
+            await asyncio.wait_for(consumer.commit({at: 0}), 10)
+        finally:
+            await consumer.stop()
+
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(commit())
+
+
+@pytest.mark.parametrize("user", ["shadow-candidate", "serve", "operator", "replay"])
+def test_only_a_scorer_can_fence_scorers(broker: Kafka, user: str) -> None:
+    async def fence() -> None:
+        producer = AIOKafkaProducer(**connection(broker, user), transactional_id="scorer-0")
+        try:
+            await asyncio.wait_for(producer.start(), 10)
+        finally:
+            await producer.stop()
+
+    with pytest.raises(TransactionalIdAuthorizationFailed):
+        asyncio.run(fence())
 
 
 @pytest.mark.parametrize(
@@ -153,26 +394,28 @@ def test_every_process_works_however_it_speaks_to_brokers(
     ],
 )
 def test_who_is_not_let_in_is_told_in_one_line(
-    stack: Stack, broker: Kafka, folder: Path, way: str, changed: dict[str, str], reason: str
+    stack: Stack, login: Logins, folder: Path, way: str, changed: dict[str, str], reason: str
 ) -> None:
     files = {
         name: value if name in ("kafka_user", "kafka_password") else str(folder / value)
         for name, value in changed.items()
     }
-    env = environment(broker, folder, way, **files)
-    told = stack.try_run("scorer", "topics", seconds=30, env=env)
+    told = stack.try_run("scorer", "topics", seconds=30, env=login("scorer", way, **files))
     assert told is not None
     assert told.startswith("error: kafka 127.0.0.1"), told
     assert reason in told, told
     assert told.count("\n") == 1
 
 
-def test_a_scorer_that_may_not_fence_says_so(stack: Stack, broker: Kafka, folder: Path) -> None:
-    env = {**environment(broker, folder, "sasl_ssl"), "SCORER_GROUP": "other"}
-    told = stack.try_run("scorer", "run", "--http-port", "0", seconds=30, env={**env, "SCORER_FENCE": "on"})
+@pytest.mark.usefixtures("topics")
+def test_a_scorer_that_may_not_fence_says_so(stack: Stack, login: Logins, broker: Kafka, models: Models) -> None:
+    stack.deploy(models.live, "live", env=login("operator"))
+    change_right(broker, "scorer", Right("group", "other", "Read", "this test"), True)
+    env = {**login("scorer"), "SCORER_GROUP": "other"}
+    told = stack.try_run("scorer", "run", "--http-port", "0", seconds=30, env=env)
     assert told is not None
     assert "cannot fence" in told
-    assert "SCORER_FENCE=auto" in told
-    worker = stack.start("scorer", "run", env=env)
+    assert "SCORER_FENCE=on" in told
+    worker = stack.start("scorer", "run", env={**env, "SCORER_FENCE": "auto"})
     assert worker.metric("scorer_fence") == 0.0
     assert "no fence" in worker.log.read_text()

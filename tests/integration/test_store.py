@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,16 +14,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.kept import samples_of
+from harness.samples import a_sample
 from harness.stores import RedisServer, debian_redis, valkey
 from scorer.errors import UserError
-from shadow import local
-from shadow.advance import Advance, Pair, Sample, add
-from shadow.bins import BINS, FEATURE_BINS, KINDS
-from shadow.connection import connect, telling
-from shadow.readback import TallyReader
-from shadow.samples import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
-from shadow.store import Applied, Fence, Stale, TallyStore, Wiped
-from shadow.tally import COLUMNS, LATE, LATE_DAY, Run
+from shadow.comparison.bins import BINS, FEATURE_BINS, KINDS
+from shadow.comparison.card_days import DIRECTIONS, Blocked, DaySums, count
+from shadow.comparison.case import card_hash
+from shadow.comparison.increment import Increment, Offered, add
+from shadow.comparison.index import entry_of, names_digest
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.sample import Contribution
+from shadow.comparison.sampling import KEEP_AGREEMENTS, KEEP_DISAGREEMENTS, Stratum, keep, sample_hashes
+from shadow.comparison.totals import COLUMNS, LATE, LATE_DAY, Run
+from shadow.gate.sums import CUT, WHOLE
+from shadow.local.process import free_port
+from shadow.store.connection import connect, telling
+from shadow.store.reader import TallyReader
+from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
 
 RUN = Run(1, 1)
 SEGMENTS = ("all", "country=DE", "country=other")
@@ -51,12 +61,12 @@ def store(client: Any) -> TallyStore:
 pytestmark = pytest.mark.anyio
 
 
-def an_advance(n: int = 1, hour: int = 100, source: int = 10, run: Run = RUN) -> Advance:
+def an_increment(n: int = 1, hour: int = 100, source: int = 10, run: Run = RUN) -> Increment:
     """n transactions that both allow, 250 minor units each, in Germany."""
     sums = np.zeros((len(SEGMENTS), COLUMNS), dtype=np.int64)
     sums[:2, 0] = n
     sums[:2, 4] = 250 * n
-    what = Advance(tallies={(run, hour): sums}, source=source)
+    what = Increment(tallies={(run, hour): sums}, source=source)
     what.meta[run] = {"live_digest": "a" * 64, "candidate_digest": "b" * 64, "live_threshold": "0.5"}
     what.meta[run] |= {"candidate_threshold": "0.25", "first_offset": "0"}
     what.reach[run] = source + 1
@@ -71,7 +81,7 @@ async def counts(store: TallyStore, run: Run = RUN) -> list[int]:
 async def test_a_range_is_applied_once_and_read_back(store: TallyStore) -> None:
     fence = await store.open_partition(0, 5)
     assert (fence.next, fence.source, fence.is_new) == (5, -1, True)
-    assert isinstance(await store.advance(0, fence, 8, an_advance(3)), Applied)
+    assert isinstance(await store.apply(0, fence, 8, an_increment(3)), Applied)
     again = await store.open_partition(0, 0)
     assert again == Fence(fence.nonce, 8, 10, False)
     assert await store.stands(0, again)
@@ -89,42 +99,42 @@ async def test_a_range_is_applied_once_and_read_back(store: TallyStore) -> None:
 
 async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    await store.advance(0, fence, 8, an_advance(3))
-    assert await store.advance(0, fence, 8, an_advance(3)) == Stale(8)
-    assert await store.advance(0, Fence(fence.nonce, 9, 10, False), 12, an_advance(3)) == Stale(8)
+    await store.apply(0, fence, 8, an_increment(3))
+    assert await store.apply(0, fence, 8, an_increment(3)) == Stale(8)
+    assert await store.apply(0, Fence(fence.nonce, 9, 10, False), 12, an_increment(3)) == Stale(8)
     assert await counts(store) == [3, 0, 0, 0]
 
 
 async def test_of_workers_that_race_for_a_range_one_wins(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    outcomes = await asyncio.gather(*(store.advance(0, fence, 8, an_advance(3)) for _ in range(20)))
+    outcomes = await asyncio.gather(*(store.apply(0, fence, 8, an_increment(3)) for _ in range(20)))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Applied"] + ["Stale"] * 19
     assert await counts(store) == [3, 0, 0, 0]
 
 
 async def test_after_a_wipe_the_old_fence_is_refused(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    await store.advance(0, fence, 8, an_advance(3))
+    await store.apply(0, fence, 8, an_increment(3))
     await store.redis.flushall()
     after = Fence(fence.nonce, 8, 10, False)
-    assert await store.advance(0, after, 9, an_advance()) == Wiped()
+    assert await store.apply(0, after, 9, an_increment()) == Wiped()
     assert await store.record_gap(0, after, 9) == Wiped()
     fresh = await store.open_partition(0, 2)
     assert fresh.nonce != fence.nonce
-    assert await store.advance(0, after, 9, an_advance()) == Wiped(), "a fence of another life"
-    assert await store.advance(0, fresh, 9, an_advance()) == Applied({})
+    assert await store.apply(0, after, 9, an_increment()) == Wiped(), "a fence of another life"
+    assert await store.apply(0, fresh, 9, an_increment()) == Applied({})
 
 
 async def test_store_gone_back_in_time_recounts_from_its_own_fence(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    await store.advance(0, fence, 8, an_advance(3))
+    await store.apply(0, fence, 8, an_increment(3))
     dumped = {key: await store.redis.dump(key) for key in await store.redis.keys("*")}
-    await store.advance(0, Fence(fence.nonce, 8, 10, False), 11, an_advance(3, source=13))
+    await store.apply(0, Fence(fence.nonce, 8, 10, False), 11, an_increment(3, source=13))
     await store.redis.flushall()
     for key, value in dumped.items():
         await store.redis.restore(key, 0, value)
-    assert await store.advance(0, Fence(fence.nonce, 11, 13, False), 12, an_advance()) == Stale(8)
-    assert await store.advance(0, Fence(fence.nonce, 8, 10, False), 12, an_advance(4)) == Applied({})
+    assert await store.apply(0, Fence(fence.nonce, 11, 13, False), 12, an_increment()) == Stale(8)
+    assert await store.apply(0, Fence(fence.nonce, 8, 10, False), 12, an_increment(4)) == Applied({})
     assert await counts(store) == [7, 0, 0, 0]
 
 
@@ -132,10 +142,10 @@ async def test_a_gap_is_recorded_once_and_moves_the_fence(store: TallyStore) -> 
     fence = await store.open_partition(0, 0)
     assert await store.record_gap(0, fence, 40) == Applied({})
     assert await store.record_gap(0, fence, 40) == Stale(40)
-    assert await store.advance(0, fence, 50, an_advance()) == Stale(40)
+    assert await store.apply(0, fence, 50, an_increment()) == Stale(40)
     (progress,) = await store.progress()
     assert (progress.next, progress.gap, progress.gaps) == (40, 40, ("0-40",))
-    await store.advance(0, Fence(fence.nonce, 40, -1, False), 50, an_advance())
+    await store.apply(0, Fence(fence.nonce, 40, -1, False), 50, an_increment())
     assert (await store.totals(RUN)).gap == 40
 
 
@@ -143,9 +153,9 @@ async def test_partitions_and_runs_are_apart_and_add_up(store: TallyStore) -> No
     other = Run(2, 1)
     for partition in range(3):
         fence = await store.open_partition(partition, 0)
-        what = an_advance(2, hour=100 + partition)
-        add(what, an_advance(5, hour=200, run=other))
-        await store.advance(partition, fence, 7, what)
+        what = an_increment(2, hour=100 + partition)
+        add(what, an_increment(5, hour=200, run=other))
+        await store.apply(partition, fence, 7, what)
     assert await counts(store) == [6, 0, 0, 0]
     assert await counts(store, other) == [15, 0, 0, 0]
     assert (await store.totals(RUN)).hours == 3
@@ -161,8 +171,8 @@ async def test_books_belong_together_while_a_worker_moves_on(store: TallyStore) 
     async def work() -> None:
         fence = begun
         for step in range(steps):
-            what = an_advance(3, source=fence.next + 2, run=RUN if step < steps // 2 else later)
-            assert isinstance(await store.advance(0, fence, fence.next + 3, what), Applied)
+            what = an_increment(3, source=fence.next + 2, run=RUN if step < steps // 2 else later)
+            assert isinstance(await store.apply(0, fence, fence.next + 3, what), Applied)
             fence = Fence(fence.nonce, fence.next + 3, fence.next + 2, False)
 
     many = tuple(f"card_country={n}" for n in range(200))  # more than a server reads from a client at a time
@@ -192,11 +202,11 @@ async def test_histograms_add_up_by_day_and_partition_and_in_all(store: TallySto
     for partition in (0, 3):
         fence = await store.open_partition(partition, 0)
         for n in range(2):
-            what = an_advance(hour=100, source=10 + n)
+            what = an_increment(hour=100, source=10 + n)
             what.histograms = {(RUN, day): sums[partition, day] for day in days}
             what.snapshots = {(RUN, day, "v1-abc"): views[partition, day] for day in days}
-            assert isinstance(await store.advance(partition, fence, n + 1, what), Applied)
-            assert isinstance(await store.advance(partition, fence, n + 1, what), Stale), "applied twice"
+            assert isinstance(await store.apply(partition, fence, n + 1, what), Applied)
+            assert isinstance(await store.apply(partition, fence, n + 1, what), Stale), "applied twice"
             fence = await store.open_partition(partition, 0)
     found = await store.histograms(RUN, [5, 4, 77], SEGMENTS[:2])
     assert found.shape == (2, 3, 2, len(KINDS), BINS)
@@ -214,46 +224,150 @@ async def test_histograms_add_up_by_day_and_partition_and_in_all(store: TallySto
             assert (snapshots[at, n, :2] == 2 * views[partition, day]).all()
     assert not snapshots[:, :, 2].any()
     assert not (await store.histograms(Run(9, 9), [4], SEGMENTS)).any()
-    ttl = await store.redis.ttl("shadow:{candidate:0}:h:L1-C1:4:all")
+    ttl = await store.redis.ttl("shadow:{candidate:0}:2:h:L1-C1:4:all")
     assert 59 * 86_400 < ttl <= 60 * 86_400
-    assert await store.redis.ttl("shadow:{candidate:0}:h:L1-C1:total:all") == -1
+    assert await store.redis.ttl("shadow:{candidate:0}:2:h:L1-C1:total:all") == -1
 
 
 async def test_late_transactions_count_but_cover_no_hour(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    await store.advance(0, fence, 8, an_advance(3, hour=LATE))
+    await store.apply(0, fence, 8, an_increment(3, hour=LATE))
     totals = await store.totals(RUN)
     assert (totals.compared, totals.hours) == (3, 0)
 
 
-def a_pair(card: str, hour: int = 100, live_only: bool = True) -> Pair:
-    return Pair(RUN, hour // 24, hour, card, live_only, (0, 1))
+def a_block(card: str, hour: int = 100, outcome: Outcome = Outcome.LIVE_ONLY, parts: int = 100) -> Blocked:
+    return Blocked(RUN, hour, card, outcome, parts, (0, 1))
 
 
-async def test_a_card_gives_one_discordant_pair_a_day(store: TallyStore) -> None:
+async def test_a_card_counts_once_a_day_by_all_that_was_blocked_of_it(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    what = an_advance()
-    what.pairs = [a_pair("x"), a_pair("x", 101), a_pair("x", 102, live_only=False), a_pair("y", 101, live_only=False)]
-    await store.advance(0, fence, 8, what)
-    later = an_advance(hour=124)
-    later.pairs = [a_pair("x", 103), a_pair("x", 124)]
-    await store.advance(0, Fence(fence.nonce, 8, 10, False), 9, later)
+    what = an_increment()
+    what.blocked = [
+        a_block("x"),
+        a_block("x", 101),
+        a_block("x", 102, Outcome.CANDIDATE_ONLY),
+        a_block("y", 101, Outcome.CANDIDATE_ONLY),
+    ]
+    await store.apply(0, fence, 8, what)
+    later = an_increment(hour=124)
+    later.blocked = [a_block("x", 103), a_block("x", 103, Outcome.BOTH_BLOCK), a_block("x", 124)]
+    await store.apply(0, Fence(fence.nonce, 8, 10, False), 9, later)
     totals = await store.totals(RUN)
-    assert totals.segments["all"].pairs.tolist() == [2, 1]
-    assert totals.segments["country=DE"].pairs.tolist() == [2, 1]
-    assert totals.segments["country=other"].pairs.tolist() == [0, 0]
-    assert (await store.hourly(RUN, "all"))[124].pairs.tolist() == [1, 0]
+    for segment in ("all", "country=DE"):
+        part = totals.segments[segment]
+        kinds = {at: int(part.cells[at]) for at in np.flatnonzero(part.cells)}
+        # x blocked by both, by live, and by the candidate; y by the candidate; x by live on the next day
+        assert kinds == {1 + 2 + 4: 1, 4: 1, 2: 1}
+        assert part.pairs.tolist() == [2, 2]
+        assert part.tops[WHOLE].tolist() == [100, 300, 400]
+        assert part.money[CUT, :2].tolist() == [100 - 300 + 100 - 100, 400 + 0 + 100]
+    assert totals.segments["country=other"].cells.sum() == 0
+    daily = await store.daily(RUN, ("all", "country=other"))
+    assert {day: parts["all"].pairs.tolist() for day, parts in daily.items()} == {4: [1, 2], 5: [1, 0]}
+    assert [parts["all"].compared for parts in daily.values()] == [1, 1]
 
 
-def a_sample(source: int, outcome: int, segments: tuple[int, ...] = (0, 1)) -> Sample:
+STREAM = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"), st.sampled_from([100, 119, 120]), st.sampled_from(DIRECTIONS), st.integers(0, 5000)
+    ),
+    min_size=1,
+    max_size=24,
+)
+
+
+@given(STREAM, st.sets(st.integers(1, 23)), st.sets(st.integers(0, 23)))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_cards_are_counted_exactly_once_whatever_takes_over(
+    server: RedisServer, stream: list[tuple[str, int, Outcome, int]], cuts: set[int], repeated: set[int]
+) -> None:
+    """The stream is applied in ranges, each by another worker. Some ranges come twice, at once and late, from workers
+    that read the cards' states before they were refused."""
+    asyncio.run(_taken_over(server, [a_block(*one) for one in stream], cuts, repeated))
+
+
+async def _taken_over(server: RedisServer, stream: list[Blocked], cuts: set[int], repeated: set[int]) -> None:
+    client = connect(f"redis://{server.address}/0")
+    await client.flushall()
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    late: list[tuple[Fence, int, Increment]] = []
+    for start, end in pairwise(edges):
+        worker = TallyStore(client, "candidate", SEGMENTS)
+        fence = await worker.open_partition(0, 0)
+        assert fence.next == start
+        what = an_increment(end - start, source=end)
+        what.blocked = stream[start:end]
+        calls = [worker.apply(0, fence, end, what) for _ in range(1 + (start in repeated))]
+        outcomes = await asyncio.gather(*calls)
+        assert sum(isinstance(outcome, Applied) for outcome in outcomes) == 1
+        late.append((fence, end, what))
+    for fence, end, what in late:  # zombies
+        assert isinstance(await TallyStore(client, "candidate", SEGMENTS).apply(0, fence, end, what), Stale)
+    changes, _ = count(stream, {}, len(SEGMENTS))
+    due = DaySums.of(len(SEGMENTS))
+    for change in changes.values():
+        due = due.with_more(change)
+    found = (await TallyReader(client, "candidate", SEGMENTS).totals(RUN)).segments
+    for at, segment in enumerate(SEGMENTS):
+        assert found[segment].day_columns.tolist() == due.sums[at].tolist()
+        assert found[segment].tops.ravel().tolist() == due.tops[at].tolist()
+    await client.aclose()
+
+
+async def test_no_hash_of_a_card_is_kept_that_its_number_alone_leads_to(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    what = an_increment()
+    what.blocked = [a_block(card_hash("card-1"))]
+    await store.apply(0, fence, 8, what)
+    key = store._keys(0).cards(str(RUN), 4, SEGMENTS)
+    ((field, state),) = (await store.redis.hgetall(key)).items()
+    plain = hashlib.blake2b(b"card-1", digest_size=8).digest()
+    assert field not in (plain, plain.hex().encode(), card_hash("card-1").encode())
+    assert len(field) == 8
+    assert len(state) <= 8
+    assert 0 < await store.redis.ttl(key) <= 60 * 86_400
+
+
+async def test_cards_of_a_day_are_forgotten_on_the_eighth_day_after(store: TallyStore) -> None:
+    fence = await store.open_partition(0, 0)
+    for day in range(20):
+        what = an_increment(hour=24 * day, source=day)
+        what.blocked = [a_block("x", 24 * day)]
+        assert isinstance(await store.apply(0, fence, fence.next + 1, what), Applied)
+        fence = await store.open_partition(0, 0)
+    kept = [key.decode().split(":")[-2] for key in await store.redis.keys("*:cards:*")]
+    assert sorted(map(int, kept)) == list(range(12, 20))
+    assert (await store.totals(RUN)).segments["all"].pairs.tolist() == [20, 0]
+
+
+async def test_tallies_of_a_former_version_are_told_apart_and_deleted(store: TallyStore) -> None:
+    assert await store.forget_former(0) is None
+    base, run = "shadow:{candidate:0}", str(RUN)
+    await store.redis.hset(f"{base}:fence", mapping={"nonce": "n", "next": 70, "source": 69})
+    await store.redis.sadd(f"{base}:runs", run)
+    await store.redis.sadd(f"{base}:hours:{run}", 100)
+    await store.redis.hset(f"{base}:t:{run}:total:all", mapping={"c1": 5, "p0": 2, "q2": 9})
+    await store.redis.sadd(f"{base}:pairs:{run}:4", "0123456789abcdef")
+    await store.redis.hset(f"{base}:s:{run}:run", "5", "body")
+    fence = await store.open_partition(0, 5)
+    assert (fence.next, fence.is_new) == (5, True), "a former fence is not this version's"
+    assert (await store.totals(RUN)).compared == 0
+    assert await store.forget_former(0) == 70
+    left = {key.decode() for key in await store.redis.keys(f"{base}:*")}
+    assert left == {store._keys(0).fence}
+    assert await store.forget_former(0) is None
+
+
+def an_offer(source: int, outcome: int, segments: tuple[int, ...] = (0, 1), **changes: Any) -> Offered:
     value = float(sample_hashes([f"t{source}"])[0])
     strata: list[Stratum] = [(str(RUN), 4, outcome, segment) for segment in segments]
     names = [SEGMENTS[segment] for segment in segments]
-    body = f'{{"outcome_code": {outcome}, "segments": {names}, "id": {source}}}'.replace("'", '"').encode()
-    return Sample(source, value, body, strata)
+    sample = a_sample(source, outcome=Outcome(outcome), segments=names, hash=value, **changes)
+    return Offered(source, value, sample.encode(), strata, entry_of(sample, segments, names_digest(SEGMENTS)))
 
 
-def wanted(samples: list[Sample]) -> tuple[set[int], dict[Stratum, float]]:
+def wanted(samples: list[Offered]) -> tuple[set[int], dict[Stratum, float]]:
     """What bottom-k keeps of all of them, and the smallest hash that each stratum refuses."""
     strata: dict[Stratum, list[tuple[float, int]]] = defaultdict(list)
     for sample in samples:
@@ -273,46 +387,46 @@ def wanted(samples: list[Sample]) -> tuple[set[int], dict[Stratum, float]]:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_kept_samples_are_the_bottom_k_however_the_stream_is_cut(server: RedisServer, data: st.DataObject) -> None:
     samples = [
-        a_sample(source, data.draw(st.sampled_from([0, 2, 3])), data.draw(st.sampled_from([(0, 1), (0, 2)])))
+        an_offer(source, data.draw(st.sampled_from([0, 2, 3])), data.draw(st.sampled_from([(0, 1), (0, 2)])))
         for source in range(data.draw(st.sampled_from([3, 40, 260])))
     ]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(samples)), max_size=6)) | {len(samples)})
     asyncio.run(_cut(server, samples, cuts))
 
 
-async def _cut(server: RedisServer, samples: list[Sample], cuts: list[int]) -> None:
+async def _cut(server: RedisServer, samples: list[Offered], cuts: list[int]) -> None:
     client = connect(f"redis://{server.address}/0")
     await client.flushall()
     store = TallyStore(client, "candidate", SEGMENTS)
     fence, start, taus = await store.open_partition(0, 0), 0, {}
     for end in cuts:
-        what = an_advance(end - start, source=end)
+        what = an_increment(end - start, source=end)
         what.samples = samples[start:end]
-        outcome = await store.advance(0, fence, end, what)
+        outcome = await store.apply(0, fence, end, what)
         assert isinstance(outcome, Applied)
         taus |= outcome.taus
         fence, start = Fence(fence.nonce, end, end, False), end
     kept, tau = wanted(samples)
-    found = await store.samples(RUN)
-    assert {sample["id"] for sample in found} == kept
+    found = await samples_of(store, RUN)
+    assert {sample.offset for sample in found} == kept
     assert taus == pytest.approx(tau)
     assert await store.taus(0) == pytest.approx(tau)
     by_source = {sample.source: sample for sample in samples}
     for sample in found:
-        chances = [tau.get(stratum, 1.0) for stratum in by_source[sample["id"]].strata]
-        assert sample["inclusion_probability"] == pytest.approx(max(chances))
+        chances = [tau.get(stratum, 1.0) for stratum in by_source[sample.offset].strata]
+        assert sample.inclusion_probability == pytest.approx(max(chances))
     await client.aclose()
 
 
 async def test_memory_for_samples_is_bounded(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
     for start in range(0, 4000, 500):
-        what = an_advance(500, source=start + 500)
-        what.samples = [a_sample(source, source % 4) for source in range(start, start + 500)]
-        assert isinstance(await store.advance(0, fence, start + 500, what), Applied)
+        what = an_increment(500, source=start + 500)
+        what.samples = [an_offer(source, source % 4) for source in range(start, start + 500)]
+        assert isinstance(await store.apply(0, fence, start + 500, what), Applied)
         fence = Fence(fence.nonce, start + 500, start + 500, False)
     # both strata of a transaction are the same transactions here, so both keep the same ones
-    assert len(await store.samples(RUN)) == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
+    assert len(await samples_of(store, RUN)) == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
     bodies = await store.redis.hlen(store._keys(0).bodies(str(RUN), 4))
     assert bodies == 2 * KEEP_DISAGREEMENTS + 2 * KEEP_AGREEMENTS
     waiting = await store.redis.scard(store._keys(0).why)
@@ -321,15 +435,16 @@ async def test_memory_for_samples_is_bounded(store: TallyStore) -> None:
 
 async def test_a_sample_is_explained_if_it_is_still_there(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    what = an_advance()
-    what.samples = [a_sample(1, 2), a_sample(2, 3)]
-    await store.advance(0, fence, 8, what)
+    what = an_increment()
+    what.samples = [an_offer(1, 2), an_offer(2, 3)]
+    await store.apply(0, fence, 8, what)
     waiting = dict(await store.unexplained(0, 10))
     assert len(waiting) == 2
     name, sample = next(iter(waiting.items()))
-    assert await store.explain(0, name, sample | {"why": ["amount"]})
+    why = (Contribution("amount", 1.0, 0.0, 0.5, 0.5),)
+    assert await store.explain(0, name, sample.explained(why))
     assert len(await store.unexplained(0, 10)) == 1
-    assert [s["why"] for s in await store.samples(RUN) if s["id"] == sample["id"]] == [["amount"]]
+    assert [s.why for s in await samples_of(store, RUN) if s.offset == sample.offset] == [why]
     gone, body = next(iter(await store.unexplained(0, 10)))
     await store.redis.delete(store._keys(0).bodies(str(RUN), 4))
     assert not await store.explain(0, gone, body)
@@ -338,28 +453,40 @@ async def test_a_sample_is_explained_if_it_is_still_there(store: TallyStore) -> 
 
 async def test_every_key_of_a_range_is_in_one_cluster_slot(store: TallyStore) -> None:
     fence = await store.open_partition(3, 0)
-    what = an_advance()
-    what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
-    await store.advance(3, fence, 8, what)
+    what = an_increment()
+    what.blocked, what.samples = [a_block("x")], [an_offer(1, 2)]
+    await store.apply(3, fence, 8, what)
     keys = [key.decode() for key in await store.redis.keys("*")]
     tagged = [key for key in keys if "{candidate:3}" in key]
-    assert sorted(set(keys) - set(tagged)) == ["shadow:candidate:partitions", "shadow:slots"]
+    assert sorted(set(keys) - set(tagged)) == ["shadow:candidate:partitions", "shadow:salt", "shadow:slots"]
 
 
 async def test_hours_and_samples_expire_and_totals_stay(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
-    what = an_advance()
-    what.pairs, what.samples = [a_pair("x")], [a_sample(1, 2)]
-    await store.advance(0, fence, 8, what)
+    what = an_increment()
+    what.blocked, what.samples = [a_block("x")], [an_offer(1, 2)]
+    await store.apply(0, fence, 8, what)
     at, name = store._keys(0), str(RUN)
-    for key in (at.tally(name, 100, "all"), at.pairs(name, 4), at.bodies(name, 4), at.stratum(name, 4, 2, "all")):
+    for key in (
+        at.tally(name, 100, "all"),
+        at.card_sums(name, 4, "all"),
+        at.cards(name, 4, SEGMENTS),
+        at.bodies(name, 4),
+        at.stratum(name, 4, 2, "all"),
+    ):
         assert 0 < await store.redis.ttl(key) <= 60 * 86_400, key
-    for key in (at.tally(name, "total", "all"), at.fence, at.hours(name), at.run(name)):
+    for key in (
+        at.tally(name, "total", "all"),
+        at.card_sums(name, "total", "all"),
+        at.fence,
+        at.hours(name),
+        at.run(name),
+    ):
         assert await store.redis.ttl(key) == -1, key
 
 
 def test_a_store_that_is_away_is_told_in_one_line() -> None:
-    address = f"redis://:secret@127.0.0.1:{local.free_port()}/0"
+    address = f"redis://:secret@127.0.0.1:{free_port()}/0"
 
     async def ask() -> Any:
         with telling(address):

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harness.places import ROOT
 from study import real
 from study.edge import edge
 from study.handbook import GROUPS, TERMINALS
 from study.model import HARMFUL, KINDS
-from study.published import table
+from study.published import marks, publish, table
 from study.run import simulate, totals
 from study.shadowed import by_deciles
 from study.simulated import RULES
@@ -56,6 +57,14 @@ def test_real_candidates_are_judged_on_one_pair_of_windows(tmp_path: Path) -> No
     effects = {release["told"]: release["effects"]["all"]["blocks"] for release in found["releases"]}
     assert effects["threshold for 0.5 of the blocks"] < 0 < effects["threshold for 1.6 of the blocks"]
     assert "| without merchant features, or card velocity | 2 |" in table(found)
+    page = tmp_path / "study.md"
+    page.write_bytes((ROOT / "docs" / "study.md").read_bytes())
+    publish(table(found), page)
+    begin, end = marks("`make study`")
+    assert f"{begin}\n{table(found)}\n{end}" in page.read_text()
+    page.write_text("a page without marks\n")
+    with pytest.raises(AssertionError, match="lacks"):
+        publish(table(found), page)
 
 
 @pytest.mark.timeout(200)

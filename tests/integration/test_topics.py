@@ -11,8 +11,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from harness.kafka import Kafka
 from harness.stack import Stack
+from scorer.kafka.topics import admin
 from scorer.settings import ScorerSettings
-from scorer.topics import admin
 
 CONFIGS = {"decisions": {"retention.ms": "1814400000"}, "velocity": {"segment.ms": "60000"}}
 

@@ -18,18 +18,20 @@ from harness.models import Models
 from harness.stack import BIN, FAST, get, wait_for
 from scorer import metrics as scorer_metrics
 from shadow import metrics as shadow_metrics
+from shadow.local import embedded
 
 
 class Up:
     """A running `shadow up`, marked so that all its descendants can be found."""
 
-    def __init__(self, folder: Path, models: Models, mark: str, *argv: str) -> None:
+    def __init__(self, folder: Path, models: Models, mark: str, *argv: str, env: dict[str, str] | None = None) -> None:
         folder.mkdir()
         self.mark, self.env_file, self.log = f"UP_MARK={mark}", folder / "up.env", folder / "up.log"
         own = {f"{p}_{name}": value for p in ("SCORER", "SHADOW") for name, value in {**FAST, "CLOCK": "event"}.items()}
         own |= {"SCORER_CACHE": str(folder / "cache"), "SHADOW_CACHE": str(folder / "cache"), "UP_MARK": mark}
         self.outer = {n: value for n, value in os.environ.items() if not n.startswith(("SCORER_", "SHADOW_"))}
         self.env = {**self.outer, **models.env, **own, "SCORER_LOG_FORMAT": "text", "SHADOW_GATE_SECONDS": "0.5"}
+        self.env |= env or {}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [str(BIN / "shadow"), "up", "--env-file", str(self.env_file), *argv],
@@ -41,14 +43,14 @@ class Up:
                 start_new_session=True,
             )
 
-    def until_up(self) -> dict[str, str]:
+    def until_up(self, seconds: float = 40.0) -> dict[str, str]:
         """The environment of another terminal that took the settings in, once everything is ready."""
 
         def is_up() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             return "everything is up" in self.log.read_text()
 
-        wait_for("up", is_up)
+        wait_for("up", is_up, seconds)
         lines = [line.removeprefix("export ").split("=", 1) for line in self.env_file.read_text().splitlines()]
         return {**self.outer, **{name: value.strip("'") for name, value in lines}}
 
@@ -73,9 +75,9 @@ class Up:
 def up(models: Models, tmp_path: Path) -> Iterator[Callable[..., Up]]:
     made: list[Up] = []
 
-    def start(*argv: str) -> Up:
+    def start(*argv: str, env: dict[str, str] | None = None) -> Up:
         mark = f"{os.getpid()}-{len(made)}-{time.monotonic_ns()}"
-        made.append(Up(tmp_path / str(len(made)), models, mark, *argv))
+        made.append(Up(tmp_path / str(len(made)), models, mark, *argv, env=env))
         return made[-1]
 
     yield start
@@ -122,6 +124,41 @@ def test_two_at_once_run_apart_and_ctrl_c_leaves_nothing(up: Callable[..., Up], 
         assert "Traceback" not in one.log.read_text()
 
 
+@pytest.mark.timeout(600)
+def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
+    up: Callable[..., Up], models: Models, tmp_path: Path
+) -> None:
+    with embedded.broker() as broker, embedded.store() as store:
+        servers = {"SCORER_KAFKA": broker.address, "SHADOW_KAFKA": broker.address}
+        servers |= {"SHADOW_REDIS": f"redis://{store.address}/0", "SCORER_REQUIRE_IDEMPOTENCE": "false"}
+        first = up(*filled(models), env=servers)
+        env = first.until_up(120)
+        run(env, "scorer", "replay", str(models.stream), "--limit", "700", cwd=tmp_path)
+        wait_for("compared", lambda: "0 transactions" not in run(env, "shadow", "evidence", cwd=tmp_path))
+        told = run(env, "shadow", "history", cwd=tmp_path)
+        assert told.count("deploy by shadow up (nobody was asked): ") == 4
+        first.process.send_signal(signal.SIGINT)
+        assert first.process.wait(20) in (0, 130)
+        before = run(env, "shadow", "evidence", cwd=tmp_path)
+        assert before.count("run L1-C1") == 3
+
+        again = up(*filled(models), env=servers)
+        env = again.until_up(120)
+        assert again.log.read_text().count("unchanged; bundle ") == 4
+        assert run(env, "shadow", "history", cwd=tmp_path) == told
+        assert run(env, "shadow", "evidence", cwd=tmp_path) == before
+        again.process.send_signal(signal.SIGINT)
+        assert again.process.wait(20) in (0, 130)
+
+        lost, other_live = "slot candidate: this would throw away the evidence of slot candidate", models.candidate
+        live = f"--live {other_live}: slot live holds bundle {models.live[:12]}"
+        for argv, why in ((("--candidate", models.control), lost), (("--live", other_live), live)):
+            other = up(*argv, env=servers)
+            assert other.process.wait(60) == 2
+            assert f"error: {why}" in other.log.read_text()
+        assert run(env, "shadow", "history", cwd=tmp_path) == told
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_after_a_kill(up: Callable[..., Up], models: Models, number: signal.Signals) -> None:
     one = up("--live", models.live)
@@ -153,7 +190,7 @@ def test_all_ends_when_the_scorer_dies_and_a_shadow_comes_back(up: Callable[...,
     (shadow,) = pids("run --slot candidate")
     os.kill(shadow, signal.SIGKILL)
     wait_for("another shadow", lambda: pids("run --slot candidate") not in ([shadow], []), 20)
-    assert "started again in" in one.log.read_text()
+    assert "restarting in" in one.log.read_text()
     (scorer,) = pids("scorer run")
     os.kill(scorer, signal.SIGKILL)
     assert one.process.wait(20) == 2

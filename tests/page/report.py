@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-from shadow.bins import BINS, EDGES, FEATURE_BINS, KINDS
-from shadow.claims import Sums
-from shadow.criteria import Release
-from shadow.drift import DriftLook, Windows, look
-from shadow.gate import judge
-from shadow.labelled import ChargebackBounds
-from shadow.matched import Matched, matched
-from shadow.report import Path, Report
-from shadow.tally import Run, RunTotals, SegmentTotals
+from harness.samples import a_sample
+from harness.totals import of_cards
+from shadow.comparison.bins import BINS, EDGES, FEATURE_BINS, KINDS
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.sample import Contribution, Sample
+from shadow.comparison.totals import Run, RunTotals, SegmentTotals
+from shadow.gate.criteria import Release
+from shadow.gate.drift import DriftLook, Windows, drift_between
+from shadow.gate.harm import ChargebackBounds
+from shadow.gate.judge import judge
+from shadow.gate.matched import Matched, matched
+from shadow.gate.sums import Sums
+from shadow.report.document import EvidencePath, Report
 
 NASTY = '<script>alert(1)</script>"&'
 RELEASE = Release.model_validate(
@@ -64,7 +67,7 @@ def a_drift() -> DriftLook:
     names = [f"card_mean_{n}d" for n in range(11)] + [NASTY]
     within = Windows(tuple(range(20_500, 20_507)), tuple(range(20_514, 20_521)))
     totals = cells.sum(axis=(1, 2))
-    return look(cells, features, names, within, 0.01, totals[0], totals[1], 0.005)
+    return drift_between(cells, features, names, within, 0.01, totals[0], totals[1], 0.005)
 
 
 def a_part(scale: float, lost: int, added: int) -> SegmentTotals:
@@ -75,9 +78,8 @@ def a_part(scale: float, lost: int, added: int) -> SegmentTotals:
         counts=counts,
         minor=counts * 4200,
         capped=counts[1:] * 4200,
-        squares=counts[2:] * 84**2,
-        pairs=counts[2:],
         scores=a_histogram(scale),
+        **{name: np.array(value) for name, value in of_cards(counts[1:], 84).items()},
     )
 
 
@@ -88,18 +90,17 @@ def a_run(lost: int, added: int) -> RunTotals:
     return RunTotals(Run(1, 1), parts, 400, live_digest="a" * 64, candidate_digest="b" * 64)
 
 
-def a_sample(n: int) -> dict[str, Any]:
-    return {
-        "transaction_id": f"t-{n}{NASTY}",
-        "occurred_at": "2026-02-01T12:00:00.123Z",
-        "amount_minor": 1234,
-        "outcome": "live_only" if n % 2 else "candidate_only",
-        "gap": n / 10,
-        "live": {"score": 0.25},
-        "candidate": {"score": 0.75},
-        "segments": ["all", "country=DE", "amount=<50"],
-        "why": [{"feature": NASTY, "difference": 1.25}],
-    }
+def a_telling_sample(n: int, gap: float) -> Sample:
+    """A disagreement with everything that a page shows of it, names that look like markup among it."""
+    return a_sample(
+        n,
+        gap=gap,
+        transaction={"transaction_id": f"t-{n}{NASTY}", "occurred_at": "2026-02-01T12:00:00.123Z"},
+        amount_minor=1234,
+        outcome=Outcome.LIVE_ONLY if n % 2 else Outcome.CANDIDATE_ONLY,
+        segments=("all", "country=DE", "amount=<50"),
+        why=(Contribution(NASTY, None, 0.0, 1.25, 1.25),),
+    )
 
 
 def a_report(lost: int = 40, added: int = 900, controlled: bool = True) -> Report:
@@ -110,8 +111,8 @@ def a_report(lost: int = 40, added: int = 900, controlled: bool = True) -> Repor
     judgement = judge(totals, a_run(50, 50) if controlled else None, RELEASE, **beside)
     hours = range(1, 401)
     paths = [
-        Path("more_blocks", "all", [-1.0] * 400, [h / 60 for h in hours]),
-        Path("fewer_blocks", "amount=<50", [math.log10(h) for h in hours], [-1.0] * 400),
+        EvidencePath("more_blocks", "all", [-1.0] * 400, [h / 60 for h in hours]),
+        EvidencePath("fewer_blocks", "amount=<50", [math.log10(h) for h in hours], [-1.0] * 400),
     ]
     need = {"segment": "all", "reviewed": 57, "settled": 0.31, "more": 126}
     return Report(
@@ -124,7 +125,7 @@ def a_report(lost: int = 40, added: int = 900, controlled: bool = True) -> Repor
         thresholds=(0.1, 0.2),
         paths=paths,
         bar=-math.log10(RELEASE.promote_error),
-        samples=[a_sample(n) for n in range(10)],
+        samples=[a_telling_sample(n, n / 10) for n in range(10)],
         review={"run": "L1-C1", "waiting": 986, "cases": {"fraud": 40, "legit": 17}, "segments": [need]},
         chargebacks={"all": ChargebackBounds(-0.4, 0.02, 0.125, 2)},
         gaps=["Partition 2: retention took decisions 10-20 before they were compared"],

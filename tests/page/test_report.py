@@ -12,7 +12,7 @@ import pytest
 
 from harness.browser import Browser
 from page.report import a_report
-from shadow.reportpage import html
+from shadow.report.page import html
 
 pytestmark = pytest.mark.needs("browser")
 
@@ -66,7 +66,7 @@ def test_it_is_read_without_scrolling_sideways_and_with_contrast(
 def test_the_verdict_is_the_first_line_and_every_part_is_there(browser: Browser, page: Path) -> None:
     browser.open(page.as_uri(), 1440)
     told = browser.run("return document.body.innerText.split('\\n')[0]")
-    assert told.startswith("Reject: more_blocks in ")
+    assert told.startswith("Reject: failed more_blocks in ")
     ids = browser.run("return [...document.querySelectorAll('h2')].map(e => e.id)")
     assert ids == [
         "open",
@@ -103,4 +103,14 @@ def test_on_paper_nothing_is_cut_and_what_is_folded_is_open(browser: Browser, pa
     if shutil.which("pdftotext"):
         text = subprocess.run(["pdftotext", paper, "-"], capture_output=True, check=True).stdout.decode()
         assert "amount=other" in text
-        assert "may stay so" in text, "folded on the screen"
+        assert "excused" in text, "folded on the screen"
+
+
+def test_a_cell_says_why_when_it_is_selected_by_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page.as_uri(), 1440)
+    why = browser.run(
+        "const b = document.querySelector('td.fail button'); b.focus(); b.click();"
+        "return [document.activeElement === b, document.querySelector('[popover]:popover-open')?.innerText]"
+    )
+    assert why[0]
+    assert why[1].startswith("fail: Blocks ")

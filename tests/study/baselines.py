@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.stats
 
-from shadow.claims import Sums
+from shadow.gate.sums import Sums
 from study.model import Array
 from study.verdicts import Outcome
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from shadow.criteria import Release
-from shadow.planning import Reviews, Traffic, plan
-from study.model import CHANNEL_SHARE, DAYS, REGION_SHARE, TRANSACTIONS_A_DAY, UNSUPPORTED
+from shadow.gate.criteria import Criterion, Release
+from shadow.gate.planning import Reviews, Traffic, plan
+from study.model import ABOVE_CAP, CHANNEL_SHARE, DAYS, REGION_SHARE, TRANSACTIONS_A_DAY, UNSUPPORTED
 from study.simulated import RELEASE, is_right, release_of
 from study.tallies import REVIEWS_A_DAY, RIGHT
 from study.verdicts import summary
@@ -27,14 +27,14 @@ PLAN_RUNS = 100
 
 def settling(shares: Sequence[float] = SHARES, release: Release = RELEASE, seed: int = 7) -> float:
     """The smallest share of the traffic at which every segment settles that is not excused; 1 if only that does."""
-    parts = np.array([1.0, *REGION_SHARE, 0.0, *CHANNEL_SHARE, 0.0])
+    parts = np.array([1.0, *REGION_SHARE, 0.0, *CHANNEL_SHARE, 0.0, 1 - ABOVE_CAP, ABOVE_CAP, 0.0])
     people = Reviews(per_day=REVIEWS_A_DAY, right=RIGHT)
     least = shares[0]
     for share in shares:
         volume = TRANSACTIONS_A_DAY * share * parts
         traffic = Traffic(volume, volume * BLOCK_RATE, np.full(len(parts), DISCORDANCE), CROWDING)
         forecasts = plan(traffic, release, DAYS, PLAN_RUNS, np.random.default_rng(seed), people)
-        if not all(f.settles for f in forecasts if not release.excuses("transactions", f.segment)):
+        if not all(f.settles for f in forecasts if not release.excuses(Criterion.TRANSACTIONS, f.segment)):
             break
         least = share
     return least

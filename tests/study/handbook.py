@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from scorer.bundle import Bundle
-from scorer.events import Mapping, Reading
-from scorer.files import read_table, read_transactions, time_bound, write_table
-from scorer.train import History, read_history
-from scorer.train import train as fit
-from scorer.view import Attribute, FeatureView
+from scorer.bundles.bundle import Bundle
+from scorer.pipeline.mapping import FieldNames
+from scorer.pipeline.transaction import Reading
+from scorer.pipeline.view import Attribute, FeatureView
+from scorer.sources.files import read_transactions, time_bound, write_table
+from scorer.sources.tables import read_parquet
+from scorer.training.history import History, read_history
+from scorer.training.train import train as fit
 
 #: Where the first window begins; each takes four weeks, and all together end with the data.
 FIRST_DAY = "2018-04-25"
@@ -38,7 +40,7 @@ VIEW = FeatureView(
         Attribute(name="terminals", kind="category", values=NAMES),
     ),
 )
-MAPPING = Mapping.model_validate(
+MAPPING = FieldNames.model_validate(
     {
         "fields": {
             "transaction_id": "TRANSACTION_ID",
@@ -59,7 +61,7 @@ BLOCK_RATE = 0.01
 
 def enrich(source: Path, target: Path) -> Path:
     """Write the data set with what is known of each terminal on the day of the transaction."""
-    table = read_table(source)
+    table = read_parquet(source)
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
     occurred = np.asarray(table.column("TX_DATETIME").to_numpy()).astype("datetime64[ms]").astype(np.int64)
     terminal = np.asarray(table.column("TERMINAL_ID").to_numpy()).astype(np.int64)

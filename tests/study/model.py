@@ -17,6 +17,7 @@ with the support that `shadow plan` asks for, but for `unsupported_harm`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -34,6 +35,10 @@ CHANNELS = ("pos", "online", "contactless")
 CHANNEL_SHARE = np.array([0.45, 0.35, 0.20])
 #: The region that has less traffic than the plan asks for.
 UNSUPPORTED = REGIONS.index("islands")
+#: Amounts are log-normal, with this median in minor units and sigma; this share of transactions is above the cap.
+MEDIAN_MINOR, SIGMA = 6000, 1.0
+CAP_MINOR = 50_000
+ABOVE_CAP = 1 - NormalDist().cdf(math.log(CAP_MINOR / MEDIAN_MINOR) / SIGMA)
 #: Segments by position, as the criteria name them: all, regions and `other`, channels and `other`.
 NAMES = (
     "all",
@@ -41,10 +46,13 @@ NAMES = (
     "region=other",
     *(f"channel={name}" for name in CHANNELS),
     "channel=other",
+    f"amount=<{CAP_MINOR // 100}",
+    f"amount=>={CAP_MINOR // 100}",
+    "amount=other",
 )
 REGION_AT, CHANNEL_AT = 1, 2 + len(REGIONS)
+AMOUNT_AT = CHANNEL_AT + len(CHANNELS) + 1
 TRANSACTIONS_A_DAY = 120_000
-CAP_MINOR = 50_000
 WEEKDAY = np.array([1.0, 0.97, 0.98, 1.02, 1.12, 1.1, 0.81])
 HOUR = 1 + 0.75 * np.sin((np.arange(24) - 9) / 24 * 2 * np.pi)
 
@@ -212,7 +220,7 @@ def stream(truth: Truth, rng: np.random.Generator) -> Stream:
         region,
         rng.choice(len(CHANNELS), n, p=CHANNEL_SHARE),
         1 + rng.poisson(0.5, n),
-        (rng.lognormal(np.log(6000), 1.0, n)).astype(np.int64) + 1,
+        (rng.lognormal(np.log(MEDIAN_MINOR), SIGMA, n)).astype(np.int64) + 1,
         live,
         candidate,
         control,

@@ -1,11 +1,12 @@
-"""The study's figures on real data, as the table in the README."""
+"""The study's figures, as the tables in docs/study.md."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- begin of `make study` -->", "<!-- end of `make study` -->"
+from study.shapes.catalogue import SHAPES
+
 TOLD = {
     "same": "no different: another seed",
     "retrained": "trained on all weeks before",
@@ -35,8 +36,37 @@ def table(real: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def publish(real: dict[str, Any], readme: Path) -> None:
-    """Write the table between its marks."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{table(real)}\n{END}{after}", encoding="utf-8")
+def table_of_shapes(rows: dict[str, dict[str, Any]]) -> str:
+    """Verdicts by kind of shape: harmful ones first."""
+    lines = [
+        "| shape | n | promote | hold | reject | median days | right segment |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for harmful in (True, False):
+        of: dict[str, list[dict[str, Any]]] = {}
+        for name, row in rows.items():
+            if row["harmful"] is harmful:
+                of.setdefault(SHAPES[name].told, []).append(row)
+        lines.append(f"| **{'harmful' if harmful else 'harmless'}** | | | | | | |")
+        for told, same in of.items():
+            counts = {what: sum(row[what] for row in same) for what in ("n", "promote", "hold", "reject")}
+            days = "/".join(f"{row['median_days']:g}" for row in same if row["median_days"] is not None)
+            aimed = [row for row in same if row["right_segment"] is not None]
+            right = f"{sum(row['right_segment'] for row in aimed)}" if aimed else ""
+            lines.append(f"| {told} | {' | '.join(str(n) for n in counts.values())} | {days} | {right} |")
+    return "\n".join(lines)
+
+
+def publish(text: str, path: Path, what: str = "`make study`") -> None:
+    """Write a text between its marks on a page."""
+    begin, end = marks(what)
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, last, after = rest.partition(end)
+    assert found, f"{path.name} lacks {begin}"
+    assert last, f"{path.name} lacks {end}"
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def marks(what: str) -> tuple[str, str]:
+    """The comments between which a page has what the study found."""
+    return f"<!-- begin of {what} -->", f"<!-- end of {what} -->"

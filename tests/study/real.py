@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from scorer.bundle import Bundle
-from shadow import local
-from shadow.criteria import Release, load
-from shadow.labelled import label_claims
-from shadow.planning import advice, plan, traffic_of
-from shadow.tally import HOUR_MS
+from scorer.bundles.bundle import Bundle
+from scorer.pipeline.instants import HOUR_MS
+from shadow.gate.criteria import Criterion, Release
+from shadow.gate.harm import label_claims
+from shadow.gate.planning import plan, traffic_of
+from shadow.gate.remedies import advice
+from shadow.local import embedded
+from shadow.release.criteria_file import load_release
 from study.baselines import disagreement_limit, mcnemar_daily, psi_limit
 from study.handbook import BLOCK_RATE, MERCHANT, NAMES, VIEW, WINDOWS, Handbook
 from study.model import DAYS
@@ -29,7 +31,7 @@ from study.shadowed import MINOR_PER_UNIT, Pairs, Shadowed, Stream, shadow
 from study.tallies import at_hour
 from study.verdicts import Outcome, names_right, summary, through_the_gate
 
-RELEASE = load(Path(__file__).with_name("real.yaml"))
+RELEASE = load_release(Path(__file__).with_name("real.yaml"))
 VELOCITY = tuple(name for name in VIEW.names if name.startswith("card_"))
 #: In the order in which they are told; the first two are not damaged.
 KINDS = ("same", "retrained", "features_dropped", "threshold_moved", "labels_flipped", "older_model")
@@ -140,7 +142,7 @@ def study(source: Path, folder: Path, seed: int, pairs: int = WINDOWS - 1, round
     lives = [handbook.train(0, seed=seed, rounds=rounds)]
     found: dict[tuple[str, str], list[tuple[Outcome, bool | None]]] = defaultdict(list)
     releases, windows = [], []
-    with local.store() as store:
+    with embedded.store() as store:
         for window in range(1, 1 + pairs):
             live = lives[-1]
             days = stream.decide(handbook.bounds(window), live, window)
@@ -187,7 +189,7 @@ def _planned(window: int, live: Bundle, control: Shadowed, seed: int) -> tuple[R
     """Criteria of a window, and what it is like. What `shadow plan` says will never settle, asked after the control's
     first week, need not be known: a promotion names it as not judged."""
     week = at_hour(control.path, PLAN_AFTER * 24 - 1)
-    traffic = traffic_of(week, PLAN_AFTER, RELEASE.cap_minor(MINOR_PER_UNIT))
+    traffic = traffic_of(week, PLAN_AFTER)
     lines = advice(plan(traffic, RELEASE, DAYS, PLAN_RUNS, np.random.default_rng(seed)), RELEASE)
     release = RELEASE.model_copy(update={"may_stay_insufficient": (*RELEASE.may_stay_insufficient, *lines)})
     blocks = control.path.counts[-1, 0, 1:3].sum()
@@ -204,7 +206,7 @@ def _planned(window: int, live: Bundle, control: Shadowed, seed: int) -> tuple[R
 def _told(
     candidate: Candidate, outcomes: dict[str, Outcome], did: dict[str, Effect], harmed: list[str], release: Release
 ) -> dict[str, Any]:
-    judged_ones = [name for name in harmed if not release.excuses("transactions", name)]
+    judged_ones = [name for name in harmed if not release.excuses(Criterion.TRANSACTIONS, name)]
     return {
         "kind": candidate.kind,
         "window": candidate.window,

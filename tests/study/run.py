@@ -1,4 +1,5 @@
-"""`make study`: what the gate makes of releases whose truth is known, beside simpler rules; writes build/study.json."""
+"""`make study`: what the gate makes of releases whose truth is known, and of harm in many shapes; writes
+build/study.json."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ from harness.places import HANDBOOK, ROOT  # noqa: E402
 from study.edge import edge  # noqa: E402
 from study.model import HARMFUL, KINDS  # noqa: E402
 from study.plot import draw  # noqa: E402
-from study.published import publish  # noqa: E402
+from study.published import publish, table, table_of_shapes  # noqa: E402
+from study.shapes.catalogue import SHAPES  # noqa: E402
+from study.shapes.shaped import shapes, told  # noqa: E402
+from study.shapes.shaped import totals as totals_of_shapes  # noqa: E402
 from study.simulated import RULES, is_right, release_of  # noqa: E402
 from study.timing import timing  # noqa: E402
 from study.verdicts import Outcome, summary  # noqa: E402
@@ -86,9 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=float, default=1.0, help="of the releases; a small one to try things out")
-    parser.add_argument(
-        "--publish", action="store_true", help="draw the picture in docs/ and write the README's table anew"
-    )
+    parser.add_argument("--publish", action="store_true", help="write picture and table into docs/")
     options = parser.parse_args()
     started = time.monotonic()
     with ProcessPoolExecutor(WORKERS) as pool:
@@ -99,11 +101,15 @@ def main() -> int:
             on_real = pool.submit(real, HANDBOOK, options.share, options.seed)
         rules = simulate(pool, options.share, options.seed)
         at_edge = edge(pool, max(1, round(EDGE_RELEASES * options.share)), options.seed)
+        found = shapes(pool, options.share, options.seed)
         of_real = on_real.result() if on_real is not None else {"left_out": f"there is no {HANDBOOK}; see DATA="}
     if on_real is None:
         print(f"real data: left out, there is no {HANDBOOK}; name a folder with DATA=")
+    of_shapes = {name: told(SHAPES[name], releases) for name, releases in found.items()}
     report: dict[str, Any] = {
         "kinds": rules["gate"],
+        "shapes": of_shapes,
+        "shape_targets": totals_of_shapes(of_shapes),
         "baselines": {rule: rules[rule] for rule in RULES if rule != "gate"},
         "targets": totals(rules["gate"]),
         "baseline_targets": {rule: totals(rules[rule]) for rule in RULES if rule != "gate"},
@@ -114,13 +120,15 @@ def main() -> int:
     }
     report["wall_s"] = round(time.monotonic() - started, 1)
     print(orjson.dumps(report["targets"], option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(report["shape_targets"], option=orjson.OPT_INDENT_2).decode())
     print(orjson.dumps(report["baseline_targets"], option=orjson.OPT_INDENT_2).decode())
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
     if options.publish:
         draw(report, ROOT / "docs" / "study.svg")
+        publish(table_of_shapes(of_shapes), ROOT / "docs" / "study.md", "the shapes")
         if on_real is not None:
-            publish(of_real, ROOT / "README.md")
+            publish(table(of_real), ROOT / "docs" / "study.md")
     return 0
 
 

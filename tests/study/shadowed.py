@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,27 +17,41 @@ from typing import Any
 import numpy as np
 import orjson
 
-from scorer.bundle import Bundle
-from scorer.deployments import Slot
-from scorer.files import read_transactions
-from scorer.live import live_model
-from scorer.pipeline import Incoming, LiveModel, Part, Published, Rules, settle_all
-from scorer.velocity import CardStates
-from shadow.absorb import Memory, absorb
-from shadow.advance import Advance
-from shadow.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE
-from shadow.candidate import Candidate
-from shadow.cases import Case
-from shadow.claims import Sums
-from shadow.connection import connect
-from shadow.criteria import Release
-from shadow.decisions import read
-from shadow.labelled import LabelledPairs, label_claims, labelled
-from shadow.labels import Known, State
-from shadow.measure import Progress, measure
-from shadow.review import needs, turns
-from shadow.store import Applied, TallyStore
-from shadow.tally import CAPPED, COLUMNS, COUNTS, ERRORS, SQUARES, Run, RunTotals
+from scorer.bundles.bundle import Bundle
+from scorer.deployments.records import PublishedView
+from scorer.deployments.slots import Slot
+from scorer.pipeline.batch import Incoming, LiveModel, Part, Published, Rules
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.settle import settle_all
+from scorer.sources.files import read_transactions
+from scorer.worker.live import live_model
+from shadow.comparison.absorb import absorb
+from shadow.comparison.bins import ALLOWED, BINS, BLOCKED, KINDS, LIVE
+from shadow.comparison.card_days import CardDay, count
+from shadow.comparison.case import Case
+from shadow.comparison.decisions import read
+from shadow.comparison.increment import Increment
+from shadow.comparison.memory import Memory
+from shadow.comparison.totals import (
+    CAPPED,
+    CELLS,
+    COLUMNS,
+    COUNTS,
+    DAY_SUMS,
+    DAY_TOPS,
+    ERRORS,
+    MONEY,
+    Run,
+    RunTotals,
+)
+from shadow.gate.criteria import Release
+from shadow.gate.harm import LabelledPairs, harm_claims, label_claims, labelled, labels_wanted, needs
+from shadow.gate.sums import Sums
+from shadow.labels.label import Known, State
+from shadow.labels.queue import turns
+from shadow.store.connection import connect
+from shadow.store.tallies import Applied, TallyStore
+from shadow.worker.candidate import Candidate
 from study.handbook import DAY_MS, MAPPING, READING, VIEW, Handbook
 from study.model import DAYS, HOURS, Array
 from study.tallies import REVIEWS_A_DAY, RIGHT, at_hour
@@ -173,7 +188,7 @@ def shadow(
 
     first_hour: since 1970. control: the seed twin's path; without it nothing is reviewed.
     """
-    views = {VIEW.id: {"names": list(VIEW.names), "definitions": VIEW.definitions(VIEW.names)}}
+    views = {VIEW.id: PublishedView(names=VIEW.names, definitions=VIEW.definitions(VIEW.names))}
     model = Recorded(Candidate(bundle.digest, 1, threshold, bundle, views))
     return asyncio.run(_shadow(days, model, Run(live_epoch, 1), first_hour, release, redis, fraud, control, rng))
 
@@ -203,7 +218,7 @@ async def _shadow(
             decisions, unreadable = read(values, offsets)
             assert not unreadable
             what = absorb(decisions, model, memories[at], release.segments, taus[at], MINOR_PER_UNIT, cap)
-            done = await store.advance(at, fences[at], offsets[-1] + 1, what)
+            done = await store.apply(at, fences[at], offsets[-1] + 1, what)
             assert isinstance(done, Applied), done
             path.add(at, what)
             taus[at] |= done.taus
@@ -261,28 +276,43 @@ class _Path:
     def __init__(self, names: tuple[str, ...], first: int) -> None:
         self._names, self._first = names, first
         self._sums = np.zeros((HOURS, len(names), COLUMNS), dtype=np.int64)
-        self._pairs = np.zeros((HOURS, len(names), 2), dtype=np.int64)
+        self._card_days = np.zeros((HOURS, len(names), DAY_SUMS), dtype=np.int64)
+        self._tops = np.zeros((HOURS, len(names), DAY_TOPS), dtype=np.int64)
         self._scores = np.zeros((DAYS, len(names), len(KINDS), BINS), dtype=np.int64)
-        self._seen: set[tuple[int, int, str]] = set()
+        self._states: dict[int, dict[CardDay, bytes]] = defaultdict(dict)
 
-    def add(self, partition: int, what: Advance) -> None:
+    def add(self, partition: int, what: Increment) -> None:
         """Take in what was applied to a partition."""
         for (_, hour), sums in what.tallies.items():
             self._sums[hour - self._first] += sums
         for (_, day), scores in what.histograms.items():
             self._scores[day - self._first // 24] += scores
-        for pair in what.pairs:
-            if (partition, pair.day, pair.card) not in self._seen:
-                self._seen.add((partition, pair.day, pair.card))
-                self._pairs[pair.hour - self._first, list(pair.segments), 0 if pair.live_only else 1] += 1
+        by_hour = defaultdict(list)
+        for one in what.blocked:
+            by_hour[one.hour].append(one)
+        for hour, mine in sorted(by_hour.items()):
+            changes, states = count(mine, self._states[partition], len(self._names))
+            self._states[partition] |= states
+            for change in changes.values():
+                at = hour - self._first
+                self._card_days[at] += change.sums
+                self._tops[at] = np.maximum(self._tops[at], change.tops)
 
     def whole(self) -> tuple[Sums, tuple[Array, Array]]:
         """The sums up to every hour; and scores up to every day's end."""
         sums = self._sums.cumsum(axis=0).astype(np.float64)
         scores = self._scores.cumsum(axis=0).astype(np.float64)
         live, candidate = scores[:, :, LIVE], scores[:, :, ALLOWED] + scores[:, :, BLOCKED]
-        pairs = self._pairs.cumsum(axis=0).astype(np.float64)
-        path = Sums(sums[..., COUNTS], sums[..., CAPPED], sums[..., SQUARES], pairs, sums[..., ERRORS])
+        card_days = self._card_days.cumsum(axis=0).astype(np.float64)
+        tops = np.maximum.accumulate(self._tops, axis=0).astype(np.float64)
+        path = Sums(
+            counts=sums[..., COUNTS],
+            capped=sums[..., CAPPED],
+            cells=card_days[..., :CELLS],
+            money=card_days[..., MONEY].reshape(*sums.shape[:2], 2, -1),
+            tops=tops.reshape(*sums.shape[:2], 2, -1),
+            errors=sums[..., ERRORS],
+        )
         return path, by_deciles(live, candidate)
 
 
@@ -317,11 +347,10 @@ class Reviewers:
         """A day's reviews: the first cases of the queue, as `shadow review next` hands them out."""
         names, bar = release.segments.names, -math.log(release.promote_error)
         known = self.known(cases)
-        cap, nothing = release.cap_minor(MINOR_PER_UNIT), np.zeros((), dtype=np.int64)
-        claims = label_claims(labelled(cases, known, names, cap), sums, release)
-        looked = measure(sums, control, Progress(nothing, nothing, nothing), release, cap, claims)
-        of_labels = {claim.criterion for claim in claims}
-        asked = np.any([row.asked & ~row.excused for row in looked.rows if row.criterion in of_labels], axis=0)
+        cap = release.cap_minor(MINOR_PER_UNIT)
+        by_labels = label_claims(labelled(cases, known, names, cap), sums, release)
+        claims = harm_claims(by_labels, sums, control, release)
+        asked = labels_wanted(claims, sums, release)
         wanted = needs(claims, {name for name, ask in zip(names, asked, strict=True) if ask}, names, bar)
         for case, _ in turns(cases, [one.review for one in known], wanted)[:REVIEWS_A_DAY]:
             is_fraud = self._fraud[case.transaction] ^ (self._rng.random() >= RIGHT)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from shadow.criteria import load
-from shadow.labelled import label_claims
+from shadow.gate.harm import label_claims
+from shadow.release.criteria_file import load_release
 from study.baselines import disagreement_limit, mcnemar_daily, psi_limit
 from study.model import CAP_MINOR, DAYS, KINDS, NAMES, REGION_AT, REGIONS, Array, Truth, deciles, draw, stream
 from study.tallies import by_hour, reviewed, sums
 from study.verdicts import Outcome, names_right, through_the_gate
 
-RELEASE = load(Path(__file__).with_name("release.yaml"))
+RELEASE = load_release(Path(__file__).with_name("release.yaml"))
 assert RELEASE.segments.names == NAMES
 assert RELEASE.cap_minor(100.0) == CAP_MINOR
 RULES = ("gate", "mcnemar_daily", "psi_0.2", "disagreement_limit")

@@ -6,53 +6,68 @@ import math
 
 import numpy as np
 
-from shadow.claims import Sums, within_floor
-from shadow.criteria import Release
-from shadow.labelled import LabelledPairs, label_claims
-from shadow.tally import CAP_PARTS
-from study.model import CAP_MINOR, CHANNEL_AT, DAYS, HOURS, NAMES, REGION_AT, Array, Stream
+from shadow.comparison.totals import CAP_PARTS, CELLS, HELD_CAPS, MONEY_SUMS, MONEY_TOPS
+from shadow.gate.criteria import Release
+from shadow.gate.harm import LabelledPairs, harm_claims, label_claims, labels_wanted
+from shadow.gate.sums import Sums
+from study.model import ABOVE_CAP, AMOUNT_AT, CAP_MINOR, CHANNEL_AT, DAYS, HOURS, NAMES, REGION_AT, Array, Stream
 
 REVIEWS_A_DAY, RIGHT = 40, 0.95
 
 
 def segments_of(stream: Stream) -> Array:
-    """Positions in NAMES of each cluster's segments: (n, 3)."""
-    n = len(stream.hour)
-    return np.stack([np.zeros(n, dtype=np.int64), REGION_AT + stream.region, CHANNEL_AT + stream.channel], axis=1)
+    """Positions in NAMES of each cluster's segments: (n, 4)."""
+    everything = np.zeros(len(stream.hour), dtype=np.int64)
+    band = AMOUNT_AT + (stream.amount >= CAP_MINOR)
+    return np.stack([everything, REGION_AT + stream.region, CHANNEL_AT + stream.channel, band], axis=1)
 
 
 def sums(stream: Stream, of: str) -> Sums:
-    """The sums of the candidate or the control at every hour: (HOURS, S, ...)."""
+    """The sums of the candidate or the control at every hour: (HOURS, S, ...). Each cluster is a card-day."""
     other = stream.candidate if of == "candidate" else stream.control
     code = np.where(stream.live, np.where(other, 1, 2), np.where(other, 3, 0))
     mine = code > 0
     hour, segments, code = stream.hour[mine], segments_of(stream)[mine], code[mine]
-    size, amount = stream.size[mine].astype(np.float64), np.minimum(stream.amount[mine], CAP_MINOR)
-    parts = -(-amount * CAP_PARTS // CAP_MINOR)
+    size, amount = stream.size[mine].astype(np.float64), stream.amount[mine]
+    n = len(code)
 
     def by_hour(columns: int, column: Array, weight: Array) -> Array:
         out = np.zeros((HOURS, len(NAMES), columns))
         np.add.at(out, (hour[:, None], segments, column[:, None]), weight[:, None])
-        return out
+        return np.cumsum(out, axis=0)
 
     counts = by_hour(4, code, size)
-    counts[:, 0, 0] += stream.traffic.sum(axis=(1, 2))
-    counts[:, REGION_AT : REGION_AT + stream.traffic.shape[1], 0] += stream.traffic.sum(axis=2)
-    counts[:, CHANNEL_AT : CHANNEL_AT + stream.traffic.shape[2], 0] += stream.traffic.sum(axis=1)
-    capped = by_hour(4, code, size * amount)[..., 1:]
-    squares = by_hour(4, code, size * parts.astype(np.float64) ** 2)[..., 2:]
-    pairs = by_hour(4, code, np.ones(len(code)))[..., 2:]
-    errors = np.zeros(counts.shape[:2])
-    return Sums(*(np.cumsum(part, axis=0) for part in (counts, capped, squares, pairs, errors)))
+    allowed = stream.traffic.sum(axis=(1, 2)).cumsum()
+    counts[:, 0, 0] += allowed
+    counts[:, REGION_AT : REGION_AT + stream.traffic.shape[1], 0] += stream.traffic.sum(axis=2).cumsum(axis=0)
+    counts[:, CHANNEL_AT : CHANNEL_AT + stream.traffic.shape[2], 0] += stream.traffic.sum(axis=1).cumsum(axis=0)
+    counts[:, AMOUNT_AT : AMOUNT_AT + 2, 0] += allowed[:, None] * [1 - ABOVE_CAP, ABOVE_CAP]
+    capped = by_hour(4, code, size * np.minimum(amount, CAP_MINOR))[..., 1:]
+    cells = by_hour(CELLS, 1 << (code - 1), np.ones(n))
+    whole = size * -(-amount * CAP_PARTS // CAP_MINOR)
+    money = np.zeros((HOURS, len(NAMES), 2, MONEY_SUMS))
+    tops = np.zeros((HOURS, len(NAMES), 2, MONEY_TOPS))
+    for at, parts in enumerate((np.minimum(whole, CAP_PARTS), whole)):
+        net, base = parts * ((code == 3) * 1.0 - (code == 2)), parts * (code < 3)
+        held = np.minimum(base, HELD_CAPS * CAP_PARTS)
+        live, candidate = parts * (code == 2), parts * (code == 3)
+        products = (net * net, net * base, base * base, net * held, held * held, live, live * live, candidate**2)
+        for column, weight in enumerate((net, base, held, *products)):
+            money[..., at, column] = by_hour(1, np.zeros(n, dtype=np.int64), weight)[..., 0]
+        for column, is_part in enumerate((code == 3, code == 2, code < 3)):
+            heaviest = np.zeros((HOURS, len(NAMES)))
+            np.maximum.at(heaviest, (hour[:, None], segments), (parts * is_part)[:, None])
+            tops[..., at, column] = np.maximum.accumulate(heaviest, axis=0)
+    return Sums(counts, capped, cells, money, tops, np.zeros(counts.shape[:2]))
 
 
 def reviewed(stream: Stream, candidate: Sums, control: Sums, release: Release, rng: np.random.Generator) -> Array:
-    """Labelled disagreements by day, segment and kind of `shadow.labelled.KINDS`: (DAYS, S, 6, 3), in the last axis
+    """Labelled disagreements by day, segment and kind of `shadow.gate.harm.KINDS`: (DAYS, S, 6, 3), in the last axis
     cases, their amounts as shares of the cap, and squares of these.
 
     Every day the queue hands out 40 cases, as `shadow review next` does: segments in which labels are asked for take
     turns, the most open first, and each hands out the case with the smallest hash that nobody has looked at. In each
-    segment only cases count that come, by their hash, before the first that is still open, as `shadow.labelled` has it.
+    segment only cases count that come, by their hash, before the first that is still open, as `gate.harm` has it.
     """
     differs = np.flatnonzero(stream.live != stream.candidate)
     n = len(differs)
@@ -104,16 +119,16 @@ def _in_turn(queue: Array, day: Array, is_done: Array) -> Array:
 
 def at_hour(sums: Sums, hour: int) -> Sums:
     """One look of a path."""
-    return Sums(*(getattr(sums, name)[hour] for name in ("counts", "capped", "squares", "pairs", "errors")))
+    return Sums(*(getattr(sums, name)[hour] for name in Sums.__dataclass_fields__))
 
 
 def _turns(known: Array, candidate: Sums, control: Sums, release: Release) -> list[int]:
     """Segments in which labels are asked for and not settled, the most open first."""
     bar = -math.log(release.promote_error)
-    claims = label_claims(_pairs(known), candidate, release)
-    asked = within_floor(candidate, control, release).log_within() < bar
+    claims = harm_claims(label_claims(_pairs(known), candidate, release), candidate, control, release)
+    asked = labels_wanted(claims, candidate, release)
     open_by = np.min([np.maximum(claim.log_within(), claim.log_beyond()) for claim in claims], axis=0)
-    wanted = asked & (open_by < bar) & ~release.excused("lost_fraud") & (candidate.pairs.sum(axis=-1) > 0)
+    wanted = asked & (open_by < bar)
     return [at for at in np.argsort(open_by, kind="stable").tolist() if wanted[at]]
 
 

@@ -7,14 +7,14 @@ from statistics import median
 
 import numpy as np
 
-from shadow.bins import BINS, FEATURE_BINS, KINDS
-from shadow.claims import Sums
-from shadow.criteria import parse
-from shadow.drift import Windows, look
-from shadow.gate import judge
-from shadow.matched import matched
-from shadow.measure import Progress, measure
-from shadow.tally import Run, RunTotals, SegmentTotals
+from shadow.comparison.bins import BINS, FEATURE_BINS, KINDS
+from shadow.comparison.totals import CAP_PARTS, CELLS, MONEY_SUMS, MONEY_TOPS, ONE_OF, Run, RunTotals, SegmentTotals
+from shadow.gate.criteria import parse
+from shadow.gate.drift import Windows, drift_between
+from shadow.gate.judge import judge
+from shadow.gate.matched import matched
+from shadow.gate.measure import RunProgress, measure
+from shadow.gate.sums import Sums
 from study.model import HOURS
 
 VALUES = ", ".join(f"v{i}" for i in range(48))
@@ -27,12 +27,16 @@ def _path(rng: np.random.Generator) -> Sums:
     hourly = rng.poisson([2000, 20, 2, 2], (HOURS, n, 4))
     hourly[:, 0] = hourly[:, 1:].sum(axis=1)
     counts = hourly.cumsum(axis=0).astype(np.float64)
-    squares = counts[..., 2:] * 200**2
-    return Sums(counts, counts[..., 1:] * CAP / 5, squares, counts[..., 2:] // 1.3, np.zeros((HOURS, n)))
+    cells = np.zeros((HOURS, n, CELLS))
+    cells[..., ONE_OF] = counts[..., 1:] // 1.3
+    money, tops = np.ones((HOURS, n, 2, MONEY_SUMS)), np.full((HOURS, n, 2, MONEY_TOPS), float(CAP_PARTS))
+    for column, weight in enumerate((0, 200, 200, 4e4, -2e4, 4e4, -2e4, 4e4, 20, 4e3, 4e3)):
+        money[..., column] = (cells.sum(axis=-1) * weight)[..., None]
+    return Sums(counts, counts[..., 1:] * CAP / 5, cells, money, tops, np.zeros((HOURS, n)))
 
 
 def _totals(path: Sums) -> RunTotals:
-    fields = ("counts", "capped", "squares", "pairs")
+    fields = ("counts", "capped", "cells", "money", "tops")
     parts = {
         name: SegmentTotals(**{field: getattr(path, field)[-1, at].astype(np.int64) for field in fields})
         for at, name in enumerate(RELEASE.segments.names)
@@ -49,7 +53,7 @@ def timing() -> dict[str, float]:
     """Medians of five: gate_ms, one look with its reasons, the second view and drift; path_ms, 672 looks at once."""
     rng = np.random.default_rng(0)
     candidate, control = _path(rng), _path(rng)
-    progress = Progress(np.arange(1, HOURS + 1), np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
+    progress = RunProgress(np.arange(1, HOURS + 1), np.zeros(HOURS, np.int64), np.zeros(HOURS, np.int64))
 
     n, features = len(RELEASE.segments.names), 40
     windows = [_histograms(rng, n) for _ in range(4)]
@@ -60,11 +64,13 @@ def timing() -> dict[str, float]:
         ours, theirs = _totals(candidate), _totals(control)
         sums = [Sums.of(totals, RELEASE.segments.names) for totals in (ours, theirs)]
         second = matched(windows[0], windows[1], sums[0], RELEASE, days, 0.5, (windows[2], windows[3], sums[1]))
-        changed = look(scores, snapshots, names, Windows(days, days), 0.01, windows[0][0], windows[1][0], 0.005)
+        changed = drift_between(
+            scores, snapshots, names, Windows(days, days), 0.01, windows[0][0], windows[1][0], 0.005
+        )
         judge(ours, theirs, RELEASE, matched=second, drift=changed)
 
     def path() -> None:
-        measure(candidate, control, progress, RELEASE, CAP)
+        measure(candidate, control, progress, RELEASE)
 
     def timed(call: object) -> float:
         started = time.perf_counter()

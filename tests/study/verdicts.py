@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from shadow.claims import Claim, Sums
-from shadow.criteria import Release
-from shadow.measure import FAIL, OPEN, Measured, Progress, measure
+from shadow.gate.criteria import Release
+from shadow.gate.harm import LabelClaim
+from shadow.gate.measure import FAIL, OPEN, ClaimRow, FloorRow, Measured, RunProgress, measure
+from shadow.gate.recency import recent_of
+from shadow.gate.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -23,28 +25,36 @@ class Outcome:
     named: tuple[str, ...] = ()
 
 
-def through_the_gate(candidate: Sums, control: Sums, release: Release, claims: Sequence[Claim] = ()) -> Outcome:
-    """The first look that promotes or rejects; a hold where none does. candidate, control: a look every hour."""
-    names, hours = release.segments.names, len(candidate.errors)
-    progress = Progress(*(np.arange(1, hours + 1) * factor for factor in (1, 0, 0)))
-    seen = measure(candidate, control, progress, release, release.cap_minor(100.0), claims)
+def through_the_gate(
+    candidate: Sums,
+    control: Sums | None,
+    release: Release,
+    claims: Sequence[LabelClaim] = (),
+    per_day: int = 24,
+) -> Outcome:
+    """The first look that promotes or rejects; a hold where none does. candidate, control: so many looks a day; None if
+    the floor is not known."""
+    names, looks = release.segments.names, len(candidate.errors)
+    progress = RunProgress(*(np.arange(1, looks + 1) * factor * 24 // per_day for factor in (1, 0, 0)))
+    recent = recent_of(candidate, control, per_day, release)
+    seen = measure(candidate, control, progress, release, claims, recent=recent)
     decided = np.flatnonzero(seen.decisions != OPEN)
     if not len(decided):
-        return Outcome("hold", hours / 24, _open_ones(seen, hours - 1, names))
+        return Outcome("hold", looks / per_day, _open_ones(seen, looks - 1, names))
     look = int(decided[0])
     if seen.decisions[look] == FAIL:
-        return Outcome("reject", (look + 1) / 24, tuple(names[at] for at in np.flatnonzero(seen.failed()[look])))
-    return Outcome("promote", (look + 1) / 24, tuple(names[at] for at in np.flatnonzero(seen.missing()[look, 1])))
+        return Outcome("reject", (look + 1) / per_day, tuple(names[at] for at in np.flatnonzero(seen.failed()[look])))
+    return Outcome("promote", (look + 1) / per_day, tuple(names[at] for at in np.flatnonzero(seen.missing()[look, 1])))
 
 
 def _open_ones(seen: Measured, look: int, names: Sequence[str]) -> tuple[str, ...]:
     """Segments that a hold names, in its order: where the evidence points most against the candidate."""
     against: dict[str, float] = {}
     for row in seen.rows:
-        if row.log_within is None:
+        if not isinstance(row, ClaimRow | FloorRow):
             continue
-        for at in np.flatnonzero((row.codes[look] == OPEN) & row.asked[look] & ~row.excused).tolist():
-            beyond = -np.inf if row.log_beyond is None else row.log_beyond[look, at]
+        for at in np.flatnonzero((row.codes[look] == OPEN) & row.asked[look] & ~row.excused[look]).tolist():
+            beyond = row.log_beyond[look, at] if isinstance(row, ClaimRow) else -np.inf
             points = max(row.log_within[look, at], beyond)
             score = points if row.log_within[look, at] >= beyond else -points
             against[names[at]] = min(score, against.get(names[at], np.inf))

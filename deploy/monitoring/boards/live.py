@@ -1,4 +1,4 @@
-"""*Live path*: are transactions decided, in time, by the right model."""
+"""The dashboard *Live path*: whether transactions are decided, in time, and by the right model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Any
 
 from monitoring.panels import (
     BLUE,
+    GREEN,
     GREY,
     IN,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
+    YELLOW,
     Query,
     board,
     heat,
@@ -30,13 +32,13 @@ def _quantile(q: float, metric: str, matchers: str = "", by: str = "") -> str:
 
 
 def live(samples: str, limits: Limits) -> dict[str, Any]:
-    """The dashboard as JSON. samples: where `shadow serve` answers, unless its variable says otherwise."""
+    """The dashboard as JSON. samples: default address of `shadow serve`."""
     objective = float(limits.objective)
-    told = f"The objective: {1 - limits.late_share:.1%} within {objective * 1000:g} ms."
+    told = f"Objective: {100 * (1 - limits.late_share):.1f} % within {objective * 1000:g} ms."
     return board(
         "live",
         "Shadow scorer: live path",
-        "Are transactions decided, in time, by the right model? Rate, latency, lag, rejects, model, saturation.",
+        "Are transactions decided in time, and by the right model? Rate, latency, lag, rejects, models, saturation.",
         samples,
         (),
         [
@@ -44,41 +46,47 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                 4,
                 [
                     number(
-                        "Decided a second",
-                        "Transactions that were decided and acknowledged.",
+                        "Decisions per second",
+                        "Decisions published and acknowledged.",
                         "cps",
                         Query(f"sum(namespace:scorer_decisions:rate{{{IN}}})", "decisions"),
                     ),
                     number(
-                        "Late, in the last hour",
-                        f"Decisions later than the objective. {told}",
+                        "Late in the last hour",
+                        f"Share of decisions that missed the objective. {told}",
                         "percentunit",
                         Query(f"max(namespace:scorer_late:ratio_fast_long{{{IN}}})", "late"),
                         steps=((None, BLUE), (limits.late_share, ORANGE), (0.0144, VERMILION)),
                     ),
                     number(
-                        "Waiting",
-                        "Transactions that have come and are not decided.",
+                        "Waiting for a decision",
+                        "Transactions on the topic that are not decided yet.",
                         "short",
                         Query(f"sum(scorer_lag_records{{{IN}}})", "transactions"),
                     ),
                     number(
                         "Kill switch",
-                        "On: everything is allowed or blocked, and no model is asked.",
+                        "While it is on, all transactions are allowed, or all are blocked, and no model decides.",
                         "none",
                         Query(f"max by (override) (scorer_override{{{IN}}})", "{{override}}"),
                         words=((0, "off", BLUE), (1, "ON", VERMILION)),
                     ),
                     number(
                         "Age of the live model",
-                        "Since its bundle was made.",
+                        "Time since its bundle was made.",
                         "s",
                         Query(f"max(scorer_model_age_seconds{{{IN}}})", "age"),
                         steps=((None, BLUE), (1_296_000, ORANGE)),
                     ),
                     number(
-                        "Older model",
-                        "Scorers that could not load the live bundle and decide with one from before.",
+                        "Predictor",
+                        "Scorers by what predicts: pylignum if it gives LightGBM's scores, else LightGBM.",
+                        "short",
+                        Query(f"sum by (predictor) (scorer_predictor{{{IN}}})", "{{predictor}}"),
+                    ),
+                    number(
+                        "Scorers on an older model",
+                        "Scorers that cannot load the live bundle and decide with an older one.",
                         "short",
                         Query(f"sum(scorer_model_behind{{{IN}}})", "scorers"),
                         steps=((None, BLUE), (1, VERMILION)),
@@ -91,7 +99,7 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                 [
                     lines(
                         "Decisions",
-                        "Decisions a second by verdict.",
+                        "Decisions per second, by verdict.",
                         "cps",
                         [
                             Query(
@@ -103,19 +111,19 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     ),
                     lines(
                         "Latency",
-                        "From the broker's time of a transaction to the acknowledgement of its decision. The dashed "
-                        f"line is the objective. {told}",
+                        "Time from the broker's timestamp of a transaction to the acknowledgement of its decision. "
+                        f"The dashed line is the objective. {told}",
                         "s",
                         [
-                            Query(_quantile(0.5, "scorer_end_to_end_seconds"), "half", SKY),
-                            Query(_quantile(0.99, "scorer_end_to_end_seconds"), "99 of 100", BLUE),
-                            Query(_quantile(0.999, "scorer_end_to_end_seconds"), "999 of 1,000", ORANGE),
+                            Query(_quantile(0.5, "scorer_end_to_end_seconds"), "median", SKY),
+                            Query(_quantile(0.99, "scorer_end_to_end_seconds"), "p99", BLUE),
+                            Query(_quantile(0.999, "scorer_end_to_end_seconds"), "p99.9", ORANGE),
                         ],
                         limit=objective,
                     ),
                     heat(
-                        "Latencies",
-                        "How many decisions took how long, end to end.",
+                        "Latency distribution",
+                        "Number of decisions by end-to-end latency.",
                         "s",
                         Query(
                             f"sum by (le) (increase(scorer_end_to_end_seconds_bucket{{{IN}}}[$__rate_interval]))",
@@ -128,9 +136,10 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                 9,
                 [
                     lines(
-                        "Burn of the latency budget",
-                        "How many times as fast as the objective allows decisions are late. At 1 the budget of a month "
-                        "lasts a month. The alert fires at 14.4 (5 min and 1 h) or 6 (30 min and 6 h).",
+                        "Burn rate of the latency budget",
+                        "Share of late decisions as a multiple of what the objective allows. At 1 a month's budget "
+                        f"lasts a month. The alert fires at {limits.fast_burn:g} (windows of 5 min and 1 h) or "
+                        f"{limits.slow_burn:g} (30 min and 6 h).",
                         "none",
                         [
                             Query(
@@ -148,9 +157,10 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         limit=limits.slow_burn,
                     ),
                     lines(
-                        "Time in each stage",
-                        "Of a batch, 99 of 100. Compute: decode, features, predict. Publish: until decisions and dead "
-                        "letters are acknowledged. State: then until card states are, which go with the next batch.",
+                        "Time by stage",
+                        "99th percentile of the time of a batch. Compute: decode, make features, predict. Publish: "
+                        "until decisions and dead letters are acknowledged. State: from then until card states are "
+                        "acknowledged, which are sent with the next batch.",
                         "s",
                         [
                             Query(_quantile(0.99, "scorer_stage_seconds", f'stage="{stage}"'), stage, colour)
@@ -159,8 +169,8 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     ),
                     lines(
                         "Saturation",
-                        "Share of its time that a scorer computes, with one thread. Near 1 it needs company: another "
-                        "scorer, up to one for each partition.",
+                        "Share of its time that a scorer's one compute thread is busy. Near 100 %, add a scorer, up to "
+                        "one for each partition.",
                         "percentunit",
                         [
                             Query(
@@ -179,13 +189,14 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                 [
                     lines(
                         "Lag by partition",
-                        "Transactions that have come and are not decided.",
+                        "Transactions on the topic that are not decided yet, by partition.",
                         "short",
                         [Query(f"max by (partition) (scorer_lag_records{{{IN}}})", "partition {{partition}}")],
                     ),
                     lines(
                         "Rejects",
-                        "Dead letters a second by the field at fault; `scorer replay --rejected --dry-run` says why.",
+                        "Dead letters per second, by the field at fault. To see why: `scorer replay --rejected "
+                        "--dry-run`.",
                         "cps",
                         [
                             Query(
@@ -196,8 +207,8 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         stacked=True,
                     ),
                     lines(
-                        "Rejected share",
-                        "Refused of all transactions, now and as is usual here.",
+                        "Share rejected",
+                        "Share of transactions that are rejected, now and over the last day.",
                         "percentunit",
                         [
                             Query(f"namespace:scorer_rejected:ratio_now{{{IN}}}", "now", ORANGE),
@@ -205,20 +216,36 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         ],
                     ),
                     lines(
-                        "Oddities",
-                        "Transactions a second that were sent twice, have another key than their card, or are dated in "
-                        "the future; those that expired before they were decided; and those whose decision the broker "
-                        "refused, as another scorer had taken their partition over.",
+                        "Unusual records",
+                        "Transactions per second that were sent twice (repeated), are refunds (negative amounts that "
+                        "no model decides), have a record key that is not their card (wrong key), are dated in the "
+                        "future (future date), expired before they were decided (missed), or were left to the scorer "
+                        "that took over their partition (fenced). Skipped: records that the mapping passes over. "
+                        "Foreign: records of the scorer's own topics that something else wrote.",
                         "cps",
                         [
                             Query(f"sum(rate({metric}{{{IN}}}[$__rate_interval]))", told, colour)
                             for metric, told, colour in (
                                 ("scorer_repeats_total", "repeated", BLUE),
-                                ("scorer_miskeyed_total", "another key", ORANGE),
+                                ("scorer_refunds_total", "refund", YELLOW),
+                                ("scorer_miskeyed_total", "wrong key", ORANGE),
                                 ("scorer_untrusted_dates_total", "future date", PURPLE),
                                 ("scorer_missed_transactions_total", "missed", VERMILION),
                                 ("scorer_fenced_transactions_total", "fenced", SKY),
                             )
+                        ]
+                        # by topic or kind, so there is no series before the first
+                        + [
+                            Query(
+                                f"sum(rate(scorer_foreign_records_total{{{IN}}}[$__rate_interval])) or vector(0)",
+                                "foreign",
+                                GREEN,
+                            ),
+                            Query(
+                                f"sum(rate(scorer_skipped_records_total{{{IN}}}[$__rate_interval])) or vector(0)",
+                                "skipped",
+                                GREY,
+                            ),
                         ],
                     ),
                 ],
@@ -229,9 +256,10 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                 [
                     rows(
                         "Workers",
-                        "Epoch of the live slot that each scorer decides with: all must be equal. Cards that it has in "
-                        "memory, and transactions a second. Fence: 1 where the broker refuses whom others took "
-                        "for gone.",
+                        "For each scorer: epoch of the live slot that it decides with, which must be the same for all; "
+                        "cards in memory; transactions per second. Producer fence held: 1 if the broker refuses writes "
+                        "of a scorer once another has taken over its partitions. Memory for cards: share of what the "
+                        "scorer may use. Cards dropped: idle ones and erased ones.",
                         [
                             Query(f"max by (instance) (scorer_live_epoch{{{IN}}})", "{{instance}}"),
                             Query(f"max by (instance) (scorer_cards{{{IN}}})", "{{instance}}"),
@@ -240,18 +268,28 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                                 "{{instance}}",
                             ),
                             Query(f"max by (instance) (scorer_fence{{{IN}}})", "{{instance}}"),
+                            Query(
+                                f"sum by (instance) (increase(scorer_cards_dropped_total{{{IN}}}[1h]))", "{{instance}}"
+                            ),
+                            Query(
+                                f"max by (instance) (scorer_card_bytes{{{IN}}} / scorer_memory_limit_bytes{{{IN}}})",
+                                "{{instance}}",
+                            ),
                         ],
                         {
                             "instance": "Scorer",
                             "Value #A": "Live epoch",
                             "Value #B": "Cards",
-                            "Value #C": "Transactions a second",
-                            "Value #D": "Fence",
+                            "Value #C": "Transactions per second",
+                            "Value #D": "Producer fence held",
+                            "Value #E": "Cards dropped in an hour",
+                            "Value #F": "Memory for cards",
                         },
                     ),
                     lines(
                         "Decisions by bundle",
-                        "Who decides: the first digits of the bundle's digest. Two at once only during a swap.",
+                        "Decisions per second, by the first digits of the live bundle's digest. Two bundles decide at "
+                        "the same time only during a swap.",
                         "cps",
                         [
                             Query(
@@ -262,12 +300,12 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         stacked=True,
                     ),
                     lines(
-                        "Records of a batch",
-                        "Small on an idle stream, large on a busy one; at the setting `batch_records` it is full.",
+                        "Records in a batch",
+                        "Few on an idle stream, many on a busy one, at most the setting `batch_records`.",
                         "short",
                         [
-                            Query(_quantile(0.5, "scorer_batch_records"), "half", SKY),
-                            Query(_quantile(0.99, "scorer_batch_records"), "99 of 100", BLUE),
+                            Query(_quantile(0.5, "scorer_batch_records"), "median", SKY),
+                            Query(_quantile(0.99, "scorer_batch_records"), "p99", BLUE),
                         ],
                     ),
                 ],

@@ -1,4 +1,4 @@
-"""*Release*: is a candidate ready, where not, and on which transactions does it differ."""
+"""The dashboard *Release*: whether a candidate is ready, in which segments not, and where it differs from live."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def _heat(metric: str, matchers: str) -> Query:
 
 
 def release(samples: str) -> dict[str, Any]:
-    """The dashboard as JSON. samples: where `shadow serve` answers, unless its variable says otherwise."""
+    """The dashboard as JSON. samples: default address of `shadow serve`."""
     at = links("${samples}", "slot", "segment")
     return board(
         "release",
         "Shadow scorer: release",
-        "Is the candidate ready? Verdict, clean period, criteria by segment, disagreement against the A/A floor.",
+        "Is the candidate ready? Decision, clean period, criteria by segment, disagreement beside the A/A floor.",
         samples,
         ("slot", "segment"),
         [
@@ -51,29 +51,36 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     number(
                         "Verdict",
-                        "What the gate says of each slot: reject if any criterion fails, hold while evidence is thin.",
+                        "The gate's decision on each slot: reject if a criterion fails, hold while evidence is thin.",
                         "none",
                         Query(f"max by (slot) (namespace_slot:shadow_gate_decision:max{{{SLOT}}})", "{{slot}}"),
                         words=DECISIONS,
                     ),
                     number(
                         "Clean period",
-                        "Covered event hours of the present run, of those that the criteria ask for. A new bundle or "
-                        "threshold, of the candidate or of live, begins anew.",
+                        "Clean event hours of the current run, as a share of those that release.yaml requires. A new "
+                        "bundle or threshold, of the candidate or of live, starts again at 0.",
                         "percentunit",
                         Query(f"max by (slot) (namespace_slot:shadow_clean_period:max{{{SLOT}}})", "{{slot}}"),
                         steps=((None, GREY), (1, BLUE)),
                     ),
                     number(
                         "Suggestions waiting",
-                        "Promotions that the system proposes and nobody has answered: `shadow approve` or `reject`.",
+                        "Candidates that the gate suggests for promotion; answer with `shadow approve` or `reject`.",
                         "short",
                         Query(f"max(shadow_suggestions_waiting{{{IN}}})", "waiting"),
                         steps=((None, GREY), (1, ORANGE)),
                     ),
                     number(
+                        "Forced releases",
+                        "Releases that somebody ever forced, by the verdict at that moment; see `shadow history`.",
+                        "short",
+                        Query(f"max by (verdict) (shadow_forced_releases{{{IN}}})", "{{verdict}}"),
+                        steps=((None, GREY), (1, ORANGE)),
+                    ),
+                    number(
                         "Compared transactions",
-                        "Transactions of the present run that both models decided.",
+                        "Transactions of the current run that both models decided.",
                         "short",
                         Query(
                             f'sum by (slot) (max by (slot, outcome) (shadow_run_outcomes{{{SLOT}, segment="all"}}))',
@@ -88,10 +95,10 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     rows(
                         "Criteria by segment",
-                        "Every criterion of the release file in the chosen segments: observed, limit, the end of its "
-                        "interval, the A/A control's value, evidence (log10 of an e-value: above 0 for it, below 0 "
-                        "against it) and verdict. "
-                        "Thin: not enough evidence, which is never a pass. A row links to its samples.",
+                        "Every criterion in the chosen segments. Bound: of the true value, compared with the limit. "
+                        "A/A floor: the value for the control. Evidence: log10 of an e-value, above 0 for a limit "
+                        "that is kept, below 0 for one exceeded. Thin: not enough evidence, which is never a pass. "
+                        "Each row links to its samples.",
                         [
                             Query(
                                 f"max by (slot, segment, criterion) (shadow_gate_criterion{{{SEGMENT}}})",
@@ -133,8 +140,8 @@ def release(samples: str) -> dict[str, Any]:
                         samples=ROW,
                     ),
                     states(
-                        "What stands against it",
-                        "Criteria that fail or are thin, in every segment whatever is chosen above. Empty: nothing.",
+                        "What holds up a promotion",
+                        "Criteria that fail or are thin, in all segments whatever is chosen above. Empty if none.",
                         Query(
                             f"max by (slot, segment, criterion) (shadow_gate_criterion{{{SLOT}}}) < 1",
                             "{{slot}}: {{criterion}} in {{segment}}",
@@ -150,8 +157,9 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     lines(
                         "Disagreement and the A/A floor",
-                        "Transactions on which only one of the two blocks, as a share of live's blocks, in the present "
-                        "run. The control is a seed twin of live: what it shows is noise between equal models.",
+                        "Transactions that only one of the two models blocks, as a share of live's blocks, in the "
+                        "current run. The control is a seed twin of live, so its disagreement is noise between equal "
+                        "models: the floor.",
                         "percentunit",
                         [
                             Query(f"namespace_slot_segment:disagreement:ratio{{{JUDGED}}}", "{{slot}} {{segment}}"),
@@ -165,8 +173,8 @@ def release(samples: str) -> dict[str, Any]:
                         at,
                     ),
                     lines(
-                        "Excess over the floor",
-                        "Disagreement of the candidate less that of the control, as a share of live's blocks.",
+                        "Excess over the A/A floor",
+                        "Disagreement of the candidate minus that of the control, as a share of live's blocks.",
                         "percentunit",
                         [
                             Query(
@@ -176,8 +184,8 @@ def release(samples: str) -> dict[str, Any]:
                         at,
                     ),
                     lines(
-                        "Disagreements a second",
-                        "Live only: the candidate would have let it through. Candidate only: live let it through.",
+                        "Disagreements per second",
+                        "Live only: blocked by live and allowed by the candidate. Candidate only: the reverse.",
                         "cps",
                         [
                             Query(
@@ -202,7 +210,7 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     lines(
                         "Block rate",
-                        "Blocked of compared in the present run, by live and by the candidate.",
+                        "Share of compared transactions that live and the candidate block, in the current run.",
                         "percentunit",
                         [
                             Query(
@@ -220,16 +228,16 @@ def release(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Coverage",
-                        "Decisions that were compared, of those that there were, in the present run. Candidate errors "
-                        "and decisions that expired unread are missing.",
+                        "Share of live's decisions in the current run that were compared. Missing are candidate errors "
+                        "and decisions that expired unread.",
                         "percentunit",
                         [Query(f"max by (slot) (shadow_run_coverage_ratio{{{SLOT}}})", "{{slot}}")],
                         links("${samples}", "slot"),
                     ),
                     lines(
                         "Thresholds",
-                        "The score from which each model blocks. A model's threshold belongs to its own scores: two "
-                        "may differ while the same transactions are blocked.",
+                        "Score from which each model blocks. Thresholds of two models are not comparable: they may "
+                        "differ although both models block the same transactions.",
                         "percentunit",
                         [
                             Query(f"max(scorer_live_threshold{{{IN}}})", "live", BLUE),
@@ -243,15 +251,15 @@ def release(samples: str) -> dict[str, Any]:
                     ),
                 ],
             ),
-            "Scores, and what drifts",
+            "Scores and drift",
             (
                 10,
                 [
                     lines(
-                        "At live's block rate: blocks more than live",
-                        "The candidate at the threshold that gave live's block rate in the run's first event days, in "
-                        "what followed: its blocks beyond live's, as a share of live's. It informs: the gate judges "
-                        "the bundle as shipped.",
+                        "Extra blocks at live's block rate",
+                        "Blocks of the candidate beyond live's, as a share of live's blocks, at the threshold with "
+                        "which both blocked equally often in the run's first event days; counted after these days. "
+                        "For information: the gate judges the bundle at its own threshold.",
                         "percentunit",
                         [
                             Query(
@@ -262,10 +270,10 @@ def release(samples: str) -> dict[str, Any]:
                         at,
                     ),
                     lines(
-                        "Drift: index over its limit",
+                        "Drift index as a multiple of its limit",
                         "Population stability index of scores and features against the same weekdays of the run's "
-                        "first event days, over the limit that follows from the counts. Above 1 the traffic has "
-                        "changed, which does not make a candidate worse.",
+                        "first event days, divided by its limit, which follows from the counts. Above 1 the traffic "
+                        "has changed, which does not make a candidate worse.",
                         "short",
                         [
                             Query(
@@ -276,9 +284,9 @@ def release(samples: str) -> dict[str, Any]:
                         ],
                     ),
                     lines(
-                        "Distance of the scores from the first days",
-                        "Greatest distance between the distribution of scores since the calibration window and in it, "
-                        "with bounds that hold at all times.",
+                        "Distance of scores from the first days",
+                        "Greatest distance between the score distributions in and after the run's first event days, "
+                        "with bounds that are valid however often they are looked at.",
                         "percentunit",
                         [
                             Query(
@@ -294,13 +302,13 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     heat(
                         "Scores of live",
-                        "How many transactions had which score from the live model.",
+                        "Number of transactions by their score from the live model.",
                         "percentunit",
                         _heat("scorer_score", IN),
                     ),
                     heat(
                         "Scores of the candidate",
-                        "How many transactions had which score from the candidate, on the same transactions.",
+                        "Number of the same transactions by their score from the candidate.",
                         "percentunit",
                         _heat("shadow_candidate_score", SLOT),
                     ),
@@ -311,13 +319,13 @@ def release(samples: str) -> dict[str, Any]:
                 [
                     states(
                         "Verdict over time",
-                        "When the gate changed its mind.",
+                        "The gate's decision on each slot, over time.",
                         Query(f"max by (slot) (namespace_slot:shadow_gate_decision:max{{{SLOT}}})", "{{slot}}"),
                         DECISIONS,
                     ),
                     lines(
                         "Criteria by verdict",
-                        "How many criteria pass, are thin or fail, over all segments.",
+                        "Number of criteria that pass, are thin or fail, over all segments.",
                         "short",
                         [
                             Query(f"count by (slot) (shadow_gate_criterion{{{SLOT}}} == 1)", "{{slot}}: pass", BLUE),
@@ -335,15 +343,15 @@ def release(samples: str) -> dict[str, Any]:
                 8,
                 [
                     lines(
-                        "What reset the clean period",
-                        "Event hours of the present run in which something reset the clean period, by cause.",
+                        "Resets of the clean period",
+                        "Event hours of the current run that reset the clean period, by cause.",
                         "short",
                         [Query(f"max by (slot, cause) (shadow_clean_period_resets{{{SLOT}}})", "{{slot}}: {{cause}}")],
                     ),
                     lines(
                         "Labels",
-                        "Chargebacks and reviews read from the topic, by verdict; what is no label, and what retention "
-                        "took before it was read.",
+                        "Chargebacks and reviews read per second, by verdict. Refused: records that are not valid "
+                        "labels. Lost: labels that retention deleted before they were read.",
                         "short",
                         [
                             Query(

@@ -1,4 +1,4 @@
-"""*Shadow health*: is every slot compared with live, completely and in time, and is its store well."""
+"""The dashboard *Shadow health*: whether every slot is compared with live, completely and in time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _quantile(metric: str, by: str, matchers: str = SLOT) -> str:
 
 
 def shadow(samples: str) -> dict[str, Any]:
-    """The dashboard as JSON. samples: where `shadow serve` answers, unless its variable says otherwise."""
+    """The dashboard as JSON. samples: default address of `shadow serve`."""
     at = links("${samples}", "slot")
     return board(
         "shadow",
         "Shadow scorer: shadow health",
-        "Is every slot compared with live, completely and in time? Coverage, lag, errors, Redis, gaps.",
+        "Is every slot compared with live, completely and in time? Coverage, lag, errors, gaps, Redis.",
         samples,
         ("slot",),
         [
@@ -43,26 +43,32 @@ def shadow(samples: str) -> dict[str, Any]:
                 [
                     number(
                         "Epoch of each slot",
-                        "As the ledger has it; each change of a slot adds one.",
+                        "From the ledger; every change of a slot adds 1.",
                         "short",
                         Query(f"max by (slot) (shadow_slot_epoch{{{IN}}})", "{{slot}}"),
                     ),
                     number(
-                        "Unread",
-                        "Decisions on the topic that a slot has not in Redis: known even if no shadow runs.",
+                        "Backlog",
+                        "Decisions that a slot has yet to count in Redis; known even if no shadow runs.",
                         "short",
                         Query(f"max by (slot) (shadow_unread_records{{{SLOT}}})", "{{slot}}"),
                     ),
                     number(
                         "Candidate cannot be loaded",
-                        "1 while the bundle of a slot is damaged, missing, or does not fit.",
+                        "YES while the bundle of a slot is missing, is damaged, or does not fit the feature view.",
                         "none",
                         Query(f"max by (slot) (shadow_model_broken{{{SLOT}}})", "{{slot}}"),
                         words=((0, "no", BLUE), (1, "YES", VERMILION)),
                     ),
                     number(
+                        "Predictor",
+                        "What predicts the candidate's scores: pylignum if it gives LightGBM's, else LightGBM.",
+                        "short",
+                        Query(f"sum by (slot, predictor) (shadow_predictor{{{SLOT}}}) > 0", "{{slot}} {{predictor}}"),
+                    ),
+                    number(
                         "Age of the candidate",
-                        "Since its bundle was made.",
+                        "Time since its bundle was made.",
                         "s",
                         Query(f"max by (slot) (shadow_model_age_seconds{{{SLOT}}})", "{{slot}}"),
                     ),
@@ -73,8 +79,8 @@ def shadow(samples: str) -> dict[str, Any]:
                 9,
                 [
                     lines(
-                        "Compared, beside what live decides",
-                        "Transactions a second that each slot compares. Below live's for long: it falls behind.",
+                        "Comparisons per second, beside live's decisions",
+                        "A slot that stays below live falls behind.",
                         "cps",
                         [
                             Query(f"sum(namespace:scorer_decisions:rate{{{IN}}})", "live", GREY),
@@ -84,14 +90,15 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Coverage",
-                        "Decisions that were compared, of those that there were, in the present run.",
+                        "Share of live's decisions in the current run that were compared.",
                         "percentunit",
                         [Query(f"max by (slot) (shadow_run_coverage_ratio{{{SLOT}}})", "{{slot}}")],
                         at,
                     ),
                     lines(
-                        "Behind",
-                        "For how long live has been deciding what a slot has not compared. The alert is at 5 minutes.",
+                        "Time behind live",
+                        "The backlog of each slot, as the time that live took to make these decisions. The alert fires "
+                        "above 5 minutes.",
                         "s",
                         [Query(f"max by (slot) (namespace_slot:shadow_behind:seconds{{{SLOT}}})", "{{slot}}")],
                         limit=300,
@@ -102,15 +109,16 @@ def shadow(samples: str) -> dict[str, Any]:
                 9,
                 [
                     lines(
-                        "Delay",
-                        "From the broker's time of a decision to its comparison being in Redis, 99 of 100.",
+                        "Delay of comparisons",
+                        "99th percentile of the time from the broker's timestamp of a decision until its comparison is "
+                        "in Redis.",
                         "s",
                         [Query(_quantile("shadow_delay_seconds", ", slot"), "{{slot}}")],
                         at,
                     ),
                     lines(
                         "Lag by partition",
-                        "Decisions that a shadow has still to read, as it sees it itself.",
+                        "Decisions that a shadow has yet to compare, as the shadow itself reports.",
                         "short",
                         [
                             Query(
@@ -121,8 +129,8 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Retention used",
-                        "Unread decisions, of those that retention has left; of the worst partition. At 100 % the next "
-                        "one to expire was never compared, and the clean period has a hole.",
+                        "Backlog as a share of the retained decisions, in the worst partition. At 100 %, the next "
+                        "decision to expire was never compared, which resets the clean period.",
                         "percentunit",
                         [Query(f"max by (slot) (shadow_retention_used_ratio{{{SLOT}}})", "{{slot}}")],
                         limit=0.5,
@@ -135,15 +143,16 @@ def shadow(samples: str) -> dict[str, Any]:
                 [
                     lines(
                         "Candidate errors",
-                        "Decisions a second that the candidate could not score. The gate counts them against it.",
+                        "Decisions per second that the candidate could not score. The gate counts them against it.",
                         "cps",
                         [Query(_rate("shadow_candidate_errors_total"), "{{slot}}")],
                         at,
                     ),
                     lines(
-                        "Went back to the fence",
-                        "Times that Redis had not what was applied. Stale: another worker was faster, or Redis went "
-                        "back. Wiped: its data is gone. Lost: found out while nothing came.",
+                        "Restarts from the fence",
+                        "Times that a shadow read decisions again because Redis did not hold what it had applied. "
+                        "Stale: another worker wrote, or Redis lost its last writes. Wiped: Redis lost all data. Lost: "
+                        "either, noticed while idle.",
                         "short",
                         [
                             Query(
@@ -154,8 +163,8 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Duplicates and conflicts",
-                        "Second decisions for a transaction, a second. Equal ones are harmless and not counted; one "
-                        "with another score under the same epoch is a broken promise.",
+                        "Second decisions on a transaction, per second. Duplicates are harmless and not counted. "
+                        "A conflict has another score in the same live epoch, which must never happen.",
                         "cps",
                         [
                             Query(_rate("shadow_duplicates_total"), "{{slot}}: duplicates", BLUE),
@@ -164,7 +173,7 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Not compared",
-                        "Records a second that expired unread, were no decisions, or came while the slot was empty.",
+                        "Records per second that expired unread, were not decisions, or came while the slot was empty.",
                         "cps",
                         [
                             Query(_rate("shadow_gap_records_total"), "{{slot}}: expired", VERMILION),
@@ -179,14 +188,14 @@ def shadow(samples: str) -> dict[str, Any]:
                 9,
                 [
                     lines(
-                        "Latency of Redis",
-                        "One flush of a partition's sums, 99 of 100.",
+                        "Time to write to Redis",
+                        "99th percentile of the time to write a partition's sums.",
                         "s",
                         [Query(_quantile("shadow_stage_seconds", ", slot", f'{SLOT}, stage="flush"'), "{{slot}}")],
                     ),
                     lines(
                         "Memory of Redis",
-                        "Used, and the limit of each node; no limit is 0.",
+                        "Memory used by each node, and its limit if it has one.",
                         "bytes",
                         [
                             Query(f"max by (node) (shadow_redis_used_bytes{{{IN}}})", "{{node}}: used", BLUE),
@@ -197,8 +206,8 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Failed calls",
-                        "Calls to Redis by shadows, looks of the gate, and looks at lag and memory, a second. All are "
-                        "repeated.",
+                        "Failed calls per second: of shadows to Redis, of the gate, and of the watch on backlogs and "
+                        "memory. All are repeated.",
                         "cps",
                         [
                             Query(_rate("shadow_redis_errors_total"), "{{slot}}"),
@@ -213,20 +222,21 @@ def shadow(samples: str) -> dict[str, Any]:
                 9,
                 [
                     lines(
-                        "Read",
-                        "Decisions a second that each slot reads, those of before its fence too.",
+                        "Decisions read per second",
+                        "Decisions that each slot reads, including those that it reads again.",
                         "cps",
                         [Query(_rate("shadow_decisions_read_total"), "{{slot}}")],
                     ),
                     lines(
-                        "Records of a batch",
-                        "99 of 100.",
+                        "Decisions in a batch",
+                        "99th percentile.",
                         "short",
                         [Query(_quantile("shadow_batch_records", ", slot"), "{{slot}}")],
                     ),
                     lines(
                         "Saturation",
-                        "Share of its time that a shadow computes, with one thread. Near 1 it needs company.",
+                        "Share of its time that a shadow's one compute thread is busy. Near 100 %, add a shadow for "
+                        "the slot, up to one for each partition.",
                         "percentunit",
                         [
                             Query(
@@ -237,8 +247,8 @@ def shadow(samples: str) -> dict[str, Any]:
                         limit=0.8,
                     ),
                     lines(
-                        "One look of the gate",
-                        "Time that it takes to judge a slot, 99 of 100.",
+                        "Time to judge a slot",
+                        "99th percentile of the time that the gate takes to judge a slot.",
                         "s",
                         [Query(_quantile("shadow_gate_seconds", "", IN), "gate")],
                     ),

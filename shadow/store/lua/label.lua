@@ -1,13 +1,13 @@
--- Merges labels of one bucket into what stands, and notes how far the topic is read; both or neither.
+-- Merges the votes of one bucket and moves its fence; both or neither.
 --
--- KEYS[1]   fence hash of the bucket   KEYS[2...]   hashes of votes, one a month
+-- KEYS[1]   fence hash of the bucket   KEYS[2...]   hashes of votes, one for each month
 -- ARGV[1]   JSON object:
---   reached  {partition: next offset on `labels`}  the fence never moves back
---   seconds  that a month is kept after its last change
+--   reached  {partition: next offset on `labels`}  the fence never moves backwards
+--   seconds  for which a month is kept after its last change
 --   votes    [[key position, subject, source, by, at in ms, verdict, rank of the verdict], ...]
 --   ranks    {verdict: rank}
--- Returns   how many votes changed what stood. A vote that is not newer than what its person said before, or equally old
---           and not of a higher rank, changes nothing: applying anything twice, or in another order, is harmless.
+-- Returns   how many votes changed anything. A vote replaces that of the same person if it is newer, or equally old and
+--           of a higher rank. So merging votes twice, or in another order, is harmless.
 local p = cjson.decode(ARGV[1])
 local changed = 0
 for _, v in ipairs(p.votes) do

@@ -7,7 +7,6 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +20,14 @@ from harness.places import ROOT
 from harness.stack import get, wait_for
 from monitoring import rules
 from monitoring.settings import Limits, Windows
-from shadow.local import die_with_parent, free_port
+from shadow.local.process import die_with_parent, free_port
 
 SCRAPE_SECONDS = 1
 #: How often Alertmanager tells what is new of a group that it has told of.
 GROUP_SECONDS = 1
 NAMESPACE = "loopback"
+#: Who is told of an alert, by its severity.
+RECEIVERS = {"critical": "pager", "warning": "team", "info": "team", "none": "dead-man"}
 ALERTMANAGER = ROOT / "deploy" / "prometheus" / "alertmanager.yaml"
 
 
@@ -83,7 +84,7 @@ class Monitor:
         self.webhook = Webhook()
         self.began = time.monotonic()
         self._running = ExitStack()
-        self.targets: dict[int, str] = {}
+        self.targets: list[dict[str, Any]] = []
         self.alertmanager = self._start(
             "alertmanager",
             [
@@ -153,21 +154,9 @@ class Monitor:
 
     def watch(self, job: str, port: int) -> None:
         """Scrape a process."""
-        self.targets[port] = job
-        self._write_targets()
-
-    def unwatch(self, port: int) -> None:
-        """Scrape it no more."""
-        self.targets.pop(port, None)
-        self._write_targets()
-
-    def _write_targets(self) -> None:
-        listed = [
-            {"targets": [f"127.0.0.1:{port}"], "labels": {"job": job, "namespace": NAMESPACE}}
-            for port, job in self.targets.items()
-        ]
+        self.targets.append({"targets": [f"127.0.0.1:{port}"], "labels": {"job": job, "namespace": NAMESPACE}})
         draft = self.folder / "targets.draft"
-        draft.write_bytes(orjson.dumps(listed))
+        draft.write_bytes(orjson.dumps(self.targets))
         draft.replace(self.folder / "targets.json")
 
     def ask(self, page: str, **asked: str | float) -> Any:
@@ -184,18 +173,43 @@ class Monitor:
         found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
         return found
 
-    def active(self) -> set[str]:
+    def _active(self) -> set[str]:
         """Alerts that are pending or firing, the watchdog left out."""
         return {alert["labels"]["alertname"] for alert in self.ask("alerts")["alerts"]} - {"Watchdog"}
 
-    def known(self) -> set[str]:
+    def _known(self) -> set[str]:
         """Alerts that Alertmanager has, silenced ones too, the watchdog left out."""
         page = get(f"{self.alertmanager}/api/v2/alerts")
         return {alert["labels"]["alertname"] for alert in orjson.loads(page or b"[]")} - {"Watchdog"}
 
-    def notified(self, since: float) -> Iterable[Told]:
+    def until_quiet(self, seconds: float) -> None:
+        """Wait until no alert is pending, firing or known to Alertmanager, and it has told the last of it."""
+        deadline = time.monotonic() + seconds
+        calm = 0
+        while calm < 3:
+            active = self._active() | self._known()
+            assert time.monotonic() < deadline, f"after {seconds:g} s there are still {active}"
+            calm = 0 if active else calm + 1
+            time.sleep(1.0)
+        time.sleep(2 * GROUP_SECONDS)
+
+    def until_no(self, alert: str, seconds: float) -> None:
+        """Wait until an alert is neither pending nor firing, nor known to Alertmanager."""
+        wait_for(f"no {alert}", lambda: alert not in self._active() | self._known(), seconds)
+
+    def told_since(self, at: float) -> list[Told]:
         """What was told since a moment."""
-        return [told for told in list(self.webhook.told) if told.at >= since]
+        return [told for told in list(self.webhook.told) if told.at >= at]
+
+    def until_told(self, alert: str, is_firing: bool, since: float, seconds: float) -> Told:
+        """Wait until a receiver is told that an alert fires, or no more."""
+
+        def found() -> Told | None:
+            told = self.told_since(since)
+            return next((one for one in told if (one.alert, one.is_firing) == (alert, is_firing)), None)
+
+        heard: Told = wait_for(f"{alert} {'fires' if is_firing else 'is over'}", found, seconds)
+        return heard
 
     def stop_prometheus(self) -> None:
         """As a crash of Prometheus is seen by Alertmanager."""

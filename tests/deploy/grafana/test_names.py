@@ -13,7 +13,6 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from deploy.grafana.shown import BOARDS, fill, load, panels
-from deploy.rules.mutants import walk
 from harness.places import ROOT
 from monitoring.alerts import ALERTS
 from monitoring.records import RECORDS
@@ -49,6 +48,17 @@ EXPORTED = {
     for registry in (scorer_metrics.REGISTRY, shadow_metrics.REGISTRY, shadow_metrics.SERVE_REGISTRY)
     for name, labels in exported(registry)
 }
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """A node of an expression and all below it."""
+    yield node
+    for below in (
+        *(getattr(node, name, None) for name in ("lhs", "rhs", "expr")),
+        *(getattr(node, "args", None) or ()),
+    ):
+        if below is not None:
+            yield from walk(below)
 
 
 def labels_of(expr: str, known: dict[str, set[str]]) -> set[str]:

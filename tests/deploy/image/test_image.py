@@ -23,8 +23,8 @@ from harness.image import Contained, Image, env_of, mounts_of
 from harness.manifests import built, container_of, find
 from harness.models import REPEATED, STREAM, Models
 from harness.stack import FAST, Stack, by_source, wait_for
-from scorer.topics import admin, partitions_of
-from shadow import local
+from scorer.kafka.topics import admin, partitions_of
+from shadow.local.process import free_port
 
 pytestmark = [pytest.mark.deploy, pytest.mark.needs("image", "kustomize"), pytest.mark.timeout(900)]
 #: The most that the image adds to its base, in bytes.
@@ -82,7 +82,7 @@ class Cluster:
 
     def start(self, workload: str) -> Contained:
         """Start a Deployment's container; returns once it is alive."""
-        port = local.free_port()
+        port = free_port()
         argv = self.argv(workload, more=("--http-port", str(port)))
         begun = Contained(argv, port, self.folder / f"{workload}-{len(self.running)}.log")
         self.running.append(begun)
@@ -161,7 +161,7 @@ def test_transactions_are_decided_compared_and_judged(cluster: Cluster, models: 
     serve = cluster.start("serve")
     for slot, bundle in (("live", models.live), ("candidate", models.candidate)):
         signed = ("--slot", slot, "--by", "ann", "--reason", "first")
-        cluster.run(cluster.argv("serve", instead=("scorer", "deploy", bundle, *signed)))
+        cluster.run(cluster.argv("console", instead=("scorer", "deploy", bundle, *signed)))
     scorer, shadow = cluster.ready("scorer"), cluster.ready("shadow-candidate")
     wait_for("serve ready", lambda: serve.page("readyz"))
     half = STREAM // 2
@@ -187,7 +187,7 @@ def test_transactions_are_decided_compared_and_judged(cluster: Cluster, models: 
     assert {decision["bundle"] for decision in decisions.values()} == {models.live}
 
     def compared() -> bool:
-        told = cluster.run(cluster.argv("serve", instead=("shadow", "verify", "--slot", "candidate")))
+        told = cluster.run(cluster.argv("console", instead=("shadow", "verify", "--slot", "candidate")))
         return "differ" not in told
 
     wait_for("the books to be right", compared)

@@ -16,7 +16,7 @@ from harness import models as shared
 from harness.manifests import built, container_of, find
 from harness.models import Models
 from harness.stack import Stack, Worker, wait_for
-from scorer.http import STUCK_SECONDS
+from scorer.process.health import STUCK_SECONDS
 
 PARTITIONS = 2
 
@@ -107,8 +107,8 @@ def test_a_worker_whose_loop_is_stuck_is_not_alive(stack: Stack) -> None:
     ]
     assert liveness["httpGet"]["path"] == "/livez"
     assert liveness.get("failureThreshold", 3) * liveness["periodSeconds"] <= STUCK_SECONDS
-    from scorer.http import Health, HealthServer
     from scorer.metrics import REGISTRY
+    from scorer.process.health import Health, HealthServer
 
     health = Health()
     server = HealthServer("127.0.0.1", 0, REGISTRY, health)

@@ -29,7 +29,8 @@ def touches(manifests: list[Manifest]) -> list[str]:
         env = settings_of(manifests, container)
         told += [name for name in env if name.startswith("SHADOW_")]
         told += [f"{name}={value}" for name, value in env.items() if "redis" in (name + value).lower()]
-        told += [source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source]
+        secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
+        told += sorted(secrets - {"scorer-secrets"})  # its own: a user in Kafka
         mine = {mount["name"]: mount for mount in container["volumeMounts"]}
         for other in template["spec"]["containers"]:
             for mount in other["volumeMounts"] if other is not container else ():
@@ -74,7 +75,8 @@ TOLD: dict[str, Callable[[list[Manifest]], Any]] = {
     "the shadow's settings": lambda m: _scorer(m)["envFrom"].append(
         {"configMapRef": {"name": next(x for x in _names(m) if x.startswith("shadow-settings"))}}
     ),
-    "the shadow's secrets": lambda m: _scorer(m)["envFrom"].append({"secretRef": {"name": "shadow-secrets"}}),
+    "a shadow's secrets": lambda m: _scorer(m)["envFrom"].append({"secretRef": {"name": "shadow-candidate-secrets"}}),
+    "an operator's secrets": lambda m: _scorer(m)["envFrom"].append({"secretRef": {"name": "operator-secrets"}}),
 }
 
 

@@ -82,7 +82,8 @@ def test_the_slot_that_is_added_to_simple_is_a_shadow_like_the_first(tmp_path: P
         return template
 
     first, added = container_of(pod(manifests), "shadow"), container_of(pod(manifests), "shadow-control")
-    told = yaml.safe_dump(added).replace("shadow-control", "shadow").replace("control", "candidate")
+    told = yaml.safe_dump(added).replace("shadow-control-secrets", "shadow-candidate-secrets")
+    told = told.replace("shadow-control", "shadow").replace("control", "candidate")
     like = yaml.safe_load(told.replace("9103", "9101"))
     like["args"] = like["args"][:4]
     assert like == first

@@ -13,17 +13,18 @@ import yaml
 from harness.manifests import BUILDS, SOURCE, Manifest, built, find, pods
 from harness.places import ROOT
 from harness.references import settings_of
+from scorer.bundles.view_file import load_view
 from scorer.cli import cli as scorer_cli
-from scorer.deployments import LIVE, PREVIOUS
+from scorer.deployments.records import LIVE, PREVIOUS
 from scorer.errors import SettingsError
-from scorer.settings import CommonSettings, ScorerSettings, Topics, checked_timing, load
-from scorer.view import FeatureView
-from shadow import criteria
-from shadow.api import build
+from scorer.settings import CommonSettings, ScorerSettings, Topics, load
+from scorer.streaming.timing import checked_timing
 from shadow.cli import cli as shadow_cli
-from shadow.findings import Decision, Judgement
-from shadow.serving import Serve
+from shadow.gate.findings import Decision, Judgement
+from shadow.release.criteria_file import load_release
+from shadow.serve.service import Serve
 from shadow.settings import ShadowSettings
+from shadow.web.app import build
 
 pytestmark = pytest.mark.needs("kustomize")
 
@@ -48,17 +49,27 @@ def loaded(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Co
     return found
 
 
+def secrets_of(container: Manifest) -> dict[str, str]:
+    """What deploy/kubernetes/README.md has people put into the Secrets of a container."""
+    of = next(s["secretRef"]["name"] for s in container["envFrom"] if "secretRef" in s).removesuffix("-secrets")
+    programs = {"scorer": ["SCORER"], "topics": ["SCORER"], "operator": ["SCORER", "SHADOW"]}.get(of, ["SHADOW"])
+    given = {"SHADOW_REDIS": f"redis://{of}:password@redis.redis.svc:6379/0"} if "SHADOW" in programs else {}
+    return given | ({"SHADOW_READ_TOKEN": "a", "SHADOW_OPERATOR_TOKEN": "b"} if of == "serve" else {})
+
+
 @pytest.mark.parametrize("chosen", BUILDS, ids="-".join)
 def test_every_setting_of_every_container_loads(chosen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
     for workload, template in pods(built(*chosen)):
         for container in template["spec"]["containers"]:
             env = settings_of(built(*chosen), container)
-            found = loaded(env, monkeypatch)
-            program = container["args"][0].upper() + "_"
-            assert program in found, f"{workload['metadata']['name']}/{container['name']} has none of its settings"
+            found = loaded(env | secrets_of(container), monkeypatch)
+            programs = {container["args"][0].upper() + "_"} if container["name"] != "console" else set(CLASSES)
+            assert programs <= set(found), (
+                f"{workload['metadata']['name']}/{container['name']} has none of its settings"
+            )
             seen.add(container["name"])
-    assert seen == {"scorer", "shadow", "serve", "topics"}
+    assert seen == {"scorer", "shadow", "serve", "topics"} | ({"console"} if chosen[0] == "production" else set())
 
 
 @pytest.mark.parametrize("name", ["scorer-settings", "shadow-settings"])
@@ -66,7 +77,7 @@ def test_a_setting_that_there_is_not_is_red(name: str, monkeypatch: pytest.Monke
     manifests = copy.deepcopy(built("production"))
     prefix = name.split("-")[0].upper()
     next(m for m in manifests if m["metadata"]["name"].startswith(name))["data"][f"{prefix}_KAFFKA"] = "a:1"
-    container = find(manifests, "Deployment", "serve")["spec"]["template"]["spec"]["containers"][0]
+    container = find(manifests, "Deployment", "console")["spec"]["template"]["spec"]["containers"][0]
     with pytest.raises(SettingsError, match=f"{prefix}_KAFFKA: no such setting"):
         loaded(settings_of(manifests, container), monkeypatch)
 
@@ -89,6 +100,9 @@ def test_probes_reach_what_listens(overlay: str, monkeypatch: pytest.MonkeyPatch
 def test_every_command_line_is_one(overlay: str) -> None:
     for _, template in pods(built(overlay)):
         for container in template["spec"]["containers"]:
+            if container["name"] == "console":
+                assert container["args"] == ["sleep", "infinity"]
+                continue
             program, name, *arguments = container["args"]
             arguments = ["candidate" if part == "$(SLOT)" else part for part in arguments]
             group = PROGRAMS[program]
@@ -100,7 +114,7 @@ def test_every_command_line_is_one(overlay: str) -> None:
 
 def test_the_feature_view_and_the_criteria_read() -> None:
     folder = SOURCE / "base" / "settings"
-    view, release = FeatureView.load(folder / "features.yaml"), criteria.load(folder / "release.yaml")
+    view, release = load_view(folder / "features.yaml"), load_release(folder / "release.yaml")
     attributes = {attribute.name for attribute in view.attributes}
     known = attributes | {"amount", "currency", "merchant_id"}
     fields = {s["field"] for s in yaml.safe_load((folder / "release.yaml").read_text())["segments"].values()}
@@ -118,7 +132,7 @@ def test_the_topics_are_created_as_their_settings_say(monkeypatch: pytest.Monkey
         assert found.replication == replicas
         assert set(found.topic_configs) <= set(Topics.model_fields)
         kept = int(found.topic_configs["decisions"]["retention.ms"]) / 3_600_000
-        clean = criteria.load(SOURCE / "base" / "settings" / "release.yaml").minimum_covered_hours
+        clean = load_release(SOURCE / "base" / "settings" / "release.yaml").minimum_covered_hours
         assert kept > clean
         scorer = find(built(overlay), "Deployment", "scorer")["spec"]["template"]["spec"]["containers"][0]
         live = loaded(settings_of(built(overlay), scorer), monkeypatch)["SCORER_"]
@@ -142,14 +156,16 @@ def test_argo_asks_a_page_that_there_is_for_a_word_that_it_says(tmp_path: Any) -
     url = metric["provider"]["web"]["url"]
     service = find(manifests, "Service", "serve")["metadata"]
     assert url.startswith(f"http://{service['name']}.{service['namespace']}.svc/")
-    app = build(Serve(ShadowSettings(), criteria.load(ROOT / "deploy" / "local" / "release.yaml")))
-    paths = {getattr(route, "path", None) for route in app.routes}
-    assert "/" + url.split("/", 3)[3].partition("?")[0] in paths
+    app = build(Serve(ShadowSettings(), load_release(ROOT / "deploy" / "local" / "release.yaml")))
+    assert "/" + url.split("/", 3)[3].partition("?")[0] in app.openapi()["paths"]
     said = Judgement(Decision.HOLD, (), 0, 1, "run").to_json()
     assert metric["provider"]["web"]["jsonPath"] == "{$.decision}"
     assert said["decision"] in set(Decision)
     assert metric["successCondition"] == f'result == "{Decision.PROMOTE}"'
     assert metric["failureCondition"] == f'result == "{Decision.REJECT}"'
+    # asked once: a `hold` is left to a person
+    assert (metric["count"], metric["failureLimit"], metric["inconclusiveLimit"]) == (1, 0, 0)
+    assert metric["provider"]["web"]["headers"] == [{"key": "Authorization", "value": "Bearer {{args.read-token}}"}]
 
 
 def _one_more_slot(text: str, slot: str) -> str:

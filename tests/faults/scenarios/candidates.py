@@ -6,15 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
-import lightgbm
-import numpy as np
 import orjson
 
 from faults.arena import Arena
-from faults.scenario import scenario
-from harness.places import ROOT
-from scorer.bundle import Bundle, create
-from scorer.view import FeatureView
+from faults.scenario import injected, scenario
+from scorer.bundles.bundle import Bundle, create
+from scorer.bundles.view_file import load_view
 
 
 def _load(arena: Arena, digest: str) -> Bundle:
@@ -23,7 +20,7 @@ def _load(arena: Arena, digest: str) -> Bundle:
 
 def _store(arena: Arena, model: str, of: Bundle) -> str:
     """A bundle in the arena's store with another model; its digest."""
-    view = FeatureView.load(arena.stack.env["SCORER_VIEW"])
+    view = load_view(arena.stack.env["SCORER_VIEW"])
     bundle = create(model.encode(), of.features, view, of.threshold)
     bundle.write(Path(arena.stack.env["SCORER_STORE"]))
     return bundle.digest
@@ -36,41 +33,38 @@ def candidate_raises(arena: Arena) -> None:
     arena.shadow("control", arena.models.control)
     arena.ready()
     arena.unscored["candidate"] = lambda partition, offset: True
-    arena.stack.env["PYTHONPATH"] = str(ROOT / "tests" / "faults" / "injected" / "raising")
+    arena.stack.env |= injected("raising")
 
     arena.send(2000)
     arena.strike_at_once(arena.shadow, 4000, arena.behind_shadow)
     arena.ready()
 
 
+#: The hour of the day whose transactions a spoiled candidate gives no number.
+UNSCORED_HOUR = 15.0
+
+
 @scenario()
 def candidate_nan(arena: Arena) -> None:
-    """A candidate whose scores are no numbers for some transactions: a leaf of one of its trees holds none."""
-    arena.own_store()
-    good = _load(arena, arena.models.candidate)
-    text = good.model.decode()
-    lost = _spoil_leaf(text, len(good.features))
+    """A candidate whose scores are no numbers for some transactions: those of one hour of the day."""
+    candidate, view = _load(arena, arena.models.candidate), load_view(arena.stack.env["SCORER_VIEW"])
     arena.scorer()
+    arena.shadow("control", arena.models.control)
     arena.ready()
+    at, hours = view.names.index("hour_of_day"), dict[tuple[int, int], float]()
+
+    def is_unscored(partition: int, offset: int) -> bool:
+        if not hours:
+            for p, records in arena.wire.read("decisions")["decisions"].items():
+                hours.update({(p, r.offset): orjson.loads(r.value)["features"][at] for r in records})
+        return hours.get((partition, offset)) == UNSCORED_HOUR
+
+    arena.unscored["candidate"] = is_unscored
+    column = str(candidate.features.index("hour_of_day"))
+    arena.stack.env |= {**injected("unscoring"), "UNSCORED_COLUMN": column, "UNSCORED_VALUE": str(UNSCORED_HOUR)}
     arena.send(2000)
-    digest = _store(arena, lost, good)
-    arena.strike_at_once(lambda: arena.shadow(bundle=digest), 4000, arena.behind_shadow)
+    arena.strike_at_once(arena.shadow, 4000, arena.behind_shadow)
     arena.ready()
-
-
-def _spoil_leaf(text: str, k: int) -> str:
-    """The model with `nan` in a leaf of its first tree that no row of a bundle's warm-up reaches."""
-    model = lightgbm.Booster(model_str=text)
-    warm = np.vstack([np.full(k, np.nan), np.zeros(k), np.full(k, 1e6), np.full(k, -1e6)])
-    reached = set(model.predict(warm, pred_leaf=True)[:, 0].astype(int).tolist())
-    head, tree, rest = re.split(r"(?=\nTree=[01]\n)", text, maxsplit=2)
-    counts = [int(n) for n in re.search(r"leaf_count=(.*)", tree)[1].split()]  # type: ignore[index]
-    values = re.search(r"leaf_value=(.*)", tree)[1].split()  # type: ignore[index]
-    free = [leaf for leaf in range(len(values)) if leaf not in reached]
-    worst = max(free, key=lambda leaf: counts[leaf])
-    values[worst] = "nan"
-    tree = re.sub(r"leaf_value=.*", f"leaf_value={' '.join(values)}", tree)
-    return re.sub(r"tree_sizes=.*\n", "", head) + tree + rest
 
 
 @scenario()
@@ -129,7 +123,7 @@ def candidate_corrupt(arena: Arena) -> None:
 def candidate_other_features(arena: Arena) -> None:
     """A candidate that was made for a feature which the scorer's view has not got."""
     arena.own_store()
-    view = FeatureView.load(arena.stack.env["SCORER_VIEW"])
+    view = load_view(arena.stack.env["SCORER_VIEW"])
     more = orjson.loads(orjson.dumps(view.model_dump(mode="json")))
     more["attributes"].append({"name": "loyalty_points", "kind": "number"})
     other = arena.folder / "other.json"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 from faults.arena import Arena, Member
-from faults.scenario import scenario
-from harness.places import ROOT
+from faults.scenario import injected, scenario
 
 #: Seconds that a container may take to stop; Kubernetes gives 30.
 GRACE_SECONDS = 15.0
@@ -26,6 +27,17 @@ def kill_scorer(arena: Arena) -> None:
     arena.shadow()
     arena.ready()
     arena.strike(lambda: kill_and_start(scorer), times=20)
+
+
+@scenario(env={"SCORER_COMMIT_SECONDS": "0.02", "SCORER_BATCH_RECORDS": "500"})
+def kill_scorer_that_drops_cards(arena: Arena) -> None:
+    """kill -9 of the scorer at 10 random moments, while the stream goes through months and idle cards are dropped."""
+    arena.spread(1000)
+    scorer = arena.scorer()
+    arena.shadow()
+    arena.ready()
+    arena.strike(lambda: kill_and_start(scorer), times=10)
+    arena.expects_drops = True
 
 
 @scenario()
@@ -55,7 +67,7 @@ def scale_1_3_1(arena: Arena) -> None:
     _scale(arena, lambda name: {"INSTANCE_ID": name})
 
 
-def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
+def _scale(arena: Arena, naming: Callable[[str], dict[str, Any]]) -> None:
     arena.scorer(**naming("scorer-a"))
     arena.shadow(**naming("shadow-a"))
     arena.ready()
@@ -69,11 +81,11 @@ def _scale(arena: Arena, naming: Callable[[str], dict[str, str]]) -> None:
         with arena.pouring(400):  # they join a second or two after they were started
             arena.strike_at_once(join, 3000, waiting)
             arena.ready()
-        arena.strike(lambda more=more: more[0].stop(), backlog=waiting)
-        arena.strike(lambda more=more: more[1].kill(), backlog=waiting)
+        arena.strike(more[0].stop, backlog=waiting)
+        arena.strike(more[1].kill, backlog=waiting)
 
 
-STOPPING = {"PYTHONPATH": str(ROOT / "tests" / "faults" / "injected" / "stopping")}
+STOPPING = injected("stopping")
 
 
 @scenario(env={**STOPPING, "SCORER_FENCE": "on"})
@@ -142,6 +154,57 @@ def _trim(arena: Arena, shadow: Member) -> None:
     for p, records in arena.wire.read("decisions")["decisions"].items():
         arena.deleted.setdefault(p, []).extend(record for record in records if record.offset < cut[p])
     arena.wire.delete_before("decisions", cut)
+
+
+@scenario(env=injected("wedging"))
+def wedged_scorer(arena: Arena) -> None:
+    """A scorer stands still: its fetches, the thread of its consumer, or its event loop hang, without an error. It ends
+    by itself, says where it stood, and is started anew."""
+    arena.stack.env["WEDGE_IN"] = str(arena.folder)
+    scorer = arena.scorer(STALL_SECONDS="5")
+    arena.shadow()
+    arena.ready()
+    for what in arena.rng.sample(["fetches", "thread", "loop"], 3):
+        _wedge(arena, scorer, what, arena.behind_live, LIVE_WEDGED_SECONDS)
+
+
+@scenario(env=injected("wedging"))
+def wedged_shadow(arena: Arena) -> None:
+    """The same to a shadow, at the default of its watchdog: within a minute it compares again."""
+    arena.stack.env["WEDGE_IN"] = str(arena.folder)
+    arena.scorer()
+    shadow = arena.shadow()
+    arena.ready()
+    for what in arena.rng.sample(["fetches", "thread", "loop"], 2):
+        _wedge(arena, shadow, what, arena.behind_shadow, SHADOW_WEDGED_SECONDS)
+
+
+#: Longest time until a worker that stands still has caught up, of a scorer that may do so for 5 s, and of a shadow.
+LIVE_WEDGED_SECONDS, SHADOW_WEDGED_SECONDS = 45.0, 60.0
+
+
+def _wedge(arena: Arena, member: Member, what: str, waiting: Callable[[], int], seconds: float) -> None:
+    """Have a worker stand still while records come, and wait until it works again."""
+    arena.until("nothing waits", lambda: waiting() <= 0)
+    wedged, ended = member.alive, member.revivals
+    order = arena.folder / f"wedge-{wedged.process.pid}"
+    order.write_text(what)
+    arena.send(200)  # what it may still take before it reads the order
+    arena.until("it reads the order", lambda: not order.exists())
+    began = time.monotonic()
+    arena.send(1000)
+    arena.faults += 1
+    arena.until("it works again", lambda: waiting() <= 0)
+    arena.ready()
+    took = time.monotonic() - began
+    arena.notes.append(f"{what} of {wedged.log.name} hung: it worked again after {took:.0f} s")
+    told = wedged.log.read_text(errors="replace")
+    if member.revivals != ended + 1:
+        arena.problems.append(f"it ended {member.revivals - ended} times, not once")
+    if took > seconds:
+        arena.problems.append(f"it stood still for {took:.0f} s, expected at most {seconds:g} s")
+    if "this is where it stands" not in told or "task " not in told:
+        arena.problems.append("it did not say where it stood")
 
 
 @scenario()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import Any
 
 from faults.arena import Arena, Member
 from faults.scenario import scenario
@@ -79,6 +81,14 @@ def redis_wiped(arena: Arena) -> None:
     arena.strike(restart, backlog=arena.behind_shadow, part=2000)
 
 
+def _is_in_step(replica: Any) -> bool:
+    return bool(replica.info("replication")["master_link_status"] == "up")
+
+
+def _has_applied_beyond(arena: Arena, before: int) -> bool:
+    return arena.applied() > before
+
+
 @scenario()
 def redis_failover_rollback(arena: Arena) -> None:
     """A replica that had not got the last acknowledged writes takes the place of its primary."""
@@ -89,15 +99,15 @@ def redis_failover_rollback(arena: Arena) -> None:
         arena.enter(replica)
         with replica.client() as client:
             client.replicaof("127.0.0.1", primary.port)
-            arena.until("in step", lambda client=client: client.info("replication")["master_link_status"] == "up")
+            arena.until("in step", partial(_is_in_step, client))
             arena.send(2000)
             arena.until("some of it applied", lambda: arena.behind_shadow() < 1500)
             client.replicaof("NO", "ONE")
             before = arena.applied()
             arena.send(500)  # the shadow may have had all that came before
-            arena.until("writes that will be lost", lambda before=before: arena.applied() > before)
+            arena.until("writes that will be lost", partial(_has_applied_beyond, arena, before))
 
-            def fail_over(primary: RedisServer = primary, replica: RedisServer = replica, client=client) -> None:  # type: ignore[no-untyped-def]
+            def fail_over(primary: RedisServer = primary, replica: RedisServer = replica, client: Any = client) -> None:
                 acknowledged = arena.applied()
                 primary.kill()
                 client.config_set("port", primary.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+from functools import partial
 
 import orjson
 
@@ -35,7 +36,8 @@ def disk_full(arena: Arena) -> None:
 
     def scorer_full() -> None:
         resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-        arena.stack.deploy(arena.models.control, "live", env={"SCORER_CACHE": str(arena.folder / "elsewhere")})
+        elsewhere = {"SCORER_CACHE": str(arena.folder / "elsewhere")}
+        arena.stack.deploy(arena.models.control, "live", discard=True, env=elsewhere)
 
     with arena.pouring(400):
         arena.strike_at_once(scorer_full, 2000)
@@ -57,7 +59,7 @@ def clock_jump(arena: Arena) -> None:
     arena.ready()
     arena.restamp()
     for jump in ("+2h", "-3h", "+0"):
-        arena.strike(lambda jump=jump: clock.write_text(jump), part=2000)
+        arena.strike(partial(clock.write_text, jump), part=2000)
         arena.send(2000)
         arena.until("decided", lambda: arena.behind_live() <= 0)
     ahead = {

@@ -7,7 +7,7 @@ rows of a bundle's warm-up, the first of which is all missing, are let through: 
 import math
 from typing import Any
 
-from scorer.bundle import Bundle
+from scorer.bundles.bundle import Bundle
 
 _score = Bundle.score
 

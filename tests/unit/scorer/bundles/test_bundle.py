@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.bundle import MANIFEST, MODEL, Bundle, create, digest_of, model_features
+from harness.bundles import BOOSTER, BUNDLE, FEATURES, REGRESSION, TEXT, VIEW
+from scorer.bundles.bundle import Bundle, create
+from scorer.bundles.manifest import MANIFEST, digest_of
+from scorer.bundles.model_text import MODEL
 from scorer.errors import BundleError
-from scorer.store import BundleStore
-from scorer.view import Attribute, FeatureView
-
-VIEW = FeatureView(name="v", attributes=(Attribute(name="age", kind="number"),))
-FEATURES = ("age", "amount", "card_count_1h")
-
-
-def a_booster(objective: str = "binary") -> lightgbm.Booster:
-    matrix = np.random.default_rng(1).normal(size=(400, 3))
-    labels = (matrix[:, 0] > 0) * (1.0 if objective == "binary" else 100.0)
-    fit = {"objective": objective, "verbosity": -1, "num_leaves": 7}
-    names = ["a", "b", "c"]
-    return lightgbm.train(fit, lightgbm.Dataset(matrix, labels, feature_name=names), 5)
-
-
-BOOSTER = a_booster()
-REGRESSION = a_booster("regression").model_to_string().encode()
-TEXT = BOOSTER.model_to_string().encode()
-BUNDLE = create(TEXT, FEATURES, VIEW, 0.25, note="a remark")
+from scorer.pipeline.view import Attribute, FeatureView
 
 
 def test_a_bundle_scores_as_its_model_does() -> None:
@@ -72,7 +59,7 @@ def test_a_changed_or_missing_part_is_refused(part: str, tmp_path: Path) -> None
     folder = BUNDLE.write(tmp_path)
     content = (folder / part).read_bytes()
     (folder / part).write_bytes(content.replace(b"a", b"b", 1))
-    with pytest.raises(BundleError, match="it was changed"):
+    with pytest.raises(BundleError, match="its content was changed"):
         Bundle.load(folder, BUNDLE.digest)
     (folder / part).unlink()
     with pytest.raises(BundleError, match=f"{part}: No such file"):
@@ -82,10 +69,10 @@ def test_a_changed_or_missing_part_is_refused(part: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("model", "features", "threshold", "told"),
     [
-        (b"PK\x03\x04", FEATURES, 0.5, "is not a LightGBM text model"),
-        (TEXT[:200], FEATURES, 0.5, "cannot read it"),
-        (TEXT, ("age", "amount"), 0.5, "2 names for a model of 3 features"),
-        (TEXT, ("age", "amount", "height"), 0.5, "features: height is not in view"),
+        (b"PK\x03\x04", FEATURES, 0.5, "a zip archive"),
+        (TEXT[:200], FEATURES, 0.5, "damaged, save it"),
+        (TEXT, ("age", "amount"), 0.5, "2 names, expected 3"),
+        (TEXT, ("age", "amount", "height"), 0.5, "features: height is not in feature view"),
         (TEXT, FEATURES, 1.5, "threshold"),
         (REGRESSION, FEATURES, 0.5, "train with objective binary"),
     ],
@@ -98,69 +85,18 @@ def test_a_model_that_cannot_be_wrapped_names_what_is_wrong(
     assert "\n" not in str(error.value)
 
 
-def test_names_of_a_model_are_read() -> None:
-    assert model_features(TEXT) == ("a", "b", "c")
-
-
 def test_columns_follow_the_view_and_a_changed_definition_is_refused() -> None:
     wider = FeatureView(name="w", attributes=(Attribute(name="x", kind="boolean"), *VIEW.attributes))
     assert [wider.names[at] for at in BUNDLE.columns(wider)] == list(FEATURES)
     assert [VIEW.names[at] for at in BUNDLE.columns(VIEW)] == list(FEATURES)
-    with pytest.raises(BundleError, match="age is not in the view"):
+    with pytest.raises(BundleError, match="age is not in the feature view"):
         BUNDLE.columns(FeatureView(name="v"))
     changed = FeatureView(name="v", attributes=(Attribute(name="age", kind="category", values=("old",)),))
-    with pytest.raises(BundleError, match="age is defined otherwise"):
+    with pytest.raises(BundleError, match="age has another definition"):
         BUNDLE.columns(changed)
 
 
 # --- the store ---
-
-
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BundleStore:
-    uri = str(tmp_path / "store") if request.param == "folder" else f"memory://{tmp_path.name}"
-    return BundleStore(uri, tmp_path / "cache")
-
-
-def test_what_is_put_is_fetched_once_and_cached(store: BundleStore) -> None:
-    with pytest.raises(BundleError, match="is not there"):
-        store.fetch(BUNDLE.digest)
-    assert store.cached() == []
-    store.put(BUNDLE)
-    assert store.fetch(BUNDLE.digest).manifest == BUNDLE.manifest
-    assert store.cached() == [BUNDLE.digest]
-    elsewhere = BundleStore("memory://nothing-here", store.cache)
-    assert elsewhere.fetch(BUNDLE.digest).digest == BUNDLE.digest, "the store is not needed any more"
-
-
-def test_a_damaged_copy_is_fetched_again(store: BundleStore) -> None:
-    store.put(BUNDLE)
-    store.fetch(BUNDLE.digest)
-    (store.cache / BUNDLE.digest / MODEL).write_bytes(b"tree\nnonsense")
-    assert store.fetch(BUNDLE.digest).model == BUNDLE.model
-    assert (store.cache / BUNDLE.digest / MODEL).read_bytes() == BUNDLE.model
-
-
-def test_a_bundle_is_fetched_where_no_copy_can_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "full").write_text("a file where the folder of copies is to be")
-    store = BundleStore(str(tmp_path / "store"), tmp_path / "full")
-    store.put(BUNDLE)
-    assert store.fetch(BUNDLE.digest) == BUNDLE
-    assert "cannot keep a copy" in caplog.text
-
-
-def test_a_few_digits_are_enough_if_they_are_one_bundles(store: BundleStore) -> None:
-    store.put(BUNDLE)
-    assert store.resolve(BUNDLE.digest[:8]) == BUNDLE.digest
-    assert store.resolve("0" * 64) == "0" * 64, "a whole digest needs no look"
-    for name, told in ((BUNDLE.digest[:7], "at least 8 digits"), ("nonsense", "neither"), ("0" * 8, "no such digests")):
-        with pytest.raises(BundleError, match=told):
-            store.resolve(name)
-
-
-def test_a_store_of_a_kind_that_is_not_installed_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="install what it needs"):
-        BundleStore("nosuch://bucket", tmp_path).put(BUNDLE)
 
 
 def test_a_manifest_without_a_definition_is_refused() -> None:
@@ -170,3 +106,13 @@ def test_a_manifest_without_a_definition_is_refused() -> None:
         Bundle.read(BUNDLE.model, orjson.dumps(manifest))
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Bundle.read(BUNDLE.model, b"{}")
+
+
+def test_lightgbm_is_loaded_without_what_nobody_uses_and_hides_it_from_no_other() -> None:
+    said = (
+        "import sys; from scorer.bundles.bundle import library; library();"
+        "print(sorted({'sklearn', 'pandas'} & set(sys.modules)));"
+        "import pandas, sklearn; print(pandas.DataFrame({'a': [1]}).a.sum())"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode().splitlines() == ["[]", "1"]

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.deployments import (
-    Answer,
-    Change,
-    Deployments,
-    Slot,
-    Suggestion,
-    Target,
-    WorkerReport,
-    encode,
-    promotion,
-    rollback,
-)
-
-AT = "2026-01-01T00:00:00+00:00"
-
-
-def a_change(slots: dict[str, str | None], expects: dict[str, int], **more: Any) -> Change:
-    targets = {name: None if digest is None else Target(digest=digest, threshold=0.5) for name, digest in slots.items()}
-    fields: dict[str, Any] = {"by": "ann", "reason": "because", "cause": "deploy", "at": AT} | more
-    return Change(slots=targets, expects=expects, **fields)
-
-
-def fold(*entries: Any, start: Deployments | None = None) -> Deployments:
-    deployments = start or Deployments()
-    for entry in entries:
-        deployments.absorb(f"ledger/{deployments.next_seq()}".encode(), encode(entry))
-    return deployments
+from harness.changes import AT, a_change, fold
+from scorer.deployments.changes import promotion
+from scorer.deployments.records import Answer, Suggestion, Target, WorkerReport, encode
+from scorer.deployments.slots import Deployments, Slot
 
 
 def test_of_two_approvals_at_once_the_second_is_void() -> None:
@@ -43,7 +22,7 @@ def test_of_two_approvals_at_once_the_second_is_void() -> None:
         a_change({"live": "b"}, {"live": 1}),
         a_change({"live": "c"}, {"live": 1}),
     )
-    assert state.slot("live") == Slot(2, "b", 0.5, None, AT)
+    assert state.slot("live") == Slot(2, "b" * 64, 0.5, None, AT)
     assert [line.is_void for line in state.ledger] == [False, False, True]
 
 
@@ -66,7 +45,7 @@ def test_epoch_counts_the_changes_that_applied(changes: list[tuple[str, str, int
 def test_the_same_record_twice_counts_once() -> None:
     state = Deployments()
     for _ in range(2):
-        state.absorb(b"ledger/00000001-aa", encode(a_change({"live": "a"}, {"live": 0})))
+        state.fold(b"ledger/00000001-aa", encode(a_change({"live": "a"}, {"live": 0})))
     assert state.slot("live").epoch == 1
     assert len(state.ledger) == 1
 
@@ -75,35 +54,9 @@ def test_the_same_record_twice_counts_once() -> None:
 def test_records_that_are_not_understood_are_passed_over(value: bytes | None) -> None:
     state = fold(a_change({"live": "a"}, {"live": 0}))
     for key in (b"ledger/x", b"worker/x", b"view/x", b"what", None):
-        state.absorb(key, value)
+        state.fold(key, value)
     assert state.slot("live").epoch == 1
     assert len(state.ledger) == 1
-
-
-def test_promotion_moves_the_candidate_up_and_lets_live_go_on() -> None:
-    state = fold(a_change({"live": "a"}, {"live": 0}), a_change({"candidate": "b"}, {"candidate": 0}))
-    fold(promotion(state, "candidate", "ann", "clean", AT, None, None), start=state)
-    assert state.slot("live").digest == "b"
-    assert state.slot("previous").digest == "a"
-    assert state.slot("candidate").is_empty
-    fold(rollback(state, "bob", "complaints", AT, "candidate"), start=state)
-    assert state.slot("live").digest == "a"
-    assert state.slot("previous").is_empty
-    assert state.slot("candidate").digest == "b"
-    assert [slot.digest for slot in state.was_live] == ["a", "b", "a"]
-
-
-def test_an_edited_threshold_is_what_goes_live() -> None:
-    state = fold(a_change({"live": "a"}, {"live": 0}), a_change({"candidate": "b"}, {"candidate": 0}))
-    fold(promotion(state, "candidate", "ann", "clean", AT, 0.25, None), start=state)
-    assert state.slot("live").threshold == 0.25
-
-
-def test_an_empty_slot_cannot_be_promoted_nor_gone_back_to() -> None:
-    with pytest.raises(ValueError, match="candidate is empty"):
-        promotion(Deployments(), "candidate", "ann", "x", AT, None, None)
-    with pytest.raises(ValueError, match="nothing to go back to"):
-        rollback(Deployments(), "ann", "x", AT, "candidate")
 
 
 def test_a_suggestion_stands_until_it_is_answered_or_overtaken() -> None:
@@ -111,7 +64,7 @@ def test_a_suggestion_stands_until_it_is_answered_or_overtaken() -> None:
         state = fold(a_change({"live": "a"}, {"live": 0}), a_change({"candidate": "b"}, {"candidate": 0}))
         suggestion = Suggestion(
             slot="candidate",
-            target=Target(digest="b", threshold=0.5),
+            target=Target(digest="b" * 64, threshold=0.5),
             expects={"live": 1, "candidate": 1},
             criteria="c",
             evidence={},
@@ -128,13 +81,76 @@ def test_a_suggestion_stands_until_it_is_answered_or_overtaken() -> None:
     fold(promotion(state, "candidate", "ann", "yes", AT, None, seq), start=state)
     assert state.open_suggestions() == []
     state, seq = suggested()
-    fold(a_change({"candidate": "z"}, {"candidate": 1}), start=state)
+    fold(a_change({"candidate": "e"}, {"candidate": 1}), start=state)
     assert state.open_suggestions() == []
 
 
 def test_a_worker_that_says_goodbye_is_forgotten() -> None:
     state = Deployments()
-    state.absorb(b"worker/w1", encode(WorkerReport(digest="a", status="failed", reason="disk", at=AT)))
+    state.fold(b"worker/w1", encode(WorkerReport(digest="a" * 64, status="failed", reason="disk", at=AT)))
     assert state.workers["w1"].reason == "disk"
-    state.absorb(b"worker/w1", None)
+    state.fold(b"worker/w1", None)
     assert state.workers == {}
+
+
+HOSTILE = [
+    {"digest": "../../etc"},
+    {"digest": "a" * 63 + "\0"},
+    {"digest": "A" * 64},
+    {"digest": ""},
+    {"digest": "a" * 64, "threshold": 1.5},
+    {"digest": "a" * 64, "threshold": "much"},
+    {"digest": "a" * 64, "override": "allow_some"},
+    {"digest": ["a"]},
+]
+
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_a_record_that_names_what_is_no_digest_changes_nothing_and_is_counted(target: dict[str, Any]) -> None:
+    state = fold(a_change({"live": "a"}, {"live": 0}))
+    change = {"slots": {"live": target}, "expects": {"live": 1}, "by": "m", "reason": "m", "cause": "deploy", "at": AT}
+    asked = {"digest": target.get("digest"), "by": "m", "at": AT}
+    report = {"digest": target.get("digest"), "status": "broken", "at": AT}
+    for key, body in (("ledger/1", change | {"kind": "change"}), ("ledger/2", asked | {"kind": "prepare"})):
+        is_fine = key == "ledger/2" and target.get("digest") == "a" * 64
+        before = state.foreign
+        state.fold(key.encode(), orjson.dumps({"schema": 1, **body}))
+        assert state.foreign == before + (not is_fine)
+    state.fold(b"worker/w", orjson.dumps(report))
+    assert state.workers == {}
+    assert state.slot("live").digest == "a" * 64
+    assert state.slot("live").epoch == 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["schema", "kind", "slots", "expects", "live", "digest", "by", "reason", "at", "epoch", "x"]
+            ),
+            inner,
+            max_size=8,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"ledger/1", b"ledger/2", b"worker/w", b"view/v", b"slot/live", b"\xff\xfe", b"", None]),
+            st.one_of(st.none(), st.binary(max_size=30), anything.map(lambda cell: json.dumps(cell).encode())),
+        ),
+        max_size=6,
+    )
+)
+def test_no_record_of_anybody_raises(records: list[tuple[bytes | None, bytes | None]]) -> None:
+    state = fold(a_change({"live": "a"}, {"live": 0}))
+    for key, value in records:
+        state.fold(key, value)
+    assert state.slot("live").digest == "a" * 64
+    assert state.minor_per_unit > 0
+    state.open_suggestions()

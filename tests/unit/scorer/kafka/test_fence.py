@@ -9,7 +9,7 @@ from aiokafka.producer.transaction_manager import PidAndEpoch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.fence import PartitionEpochs
+from scorer.kafka.aiokafka_internals import PartitionEpochs
 
 SHARED = PidAndEpoch(7, 0)
 TPS = [TopicPartition(topic, partition) for topic in ("decisions", "velocity") for partition in (0, 1)]

@@ -10,8 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.parsed import as_parsed
-from scorer.producer import _fill
+from scorer.kafka.aiokafka_internals import as_parsed, fill
 
 texts = st.binary(max_size=40)
 records = st.lists(st.tuples(st.none() | texts, texts), min_size=1, max_size=40)
@@ -26,7 +25,7 @@ def test_every_record_is_in_a_batch_once_and_in_order(
     read = []
     while rest:
         batch = BatchBuilder(room, 0)
-        n = _fill(batch, rest, told)
+        n = fill(batch, rest, told)
         assert 1 <= n == batch.record_count()
         assert batch.closed()
         data = MemoryRecords(bytes(batch._build()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,86 +13,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorer.events import Reading, decode
-from scorer.features import history
-from scorer.pipeline import LONGEST_VALUE, Incoming, LiveModel, Part, Published, Rules, Settled, settle, settle_all
-from scorer.recovery import _END, _source
-from scorer.velocity import CardStates
-from scorer.view import Attribute, FeatureView
-
-VIEW = FeatureView(name="test", attributes=(Attribute(name="country", kind="category", values=("DE", "FR")),))
-RULES = Rules(VIEW, Reading(attributes=VIEW.attributes), ahead_ms=300_000)
-NOW = 1_767_225_600_000
-
-
-def score(matrix: np.ndarray) -> np.ndarray:
-    known = np.nan_to_num(matrix, nan=-1.0)
-    return (known.sum(axis=1) * 997 % 1009) / 1009
-
-
-MODEL = LiveModel("d" * 64, 3, 0.5, None, score)
-
-
-def a_value(i: int, **changes: Any) -> bytes:
-    fields: dict[str, Any] = {
-        "transaction_id": f"t{i}",
-        "occurred_at": f"2026-01-01T00:{i // 60 % 60:02d}:{i % 60:02d}Z",
-        "card_id": f"c{i % 3}",
-        "merchant_id": "m",
-        "amount": i + 0.25,
-        "currency": "EUR",
-        "country": "DE" if i % 2 else "XX",
-    }
-    return orjson.dumps(fields | changes)
-
-
-def incoming(values: list[bytes | None], first: int = 0) -> Incoming:
-    n = len(values)
-    keys = [b"c%d" % (i % 3) for i in range(first, first + n)]
-    return Incoming(5, keys, values, np.arange(first, first + n), np.full(n, NOW + 3_600_000))
-
-
-NOTHING = Published()
-
-
-def cut(values: list[bytes | None], cuts: list[int], published: Published = NOTHING) -> list[Settled]:
-    states = CardStates()
-    edges = [0, *sorted({c for c in cuts if 0 < c < len(values)}), len(values)]
-    return [settle(incoming(values[a:b], a), states, published, MODEL, RULES, NOW) for a, b in pairwise(edges)]
-
-
-def decisions(parts: list[Settled]) -> list[tuple[bytes | None, bytes | None]]:
-    return [record for part in parts for record in part.decisions]
-
-
-def dead_letters(parts: list[Settled]) -> list[tuple[Any, Any]]:
-    return [(r, h) for part in parts for r, h in zip(part.rejected, part.headers, strict=True)]
-
-
-mixed = st.lists(st.sampled_from(["good", "good", "good", "broken", "repeat", "tombstone"]), min_size=1, max_size=25)
-
-
-def make(kinds: list[str]) -> list[bytes | None]:
-    out: list[bytes | None] = []
-    for i, kind in enumerate(kinds):
-        if kind == "tombstone":
-            out.append(None)
-        elif kind == "broken":
-            out.append(a_value(i, amount="much"))
-        else:
-            out.append(a_value(i, **({"transaction_id": f"t{max(0, i - 3)}"} if kind == "repeat" else {})))
-    return out
-
-
-@settings(max_examples=50, deadline=None)
-@given(mixed)
-def test_a_recovery_finds_a_decisions_source_at_its_end(kinds: list[str]) -> None:
-    for _, value in decisions(cut(make(kinds), [])):
-        assert value is not None
-        told = int(orjson.loads(value)["source"]["offset"])
-        at_the_end = _END.search(value)
-        assert at_the_end is not None
-        assert int(at_the_end[1]) == _source(value) == told
+import scorer.pipeline.settle as pipeline
+from harness.batches import (
+    MODEL,
+    NOTHING,
+    NOW,
+    RULES,
+    VIEW,
+    a_value,
+    cut,
+    dead_letters,
+    decisions,
+    incoming,
+    make,
+    mixed,
+    score,
+)
+from scorer.errors import ModelFailedError
+from scorer.pipeline import decode as decoding
+from scorer.pipeline import encode
+from scorer.pipeline.batch import Part, Published, Rules, Settled
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.decode import decode
+from scorer.pipeline.encode import LONGEST_VALUE
+from scorer.pipeline.events import Events
+from scorer.pipeline.features import history
+from scorer.pipeline.mapping import FieldNames
+from scorer.pipeline.settle import settle, settle_all
+from scorer.pipeline.transaction import Reading
 
 
 @settings(max_examples=80, deadline=None)
@@ -226,7 +175,7 @@ def test_partitions_settled_together_and_in_turns_are_settled_as_each_alone(
     together = [CardStates() for _ in several]
     expected = [settle(b, s, m, MODEL, RULES, NOW) for b, s, m in zip(batches, alone, marks, strict=True)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("scorer.pipeline.CHUNK", chunk)
+        patched.setattr("scorer.pipeline.settle.CHUNK", chunk)
         found = settle_all([Part(*part) for part in zip(batches, together, marks, strict=True)], MODEL, RULES, NOW)
     for one, other in zip(found, expected, strict=True):
         for name in Settled.__dataclass_fields__:
@@ -235,3 +184,178 @@ def test_partitions_settled_together_and_in_turns_are_settled_as_each_alone(
     for one, other in zip(together, alone, strict=True):
         known = [card for card in cards if card in other._places]
         assert one.packed(known) == other.packed(known)
+
+
+def poisoned(patched: pytest.MonkeyPatch, where: str, ids: set[str]) -> None:
+    """Let a step of the pipeline raise for batches that hold any of these transactions."""
+    step = getattr(pipeline, where)
+
+    def raising(*given: Any, **named: Any) -> Any:
+        events = next(part for part in given if isinstance(part, Events))
+        if ids & set(events.ids):
+            raise RecursionError("a fault that nobody foresaw")
+        return step(*given, **named)
+
+    patched.setattr(pipeline, where, raising)
+
+
+@settings(max_examples=40, deadline=None)
+@given(mixed, st.sets(st.integers(0, 24), min_size=1, max_size=3), st.sampled_from(["snapshot", "DecisionWriter"]))
+def test_a_record_that_makes_the_pipeline_raise_is_a_dead_letter_and_its_neighbours_are_decided(
+    kinds: list[str], at: set[int], where: str
+) -> None:
+    kinds = ["good" if kind == "repeat" else kind for kind in kinds]
+    values = make(kinds)
+    ids = {f"t{i}" for i in at if i < len(kinds) and kinds[i] == "good"}
+    with pytest.MonkeyPatch.context() as patched:
+        poisoned(patched, where, ids)
+        states = CardStates()
+        found = settle(incoming(values), states, NOTHING, MODEL, RULES, NOW)
+    told = {int(dict(h)["offset"]): dict(h)["reason"] for h in found.headers if dict(h)["field"] == b"raised"}
+    assert set(told) == {int(text[1:]) for text in ids}
+    assert all(reason.startswith(b"raised: RecursionError") for reason in told.values())
+    # the others are decided as if these records were not there, and so are the cards
+    clean = CardStates()
+    others: list[bytes | None] = [b"{}" if i in told else value for i, value in enumerate(values)]
+    wanted = settle(incoming(others), clean, NOTHING, MODEL, RULES, NOW)
+    assert found.decisions == wanted.decisions
+    assert sorted(found.states) == sorted(wanted.states)
+
+
+def test_a_fault_while_cards_are_updated_leaves_them_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, fresh = CardStates(), CardStates()
+    for cards in (states, fresh):
+        settle(incoming([a_value(i) for i in range(6)]), cards, NOTHING, MODEL, RULES, NOW)
+    monkeypatch.setattr(pipeline, "snapshot", lambda *_: 1 / 0)
+    broken = settle(incoming([a_value(i) for i in range(6, 12)], 6), states, NOTHING, MODEL, RULES, NOW)
+    assert broken.fields == ["raised"] * 6
+    assert broken.states == []
+    monkeypatch.undo()
+    later = [a_value(i) for i in range(12, 15)]
+    made = [settle(incoming(later, 12), cards, NOTHING, MODEL, RULES, NOW) for cards in (states, fresh)]
+    assert made[0].decisions == made[1].decisions
+
+
+def test_a_record_that_cannot_even_be_masked_is_found_by_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = encode.screen
+
+    def raising(values: Sequence[bytes | None]) -> list[int]:
+        if any(value and b"odd" in value for value in values):
+            raise ValueError("odd")
+        return screen(values)
+
+    for module in (decoding, encode):
+        monkeypatch.setattr(module, "screen", raising)
+    values = [a_value(0), a_value(1, card_id="odd"), a_value(2)]
+    found = settle(incoming(values, 7), CardStates(), NOTHING, MODEL, RULES, NOW)
+    assert [orjson.loads(value or b"")["source"]["offset"] for _, value in found.decisions] == [7, 9]
+    assert found.rejected == [(None, None)]
+    assert dict(found.headers[0])["offset"] == b"8"
+    assert found.fields == ["raised"]
+
+
+@pytest.mark.parametrize("answer", [ValueError("no"), np.zeros((3, 4)), np.zeros(2)])
+def test_a_model_that_cannot_score_is_no_records_fault(answer: Any) -> None:
+    def score(matrix: np.ndarray) -> np.ndarray:
+        if isinstance(answer, Exception):
+            raise answer
+        return np.asarray(answer)
+
+    model = replace(MODEL, score=score)
+    with pytest.raises(ModelFailedError, match="bundle dddddddddddd"):
+        settle(incoming([a_value(i) for i in range(3)]), CardStates(), NOTHING, model, RULES, NOW)
+
+
+def nested(levels: int) -> Any:
+    found: Any = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("mapping", [FieldNames(), FieldNames(drop=("nothing",))])
+def test_a_decision_can_be_read_however_deep_its_transaction_was(mapping: FieldNames) -> None:
+    depths = [0, 1, 30, 31, 32, 33, 253, 254, 255, 1022, 1023]
+    values: list[bytes | None] = []
+    for i, levels in enumerate(depths):
+        inner = b"[" * levels + b"1" + b"]" * levels
+        values.append(a_value(i, more=0).replace(b'"more":0', b'"more":' + inner))
+    rules = replace(RULES, reading=Reading(mapping=mapping, attributes=VIEW.attributes))
+    found = settle(incoming(values), CardStates(), NOTHING, MODEL, rules, NOW)
+    kept = [orjson.loads(value or b"")["transaction"]["more"] for _, value in found.decisions]
+    assert kept == [nested(levels) for levels in depths if levels < 32]
+    reasons = {dict(headers)["reason"] for headers in found.headers}
+    assert {reason for reason in reasons if not reason.startswith(b"value: not JSON in UTF-8")} == {
+        b"value: nested deeper than 32 levels; flatten it"
+    }
+    assert len(found.rejected) == len(depths) - len(kept)
+
+
+@pytest.mark.parametrize(("n", "is_kept"), [(1000, True), (1992, True), (1994, False), (20_000, False)])
+def test_a_transaction_with_too_many_fields_is_a_dead_letter(n: int, is_kept: bool) -> None:
+    value = a_value(0, **{"": {str(i): i for i in range(n)}})
+    found = settle(incoming([a_value(1), value, a_value(2)]), CardStates(), NOTHING, MODEL, RULES, NOW)
+    assert len(found.decisions) == 2 + is_kept
+    if not is_kept:
+        assert dict(found.headers[0])["reason"] == b"value: more than 2000 fields; send those that are needed"
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=30,
+)
+names = st.sampled_from(
+    ["transaction_id", "occurred_at", "card_id", "merchant_id", "amount", "currency", "country", "x", ""]
+)
+#: Pieces of JSON, escapes above all, that end too early.
+broken = st.text(alphabet='\\u"4{}:,1dD8cC0', max_size=50)
+formats: list[dict[str, Any]] = [
+    {},
+    {"occurred_at": {"kind": "epoch", "unit": "ms"}, "amount": {"kind": "minor_units"}},
+    {"occurred_at": {"kind": "time", "zone": "Europe/Berlin"}, "amount": {"kind": "decimal", "comma": True}},
+    {"occurred_at": {"kind": "time", "pattern": "%d.%m.%Y"}, "amount": {"kind": "base64_decimal", "scale": 2}},
+    {"currency": {"kind": "words", "words": {"978": "EUR"}}},
+]
+readings = st.builds(
+    Reading,
+    mapping=st.builds(
+        FieldNames,
+        envelope=st.sampled_from([None, None, "connect", "debezium", "x", "x.country", "x[0]"]),
+        formats=st.sampled_from(formats).map(lambda form: FieldNames.model_validate({"formats": form}).formats),
+        fields=st.dictionaries(names.filter(bool), names, max_size=3),
+        defaults=st.dictionaries(names, st.sampled_from([1.5, True, "EUR"]), max_size=2),
+        drop=st.lists(names, max_size=2).map(tuple),
+    ),
+    attributes=st.just(VIEW.attributes),
+)
+
+
+def as_json(cell: Any) -> bytes:
+    """As a careless sender writes it: NaN and infinity, lone surrogates, integers of any size."""
+    return json.dumps(cell).encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            broken.map(str.encode),
+            broken.map(lambda text: f'{{"card_id":"{text}"}}'.encode()),
+            anything.map(as_json),
+            st.dictionaries(names, anything, max_size=9).map(as_json),
+            st.dictionaries(names, anything, max_size=2).map(lambda more: as_json(json.loads(a_value(1)) | more)),
+        ),
+        max_size=8,
+    ),
+    readings,
+)
+def test_whatever_is_sent_becomes_a_decision_or_a_dead_letter(values: list[bytes | None], reading: Reading) -> None:
+    rules = Rules(VIEW, reading, ahead_ms=300_000)
+    found = settle(incoming(values), CardStates(), NOTHING, MODEL, rules, NOW)
+    assert "raised" not in found.fields, found.headers
+    decided = [orjson.loads(value or b"")["source"]["offset"] for _, value in found.decisions]
+    refused = [int(dict(headers)["offset"]) for headers in found.headers]
+    assert sorted([*decided, *refused]) == list(range(len(values)))
+    assert all(np.isfinite(orjson.loads(value or b"")["score"]) for _, value in found.decisions)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorer import velocity
-from scorer.velocity import REMEMBERED, ROW, CardStates, LayoutError, Seen, id_hashes
-from scorer.view import VELOCITY_FEATURES, WINDOWS
+from scorer.pipeline import velocity
+from scorer.pipeline.card_row import REMEMBERED, ROW, SPAN_DAYS
+from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.velocity import Seen, id_hashes
+from scorer.pipeline.view import VELOCITY_FEATURES, WINDOWS
 
 HOUR = 3_600_000
 START = 1_767_225_600_000  # 2026-01-01
@@ -42,7 +43,7 @@ events = st.lists(
 
 
 def absorb(states: CardStates, batch: list[Event], first_offset: int) -> Seen:
-    return velocity.absorb(
+    return velocity.observe(
         [states],
         [slice(0, len(batch))],
         [e.card for e in batch],
@@ -68,8 +69,12 @@ def oracle(all_events: list[Event]) -> tuple[np.ndarray, list[bool]]:
     heads: dict[tuple[str, str], int] = {}
     ids: dict[str, list[str]] = defaultdict(list)
     features, repeats = [], []
+    newest: dict[str, int] = {}
     for event in all_events:
         row: list[float] = []
+        day = event.at // (24 * HOUR)
+        if event.trusted and day - newest.get(event.card, day) >= SPAN_DAYS:
+            ids[event.card] = []  # the card starts anew
         repeat = event.id in ids[event.card]
         for window, seconds, n in WINDOWS:
             bucket = event.at // (seconds * 1000)
@@ -88,6 +93,7 @@ def oracle(all_events: list[Event]) -> tuple[np.ndarray, list[bool]]:
                     ring[bucket % n] = (bucket, count + 1, total + event.minor)
         if event.trusted and not repeat:
             ids[event.card] = [event.id, *ids[event.card]][:REMEMBERED]
+            newest[event.card] = max(day, newest.get(event.card, day))
         features.append(row)
         repeats.append(repeat)
     return np.array(features).reshape(-1, len(VELOCITY_FEATURES)), repeats
@@ -137,15 +143,33 @@ def test_changelog_in_any_order_restores_the_highest_offset(all_events: list[Eve
     assert restored.highest_offset == states.highest_offset == len(all_events) - 1
 
 
-def test_rows_of_another_layout_are_refused() -> None:
+def test_records_that_are_no_rows_are_passed_over_and_the_others_are_loaded() -> None:
     states = CardStates()
-    absorb(states, [Event("a", "1", START, 100)], 0)
+    absorb(states, [Event("a", "1", START, 100)], 5)
     ((key, value),) = states.packed(["a"])
-    other = np.frombuffer(value, dtype=ROW).copy()
-    other["layout"] = 99
-    for bad in (other.tobytes(), value[:-8]):
-        with pytest.raises(LayoutError, match="expected layout"):
-            CardStates().load([key], [bad])
+
+    def changed(**fields: int) -> bytes:
+        row = np.frombuffer(value, dtype=ROW).copy()
+        for name, cell in fields.items():
+            row[name] = cell
+        return row.tobytes()
+
+    bad = [
+        (key, changed(layout=99)),
+        (key, value[:-8]),
+        (key, b""),
+        (b"\xff\xfe", value),
+        (None, value),
+        (b"b", changed(offset=6)),
+        (b"b", changed(offset=2**62)),
+        (b"b", changed(offset=-1)),
+    ]
+    loaded = CardStates()
+    keys, values = zip(*bad[:4], (key, value), *bad[4:], strict=True)
+    assert loaded.load(keys, values, end=6) == len(bad)
+    assert loaded.packed(["a"]) == states.packed(["a"])
+    assert (len(loaded), loaded.highest_offset) == (1, 5)
+    assert CardStates().load([], []) == 0
 
 
 def test_an_event_from_2099_that_is_not_trusted_leaves_the_card_as_it_was() -> None:

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from scorer.http import Health, HealthServer
+from scorer.process.health import Health, HealthServer
 
 #: Far more than a socket takes at once.
 MANY = 60_000

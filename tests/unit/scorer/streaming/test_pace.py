@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from scorer.pace import SLOWEST, Pace
+from scorer.streaming.pace import SLOWEST, Pace
 
 GATHER_SECONDS = 0.010
 RECORD = 600
@@ -99,7 +99,7 @@ def test_a_worker_that_is_behind_gathers_for_longer_and_so_keeps_up(monkeypatch:
     pace = Pace(GATHER_SECONDS, MOST)
     _, wait = worked(pace, 25_000, 10.0)
     assert GATHER_SECONDS < pace.every <= SLOWEST * GATHER_SECONDS
-    monkeypatch.setattr("scorer.pace.SLOWEST", 1.0)
+    monkeypatch.setattr("scorer.streaming.pace.SLOWEST", 1.0)
     _, without = worked(Pace(GATHER_SECONDS, MOST), 25_000, 10.0)
     assert wait < without / 2
 

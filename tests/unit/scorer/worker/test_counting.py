@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer import counting, metrics
-from scorer.counting import Counting
-from scorer.pipeline import Settled
+from scorer import metrics
+from scorer.pipeline.batch import Settled
+from scorer.worker import counting
+from scorer.worker.counting import Counting
 
 NAMES = ("transactions", "repeats", "miskeyed", "untrusted_dates")
 
@@ -73,6 +75,14 @@ def test_dead_letters_count_by_field_and_waits_from_the_brokers_time() -> None:
     assert [value("rejected_total", field=field) for field in ("amount", "card_id")] == [was[0] + 2, was[1] + 1]
     assert value("end_to_end_seconds_count") == waited[0] + 2  # one came without a time
     assert value("end_to_end_seconds_sum") == pytest.approx(waited[1] + 0.5 + 2)
+
+
+def test_records_that_are_passed_over_count_by_what_they_are() -> None:
+    counted, kinds = Counting(), ("update", "tombstone")
+    was = [value("skipped_records_total", what=kind) for kind in kinds]
+    counted.note(replace(made([]), skipped=["update", "tombstone", "update"]), 3, "a", 1.0)
+    counted.show()
+    assert [value("skipped_records_total", what=kind) for kind in kinds] == [was[0] + 2, was[1] + 1]
 
 
 def test_scores_of_a_model_that_was_replaced_are_dropped() -> None:

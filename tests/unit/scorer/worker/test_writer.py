@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.producer import Write
+from scorer.kafka.producer import Write
 from scorer.settings import Topics
-from scorer.writer import Work, Writer
+from scorer.worker.writer import Work, Writer
 
 TOPICS = Topics()
 LINGER_SECONDS = 0.01
@@ -64,7 +64,7 @@ class Notes:
 def work(name: str) -> Work:
     batch: Any = SimpleNamespace(partition=0)
     row = [(b"card", name.encode())]
-    settled: Any = SimpleNamespace(decisions=row, rejected=[], headers=[], states=row)
+    settled: Any = SimpleNamespace(decisions=row, carried=[], rejected=[], headers=[], states=row, clock=[], dropped=[])
     return Work([(batch, SimpleNamespace(), settled)], name)  # type: ignore[list-item]
 
 

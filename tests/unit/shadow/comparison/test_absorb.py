@@ -1,10 +1,8 @@
-"""What decisions add up to: the same as a count by hand, however the stream is cut, and repeated as it may be."""
+"""The sums of decisions are those of a count by hand, however the stream is cut or repeated."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -14,65 +12,24 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.absorb import Memory, absorb
-from shadow.advance import Advance, add
-from shadow.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, LIVE, feature_bins, score_bins
-from shadow.cases import CANDIDATE_ONLY, Case
-from shadow.decisions import Decisions, read
-from shadow.histogram import SNAPSHOT_EVERY
-from shadow.samples import WHOLE_RUN, Stratum, offer, sample_hashes
-from shadow.segments import Segments
-from shadow.tally import LATE, OUTCOMES, Run, event_days, merge
+from harness.decisions import SEGMENTS, Doubling, a_decision, parsed
+from shadow.comparison.absorb import absorb
+from shadow.comparison.bins import ALLOWED, ALLOWED_MONEY, BLOCKED, BLOCKED_MONEY, LIVE, feature_bins, score_bins
+from shadow.comparison.case import Case
+from shadow.comparison.histograms import SNAPSHOT_EVERY
+from shadow.comparison.increment import Increment, add
+from shadow.comparison.memory import Memory
+from shadow.comparison.outcome import Outcome
+from shadow.comparison.sampling import WHOLE_RUN
+from shadow.comparison.tally import merge
+from shadow.comparison.totals import CAPPED, COUNTS, LATE, MINOR, Run, event_days
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
-SEGMENTS = Segments.model_validate({"country": {"field": "country", "values": ["DE"]}})
 
 
-@dataclass(frozen=True)
-class Doubling:
-    """A candidate whose score is the first feature; None is no probability."""
-
-    digest: str = "c" * 64
-    epoch: int = 1
-    threshold: float = 0.5
-
-    @property
-    def score(self) -> Callable[[str, Any], Any]:
-        return lambda view, matrix: matrix[:, 0]
-
-
-def a_decision(source: int, **changes: Any) -> dict[str, Any]:
-    transaction = {
-        "transaction_id": f"t{source}",
-        "occurred_at": "2026-01-31T12:00:00Z",
-        "card_id": f"card-{source % 3}",
-        "country": "DE",
-    }
-    transaction |= {name: changes.pop(name) for name in list(changes) if name in transaction}
-    return {
-        "transaction": transaction,
-        "decision": "allow",
-        "score": 0.25,
-        "threshold": 0.5,
-        "bundle": "b" * 64,
-        "epoch": 1,
-        "view": "v",
-        "features": [0.25],
-        "amount_minor": 100,
-        "scored_at": "2026-01-31T12:00:00Z",
-        "source": {"partition": 0, "offset": source},
-    } | changes
-
-
-def wire(rows: list[dict[str, Any]], start: int = 0) -> Decisions:
-    decisions, bad = read([orjson.dumps(row) for row in rows], list(range(start, start + len(rows))))
-    assert not bad
-    return decisions
-
-
-def take(rows: list[dict[str, Any]], memory: Memory | None = None, candidate: Doubling | None = None) -> Advance:
-    return absorb(wire(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0, 5000)
+def take(rows: list[dict[str, Any]], memory: Memory | None = None, candidate: Doubling | None = None) -> Increment:
+    return absorb(parsed(rows), candidate or Doubling(), memory or Memory(), SEGMENTS, {}, 100.0, 5000)
 
 
 anything = st.fixed_dictionaries(
@@ -106,11 +63,11 @@ def by_hand(rows: list[dict[str, Any]]) -> Counter[tuple[Run, int, str, str]]:
     return found
 
 
-def unpacked(advance: Advance) -> Counter[tuple[Run, int, str, str]]:
+def unpacked(advance: Increment) -> Counter[tuple[Run, int, str, str]]:
     found: Counter[tuple[Run, int, str, str]] = Counter()
     for (run, hour), sums in advance.tallies.items():
         for at, segment in enumerate(SEGMENTS.names):
-            for code, outcome in enumerate(OUTCOMES):
+            for code, outcome in enumerate(o.key for o in Outcome):
                 found[run, hour, segment, outcome] += int(sums[at, code])
                 found[run, hour, segment, f"minor {outcome}"] += int(sums[at, 4 + code])
             found[run, hour, segment, "error"] += int(sums[at, -1])
@@ -124,7 +81,7 @@ def test_sums_are_those_of_a_count_by_hand(changes: list[dict[str, Any]]) -> Non
 
 
 @given(st.lists(anything, min_size=1, max_size=25))
-def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]]) -> None:
+def test_histograms_and_tallies_agree(changes: list[dict[str, Any]]) -> None:
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
     found = take(rows)
     by_day: dict[tuple[Run, int], Any] = {}
@@ -145,7 +102,7 @@ def test_histograms_hold_each_compared_score_once(changes: list[dict[str, Any]])
 
 
 @given(st.lists(anything, min_size=1, max_size=25))
-def test_every_fourth_snapshot_is_tallied_whatever_becomes_of_it(changes: list[dict[str, Any]]) -> None:
+def test_every_fourth_snapshot_is_counted_even_if_it_is_not_scored(changes: list[dict[str, Any]]) -> None:
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
     wanted: Counter[tuple[Run, int, int]] = Counter()
     for row in rows[::SNAPSHOT_EVERY]:
@@ -162,19 +119,19 @@ def test_every_fourth_snapshot_is_tallied_whatever_becomes_of_it(changes: list[d
 
 
 @given(st.lists(anything, max_size=25), st.sets(st.integers(1, 24)))
-def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any]], cuts: set[int]) -> None:
+def test_the_sums_of_a_stream_do_not_depend_on_how_it_is_cut(changes: list[dict[str, Any]], cuts: set[int]) -> None:
     rows = [a_decision(at, **change) for at, change in enumerate(changes)]
     whole = take(rows)
-    parts, memory = Advance(), Memory()
+    parts, memory = Increment(), Memory()
     edges = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
     for start, end in pairwise(edges):
-        decisions = wire(rows[start:end], start)
+        decisions = parsed(rows[start:end], start)
         add(parts, absorb(decisions, Doubling(), memory, SEGMENTS, {}, 100.0, 5000))
     assert unpacked(parts) == unpacked(whole)
     for ours, theirs in ((parts.histograms, whole.histograms), (parts.snapshots, whole.snapshots)):
         assert ours.keys() == theirs.keys()
         assert all((ours[key] == theirs[key]).all() for key in theirs)
-    assert parts.pairs == whole.pairs
+    assert parts.blocked == whole.blocked
     assert parts.source == whole.source
     assert {run: texts["first_offset"] for run, texts in parts.meta.items()} == {
         run: texts["first_offset"] for run, texts in whole.meta.items()
@@ -183,7 +140,7 @@ def test_a_stream_adds_up_the_same_however_it_is_cut(changes: list[dict[str, Any
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20))
-def test_what_was_decided_before_counts_as_a_duplicate(sources: list[int]) -> None:
+def test_a_transaction_that_was_decided_before_counts_as_a_duplicate_only(sources: list[int]) -> None:
     rows = [a_decision(source) for source in sources]
     found = take(rows)
     highest, fresh = -1, 0
@@ -196,7 +153,7 @@ def test_what_was_decided_before_counts_as_a_duplicate(sources: list[int]) -> No
     assert counters["conflicts"] == 0
 
 
-def test_only_another_score_under_the_same_epoch_is_a_conflict() -> None:
+def test_another_score_under_the_same_epoch_counts_as_a_conflict() -> None:
     first = a_decision(5)
     same, later = a_decision(5, scored_at="2026-01-31T12:00:09Z"), a_decision(5, score=0.75, epoch=2)
     assert take([first, same, later]).counters[Run(1, 1)]["conflicts"] == 0
@@ -214,22 +171,42 @@ def test_a_repeat_is_counted_and_not_compared() -> None:
     assert sum(int(sums[0, :4].sum()) for sums in found.tallies.values()) == 1
 
 
-def test_an_empty_slot_skips() -> None:
-    found = absorb(wire([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0, 5000)
+def test_a_refund_is_counted_and_not_compared() -> None:
+    refund = a_decision(2, score=None, refund=True, amount_minor=-500)
+    refund["transaction"]["amount"] = -5.0
+    found = take([a_decision(1), refund, refund | {"repeat": True}, a_decision(3)])
+    counters = found.counters[Run(1, 1)]
+    assert (counters["refunds"], counters["duplicates"], counters["repeats"]) == (1, 1, 0)
+    assert sum(int(sums[0, :4].sum()) for sums in found.tallies.values()) == 2
+    assert found.unreadable == 0
+
+
+def test_a_credit_is_compared_and_moves_no_money() -> None:
+    credit = a_decision(2, decision="block", features=[0.9], amount_minor=-500)
+    credit["transaction"]["amount"] = -5.0
+    found = take([credit])
+    (sums,) = found.tallies.values()
+    assert sums[0, COUNTS][Outcome.BOTH_BLOCK] == sums[0, COUNTS].sum() == 1
+    assert sums[0, MINOR].sum() == sums[0, CAPPED].sum() == 0
+    assert [one.parts for one in found.blocked] == [0]
+
+
+def test_decisions_for_an_empty_slot_are_skipped() -> None:
+    found = absorb(parsed([a_decision(1), a_decision(2)]), None, Memory(), SEGMENTS, {}, 100.0, 5000)
     assert (found.skipped, found.tallies, found.source) == (2, {}, 2)
 
 
-def test_discordant_pairs_say_card_day_and_direction() -> None:
-    found = take([a_decision(1, features=[0.9]), a_decision(2, decision="block"), a_decision(3)])
-    assert [(pair.day, pair.live_only, pair.segments) for pair in found.pairs] == [
-        (DAY, False, (0, 1)),
-        (DAY, True, (0, 1)),
+def test_what_either_model_blocks_is_named_by_card_and_day_with_its_amount() -> None:
+    both = a_decision(4, decision="block", features=[0.9])
+    found = take([a_decision(1, features=[0.9]), a_decision(2, decision="block"), a_decision(3), both])
+    assert [(one.card_day[1], one.outcome, one.parts, one.segments) for one in found.blocked] == [
+        (DAY, outcome, 20, (0, 1)) for outcome in (Outcome.CANDIDATE_ONLY, Outcome.LIVE_ONLY, Outcome.BOTH_BLOCK)
     ]
-    assert found.pairs[0].card != found.pairs[1].card
-    assert "card" not in found.pairs[0].card, "a card in the clear"
+    assert found.blocked[0].card != found.blocked[1].card
+    assert "card" not in found.blocked[0].card, "a card in the clear"
 
 
-def test_a_sample_says_who_said_what() -> None:
+def test_a_sample_holds_what_both_models_decided() -> None:
     sample, _ = take([a_decision(7, features=[0.9])]).samples
     body = orjson.loads(sample.body)
     assert (body["outcome"], body["gap"], body["run"]) == ("candidate_only", 0.65, "L1-C1")
@@ -239,7 +216,7 @@ def test_a_sample_says_who_said_what() -> None:
     assert sample.source == 7
 
 
-def test_a_disagreement_is_a_case_for_labels_too_and_an_agreement_is_none() -> None:
+def test_a_disagreement_is_also_a_case_and_an_agreement_is_not() -> None:
     sample, case = take([a_decision(7, features=[0.9])]).samples
     assert {stratum[1] for stratum in case.strata} == {WHOLE_RUN}
     assert {(run, code, segment) for run, _, code, segment in case.strata} == {
@@ -248,40 +225,12 @@ def test_a_disagreement_is_a_case_for_labels_too_and_an_agreement_is_none() -> N
     found = Case.decode(case.body, 0, 1.0)
     body = orjson.loads(sample.body)
     assert (found.transaction, found.minor, found.hash) == (body["transaction_id"], body["amount_minor"], body["hash"])
-    assert (found.outcome, found.segments, found.offset) == (CANDIDATE_ONLY, ("all", "country=DE"), sample.source)
+    assert (found.outcome, found.segments, found.offset) == (
+        Outcome.CANDIDATE_ONLY,
+        ("all", "country=DE"),
+        sample.source,
+    )
     assert found.day == sample.strata[0][1], "its sample is not found"
     assert body["card_id"] not in case.body.decode(), "a card in the clear"
     (agreement,) = take([a_decision(7, features=[0.1])]).samples
     assert orjson.loads(agreement.body)["outcome"] == "both_allow"
-
-
-def test_values_that_are_no_decisions_are_told() -> None:
-    good = orjson.dumps(a_decision(1))
-    decisions, bad = read([None, b"{", b"[]", b"{}", good], [10, 11, 12, 13, 14])
-    assert decisions.offsets.tolist() == [14]
-    assert bad == [10, 11, 12, 13]
-
-
-@given(st.data())
-def test_offered_samples_hold_every_one_that_bottom_k_would_keep(data: st.DataObject) -> None:
-    n = data.draw(st.integers(0, 150))
-    hashes = sample_hashes([f"t{i}" for i in range(n)])
-    codes = np.array([data.draw(st.sampled_from([0, 2])) for _ in range(n)], dtype=np.int64)
-    segments = np.array([[0, 1 + i % 2] for i in range(n)], dtype=np.int64).reshape(n, 2)
-    days = np.array([5] * n, dtype=np.int64)
-    taus: dict[Stratum, float] = {("r", 5, 2, 0): data.draw(st.floats(0, 1))}
-    offered = offer(["r"] * n, days, codes, segments, hashes, taus)
-    for outcome, k in ((0, 5), (2, 50)):
-        for segment in range(3):
-            stratum = ("r", 5, outcome, segment)
-            rows = [i for i in range(n) if codes[i] == outcome and segment in segments[i]]
-            rows.sort(key=lambda i: hashes[i])
-            wanted = [i for i in rows[: k + 1] if hashes[i] < taus.get(stratum, 1.0)]
-            assert sorted(wanted) == sorted(i for i, strata in offered.items() if stratum in strata)
-
-
-def test_sample_hashes_are_uniform_and_stay_the_same() -> None:
-    assert sample_hashes(["t1"]).tolist() == sample_hashes(["t1"]).tolist()
-    hashes = sample_hashes([f"t{i}" for i in range(20_000)])
-    counts, _ = np.histogram(hashes, bins=10, range=(0, 1))
-    assert ((counts > 1800) & (counts < 2200)).all()

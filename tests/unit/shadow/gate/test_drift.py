@@ -12,9 +12,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow import drift
-from shadow.bins import BINS, BY_VALUE, FEATURE_BINS, KINDS, NEGATIVE, POSITIVE
-from shadow.drift import LEAST, Drift, DriftLook, Windows, clustering, compare, look, merged, psi, windows
+from shadow.comparison.bins import BINS, BY_VALUE, FEATURE_BINS, KINDS, NEGATIVE, POSITIVE
+from shadow.gate import drift
+from shadow.gate.drift import LEAST, Drift, DriftLook, Windows, clustering, compare, drift_between, merged, psi, windows
 
 #: Bins, partitions and days of the simulated traffic.
 K, PARTS, DAYS = 30, 8, 7
@@ -156,6 +156,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_without_drift_few_limits_are_exceeded(model: str) -> None:
     """At 2 % each. 300 fortnights: more than 14 alarms happen by chance in one of 1,000."""
@@ -174,6 +175,7 @@ def test_a_test_that_takes_transactions_for_independent_raises_many_alarms() -> 
     assert alarms > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "change"), [("independent", 0.5), ("cards with habits", 3.0), ("moody days", 1.0)])
 def test_drift_is_found_long_before_the_index_is_a_fifth(model: str, change: float) -> None:
     """Power, at the error that is left to each of 40 features at 1 %."""
@@ -211,7 +213,7 @@ def a_drift_look(rng: np.random.Generator, at: int = 60, scores: int = 200) -> D
     binned = rng.multinomial(scores, p / p.sum(), size=(2, PARTS, DAYS, len(KINDS)))
     totals = binned.sum(axis=(1, 2))
     within = Windows(tuple(range(7)), tuple(range(7, 14)))
-    return look(binned, features, ("amount", "constant", "gap"), within, 0.01, totals[0], totals[1], 0.005)
+    return drift_between(binned, features, ("amount", "constant", "gap"), within, 0.01, totals[0], totals[1], 0.005)
 
 
 def test_what_drifts_is_named_and_what_does_not_is_not() -> None:

@@ -1,4 +1,4 @@
-"""Who is right where the models differ: an unbiased sample, bounds that hold at every look, and power."""
+"""Harm by labels: an unbiased sample, bounds that hold at every look, and power."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from shadow.cases import CANDIDATE_ONLY, LIVE_ONLY, Case
-from shadow.claims import Sums
-from shadow.criteria import Release
-from shadow.labelled import KINDS, LabelClaim, LabelledPairs, chargeback_bounds, in_turn, label_claims, labelled
-from shadow.labels import ANSWERED, Known, State
-from shadow.review import needs, turns
-from shadow.tally import SegmentTotals
+from harness.cases import a_case
+from harness.totals import of_cards
+from shadow.comparison.totals import SegmentTotals
+from shadow.gate.criteria import Criterion, Release
+from shadow.gate.harm import (
+    KINDS,
+    HarmClaim,
+    LabelClaim,
+    LabelledPairs,
+    chargeback_bounds,
+    harm_claims,
+    label_claims,
+    labelled,
+    labels_wanted,
+    needs,
+)
+from shadow.gate.measure import RunProgress, measure
+from shadow.gate.sums import Sums
+from shadow.labels.label import Known, State
 
 RELEASE = Release.model_validate({"schema": 1})
 ALPHA = 1 / 200
 BAR = -math.log(ALPHA)
-
-
-def a_case(n: int, live_only: bool = True, segments: tuple[str, ...] = ("all",), **more: float) -> Case:
-    """The n-th case by hash, of its own card."""
-    outcome = LIVE_ONLY if live_only else CANDIDATE_ONLY
-    case = Case(f"t-{n}", outcome, 5_000, 86_400_000 * n, f"card-{n}", segments, (n + 1) / 1000, n, n)
-    return replace(case, **more)  # type: ignore[arg-type]
 
 
 def reviewed(*states: State) -> list[Known]:
@@ -37,13 +40,19 @@ def reviewed(*states: State) -> list[Known]:
 def sums_of(both: int, live_only: int, candidate_only: int) -> Sums:
     """One segment, every card once, 100 minor units each under a cap of 1000."""
     counts = np.array([[1e6, both, live_only, candidate_only]])
-    pairs = counts[:, 2:]
-    return Sums(counts, 100 * counts[:, 1:], 100.0**2 * pairs, pairs, np.zeros(1))
+    cards = {name: np.array([value], dtype=float) for name, value in of_cards(counts[0, 1:], 100).items()}
+    return Sums(counts=counts, capped=100 * counts[:, 1:], errors=np.zeros(1), **cards)
+
+
+def everywhere(sums: Sums) -> Sums:
+    """The same in each of RELEASE's segments."""
+    n = len(RELEASE.segments.names)
+    return Sums(**{name: np.repeat(getattr(sums, name), n, axis=0) for name in Sums.__dataclass_fields__})
 
 
 def claim(criterion: str, pairs: LabelledPairs, sums: Sums, limit: float = 0.05) -> LabelClaim:
     (found,) = (one for one in label_claims(pairs, sums, RELEASE) if one.criterion == criterion)
-    return replace(found, limit=np.array([limit]))
+    return replace(found, limit=np.array([limit]), tight=np.array([limit]))
 
 
 def counted(kinds: np.ndarray) -> LabelledPairs:
@@ -85,7 +94,8 @@ def test_a_model_that_is_no_worse_passes(
     assert fails <= 2 * ALPHA
 
 
-def test_a_model_at_the_margin_or_beyond_hardly_ever_passes_however_often_somebody_looks() -> None:
+@pytest.mark.slow
+def test_a_model_at_the_limit_or_beyond_hardly_ever_passes_at_any_look() -> None:
     at_margin = 0.45 + 2 * 0.05 / 0.3 / 0.9  # reviewers who are wrong in one of twenty see 0.9 of a difference
     passes, _ = settled(0.45, at_margin, 373, runs=800)
     assert passes <= ALPHA + 3 * math.sqrt(ALPHA / 800)
@@ -94,7 +104,7 @@ def test_a_model_at_the_margin_or_beyond_hardly_ever_passes_however_often_somebo
     assert fails >= 0.9, "great harm is proved, too"
 
 
-def test_bounds_hold_the_truth_at_all_looks() -> None:
+def test_bounds_contain_the_truth_at_every_look() -> None:
     kinds = simulate(200, 200, 0.5, 0.4, accuracy=1.0)
     for criterion, truth in (("lost_fraud", (0.4 - 0.5) / 2 * 0.3), ("insults", (0.5 - 0.6) / 2 * 0.3)):
         every_look = counted(kinds)
@@ -105,25 +115,151 @@ def test_bounds_hold_the_truth_at_all_looks() -> None:
         assert (found.high - found.low)[:, -1].max() < 0.2
 
 
-def test_money_and_counts_of_equal_amounts_say_the_same() -> None:
+def test_with_equal_amounts_money_and_counts_agree() -> None:
     pairs = counted(simulate(1, 100, 0.6, 0.3))
     count, money = (claim(name, pairs, SUMS).estimate[0, -1, 0] for name in ("lost_fraud", "lost_fraud_amount"))
     assert count == pytest.approx(money)
 
 
-def test_no_label_is_needed_where_no_disagreement_could_do_such_harm() -> None:
-    none = labelled([], [], ["all"], 1000)
-    small = sums_of(9900, 100, 2000)
-    assert claim("lost_fraud", none, small).log_within() == math.inf, "live alone blocks 1 %"
-    assert claim("insults", none, small).log_within() < BAR
-    bounds = claim("insults", none, small).interval(ALPHA)
-    assert (bounds.low[0], bounds.high[0]) == pytest.approx((-0.01, 0.2)), "best and worst case"
-    empty = claim("lost_fraud", none, sums_of(0, 0, 0))
-    assert not empty.log_within() >= BAR
-    assert not empty.log_beyond() >= BAR
+def test_no_label_is_needed_where_evidence_bounds_the_side_that_could_do_the_harm() -> None:
+    """Each side by itself, beyond the control: 1 % more than a twin loses is no harm, 19 % more than it adds may be."""
+    candidate, twin = everywhere(sums_of(9700, 200, 2000)), everywhere(sums_of(9800, 100, 100))
+    found = {c.criterion: c for c in harm_claims((), candidate, twin, RELEASE)}
+    assert (found["lost_fraud"].log_by_side() >= BAR).all()
+    assert (found["lost_fraud"].log_within() == found["lost_fraud"].log_by_side()).all()
+    assert (found["lost_fraud_amount"].log_by_side() >= BAR).all()
+    assert found["insults"].log_within()[0] < 0
+    assert found["insults_amount"].log_within()[0] < 0
+    assert (found["insults"].log_beyond() == 0.0).all(), "without a label nothing is proved against it"
+    assert labels_wanted(list(found.values()), candidate, RELEASE).tolist() == [True, True, False, True], (
+        "above the cap"
+    )
+    assert not labels_wanted(harm_claims((), twin, twin, RELEASE), twin, RELEASE).any()
+    nothing = everywhere(sums_of(0, 0, 0))
+    assert all((c.log_within() < BAR).all() for c in harm_claims((), nothing, nothing, RELEASE))
 
 
-def test_what_nobody_can_tell_counts_against_a_pass_and_against_a_failure() -> None:
+def test_the_segment_above_the_cap_is_let_off_only_while_nothing_points_to_harm_there() -> None:
+    """As many lost as in a twin, or three times as many; unless the file names it, or the floor is not known."""
+    usual, worse, twin = (everywhere(sums_of(180 - n, n, 15)) for n in (15, 45, 15))
+    band = RELEASE.segments.names.index(str(RELEASE.implied))
+    nothing = RunProgress(*(np.array(n) for n in (336, 0, 0)))
+
+    def excused(candidate: Sums, control: Sums | None, release: Release = RELEASE) -> bool:
+        rows = measure(candidate, control, nothing, release).rows
+        asked = labels_wanted(harm_claims((), candidate, control, release), candidate, release)
+        (found,) = {bool(row.excused[band]) for row in rows if row.criterion is not Criterion.RECENT_SCORES}
+        assert found != bool(asked[band]), "reviews are asked for where it has to pass"
+        assert not any(row.excused[0] for row in rows)
+        return found
+
+    assert excused(usual, twin)
+    assert not excused(worse, twin)
+    assert excused(worse, None)
+    named = RELEASE.model_copy(update={"may_stay_insufficient": (f"*: {RELEASE.implied}",)})
+    assert excused(worse, twin, named)
+
+
+def test_a_side_that_is_small_only_by_chance_is_not_enough() -> None:
+    """4 of 100 blocks beyond the twin's are below the limit of 5 %, but so few prove nothing."""
+    few, many = (
+        (everywhere(sums_of(n * 92, n * 8, n * 4)), everywhere(sums_of(n * 96, n * 4, n * 4))) for n in (1, 400)
+    )
+    for (candidate, twin), is_enough in ((few, False), (many, True)):
+        found = harm_claims((), candidate, twin, RELEASE)[0]
+        assert found.side.ratio.estimate[0] <= 0.05
+        assert bool(found.log_within()[0] >= BAR) == is_enough
+
+
+def test_without_a_control_all_that_a_side_blocks_counts() -> None:
+    candidate = everywhere(sums_of(9990, 10, 600))
+    found = {c.criterion: c for c in harm_claims((), candidate, None, RELEASE)}
+    assert (found["lost_fraud"].log_within() >= BAR).all()
+    assert (found["lost_fraud_amount"].log_within() >= BAR).all()
+    assert found["insults"].side.ratio.estimate[0] == pytest.approx(0.06)
+    assert (found["insults"].log_within() >= BAR).all()
+    assert found["insults"].side.interval(ALPHA / 2).high[0] > 0.06
+
+
+def rising(gained: int, insulted: int, spared: int = 0) -> tuple[Sums, LabelledPairs]:
+    """2,000 blocks of live, and so many reviewed ones that only the candidate blocks, or only live."""
+    kinds = np.array([0, gained, spared, insulted, 0, 0], dtype=float)
+    pairs = LabelledPairs(kinds, kinds, kinds / 10, kinds / 100, kinds.sum())
+    n = len(RELEASE.segments.names)
+    pairs = LabelledPairs(*(np.repeat(getattr(pairs, f)[None], n, axis=0) for f in LabelledPairs.__dataclass_fields__))
+    return everywhere(sums_of(2000 - spared, spared, gained + insulted)), pairs
+
+
+def insults_of(*found: int) -> HarmClaim:
+    candidate, pairs = rising(*found)
+    return harm_claims(label_claims(pairs, candidate, RELEASE), candidate, None, RELEASE)[2]
+
+
+def test_a_rise_that_is_mostly_fraud_may_insult_up_to_the_whole_limit() -> None:
+    """A rise by 30 %, of which 6 % are insults, beyond half of the limit of 10 %; or by 13 %, of which 6 % are."""
+    mostly, hardly = insults_of(480, 120), insults_of(140, 120)
+    assert mostly.limit[0] == mostly.own[0] == 0.1
+    assert mostly.log_within()[0] >= BAR
+    assert hardly.limit[0] == 0.05
+    assert hardly.log_within()[0] < 0
+    assert insults_of(480, 240).log_within()[0] < 0, "beyond its limit, however much fraud is caught"
+    assert insults_of(480, 10).log_within()[0] >= BAR
+    within = insults_of(60, 20)
+    assert within.limit[0] == 0.1, "no rise beyond the limit on blocks"
+    assert not within.spent.any()
+
+
+def test_fraud_that_is_caught_helps_insults_near_half_of_their_limit() -> None:
+    """Two kinds of evidence that share the fortune: neither is enough by itself here."""
+    found = insults_of(150, 66)
+    assert found.limit[0] == 0.05
+    alone = replace(found, other=np.full(4, -np.inf))
+    assert found.log_within()[0] > alone.log_within()[0]
+    assert found.log_within()[0] <= found._within(found.own)[0] + found.spent[0]
+
+
+def test_a_rise_with_too_many_insults_hardly_ever_passes_at_any_look() -> None:
+    """Insults at half of their limit, and 1.5 frauds for each: 12.5 % more blocks, judged after every tenth review."""
+    chance, runs, looks = np.random.default_rng(3), 1000, 40
+    daily = [chance.poisson(mean, (runs, looks)).cumsum(axis=1) for mean in (70, 70 * 0.05 * 1.5, 70 * 0.05)]
+    blocks, gained, insulted = (np.asarray(part, dtype=float)[..., None] for part in daily)
+    n = len(RELEASE.segments.names)
+    kinds = np.zeros((runs, looks, n, 6))
+    kinds[..., 1], kinds[..., 3] = gained, insulted
+    pairs = LabelledPairs(kinds, kinds, kinds / 10, kinds / 100, kinds.sum(axis=-1))
+    counts = np.stack([blocks * 0, blocks, blocks * 0, gained + insulted], axis=-1)
+    cells = np.zeros((*counts.shape[:-1], 8))
+    cells[..., 1], cells[..., 4] = counts[..., 1], counts[..., 3]
+    whole = Sums(
+        *(
+            np.broadcast_to(part, (runs, looks, n, *part.shape[3:]))
+            for part in (counts, counts[..., 1:], cells, np.zeros((1, 1, 1, 2, 11)), np.zeros((1, 1, 1, 2, 3)))
+        ),
+        np.zeros((runs, looks, n)),
+    )
+    found = harm_claims(label_claims(pairs, whole, RELEASE), whole, None, RELEASE)[2]
+    passes = (found.log_within()[..., 0] >= BAR) & (found.spent[..., 0] > 0)
+    assert passes.any(axis=1).mean() <= ALPHA + 3 * math.sqrt(ALPHA / runs)
+
+
+def test_the_bound_of_a_harm_is_within_its_limit_where_it_passes() -> None:
+    """Labels and the size of the disagreement are one fortune: the bound follows from both, as the verdict does."""
+    passes = 0
+    for lost in range(0, 60, 3):
+        candidate, twin = everywhere(sums_of(970, 30 + lost, 30)), everywhere(sums_of(970, 30, 30))
+        kinds = np.zeros((4, 6))
+        kinds[:, [0, 1, 2, 3]] = lost / 2, 10, 15, 10
+        pairs = LabelledPairs(kinds, kinds, kinds / 10, kinds / 100, kinds.sum(axis=-1))
+        for found in harm_claims(label_claims(pairs, candidate, RELEASE), candidate, twin, RELEASE):
+            is_within = found._within(found.limit) >= BAR
+            high = found.interval(ALPHA).high
+            assert (high[is_within] <= found.limit[is_within] + 1e-6).all()
+            assert (high[~is_within] > found.limit[~is_within] - 1e-6).all()
+            passes += int(is_within.sum())
+    assert 0 < passes < 20 * 4 * 4
+
+
+def test_an_undecided_case_counts_against_a_pass_and_against_a_failure() -> None:
     cases = [a_case(n, live_only=True) for n in range(60)]
     legit = labelled(cases, reviewed(*[State.LEGIT] * 60), ["all"], 1e6)
     unsure = labelled(cases, reviewed(*[State.UNSURE] * 60), ["all"], 1e6)
@@ -134,33 +270,13 @@ def test_what_nobody_can_tell_counts_against_a_pass_and_against_a_failure() -> N
     assert logs["unsure"].log_beyond() == logs["legit"].log_beyond() < 0 < logs["fraud"].log_beyond()
 
 
-STATES = st.sampled_from([State.FRAUD, State.LEGIT, State.UNSURE, State.PENDING, State.CONTRADICTORY])
-
-
-@given(st.lists(STATES, max_size=12))
-def test_only_what_is_answered_in_turn_counts(states: list[State]) -> None:
-    cases = [a_case(n) for n in range(len(states))]
-    done, waiting, threshold = in_turn(cases, states, "all")
-    assert done == list(range(len(done)))
-    assert all(states[at] in ANSWERED for at in done)
-    assert waiting == [at for at, state in enumerate(states) if state not in ANSWERED]
-    assert threshold == (cases[waiting[0]].hash if waiting else 1.0)
-    assert labelled(cases, reviewed(*states), ["all"], 1e6).reviewed.tolist() == [len(done)]
-
-
-def test_of_a_card_and_day_one_case_counts() -> None:
-    same = [a_case(0), a_case(1, card="card-0", occurred_ms=1), a_case(2, card="card-0")]  # type: ignore[arg-type]
-    done, _, _ = in_turn(same, [State.FRAUD] * 3, "all")
-    assert done == [0, 2]
-
-
-def test_segments_wait_each_for_their_own_turn() -> None:
+def test_each_segment_counts_its_cases_in_its_own_order() -> None:
     cases = [a_case(0, segments=("all", "c=DE")), a_case(1, segments=("all", "c=FR"))]
     found = labelled(cases, reviewed(State.PENDING, State.FRAUD), ["all", "c=DE", "c=FR"], 1e6)
     assert found.reviewed.tolist() == [0, 0, 1], "marked out of turn for all, in turn for FR"
 
 
-def test_weights_undo_what_sampling_did() -> None:
+def test_weights_correct_for_unequal_sampling() -> None:
     """Live-only cases are kept one in ten, others all: the weighted share of fraud is that of all disagreements."""
     chance = np.random.default_rng(3)
     estimates = []
@@ -180,7 +296,7 @@ def test_weights_undo_what_sampling_did() -> None:
     assert np.mean(estimates) == pytest.approx(0.7, abs=0.02)
 
 
-def test_amounts_are_cut_at_the_cap() -> None:
+def test_amounts_are_capped() -> None:
     cases = [a_case(0, minor=250), a_case(1, minor=4_000)]
     pairs = labelled(cases, reviewed(State.FRAUD, State.FRAUD), ["all"], 1000)
     assert pairs.money[0].tolist() == [1.25, 0, 0, 0, 0, 0]
@@ -199,42 +315,7 @@ def test_chargebacks_bound_the_harm_from_one_side() -> None:
     assert chargeback_bounds(cases, known, "all", SegmentTotals()) is None
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.tuples(st.sampled_from(["c=DE", "c=FR", "c=GB"]), STATES), max_size=20), st.data())
-def test_the_queue_gives_each_waiting_case_once_the_most_open_segment_first(
-    rows: list[tuple[str, State]], data: st.DataObject
-) -> None:
-    cases = [a_case(n, segments=("all", segment)) for n, (segment, _) in enumerate(rows)]
-    states = [state for _, state in rows]
-    sums = Sums(
-        np.tile(SUMS.counts, (3, 1)), np.tile(SUMS.capped, (3, 1)), np.tile(SUMS.squares, (3, 1)),
-        np.tile(SUMS.pairs, (3, 1)), np.zeros(3),
-    )  # fmt: skip
-    names = ["c=DE", "c=FR", "c=GB"]
-    asked = data.draw(st.sets(st.sampled_from(names)))
-    claims = [
-        replace(one, limit=np.full(3, 0.05))
-        for one in label_claims(labelled(cases, reviewed(*states), names, 1e6), sums, RELEASE)
-    ]
-    wanted = needs(claims, asked, names, BAR)
-    assert {need.segment for need in wanted} == asked
-    given_out = turns(cases, states, wanted)
-    handed = [case.transaction for case, _ in given_out]
-    assert len(handed) == len(set(handed))
-    waiting = {
-        c.transaction for c, s in zip(cases, states, strict=True) if s not in ANSWERED and c.segments[1] in asked
-    }
-    assert set(handed) == waiting
-    for segment in asked:
-        mine = [case.hash for case, of in given_out if of == segment]
-        assert mine == sorted(mine), "out of its order"
-    if given_out:
-        least = min(need.settled for need in wanted if need.segment in {of for _, of in given_out})
-        (first,) = [need for need in wanted if need.segment == given_out[0][1]]
-        assert first.settled == least
-
-
-def test_how_many_more_is_told_where_it_is_in_sight() -> None:
+def test_the_reviews_that_are_still_needed_are_estimated_where_that_is_possible() -> None:
     cases = [a_case(n, live_only=n % 2 == 0) for n in range(60)]
     states = [State.FRAUD if n % 2 else State.LEGIT for n in range(60)]
     pairs = labelled(cases, reviewed(*states), ["all"], 1e6)
@@ -247,3 +328,15 @@ def test_how_many_more_is_told_where_it_is_in_sight() -> None:
     assert (hopeless.more, hopeless.settled) == (None, 0.0)
     (done,) = needs([claim("lost_fraud", pairs, SUMS, limit=0.5)], ["all"], ["all"], BAR)
     assert (done.settled, done.more) == (1.0, 0)
+
+
+def test_needs_are_of_the_segments_in_which_labels_are_asked_for() -> None:
+    names = ["c=DE", "c=FR"]
+    sums = Sums(**{name: np.repeat(getattr(SUMS, name), 2, axis=0) for name in Sums.__dataclass_fields__})
+    cases = [a_case(n, segments=("all", names[n % 2])) for n in range(6)]
+    pairs = labelled(cases, reviewed(*[State.FRAUD] * 4, *[State.PENDING] * 2), names, 1e6)
+    claims = [
+        replace(one, limit=np.full(2, 0.05), tight=np.full(2, 0.05)) for one in label_claims(pairs, sums, RELEASE)
+    ]
+    assert [(need.segment, need.reviewed) for need in needs(claims, {"c=FR"}, names, BAR)] == [("c=FR", 2)]
+    assert needs(claims, set(), names, BAR) == []

@@ -1,8 +1,7 @@
-"""What stands when several people say something of a transaction, in whatever order it arrives."""
+"""The verdict that holds when several people label a transaction, in whatever order labels arrive."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.errors import UserError
-from scorer.events import instant_ms
-from shadow.cases import CANDIDATE_ONLY, LIVE_ONLY, Case, by_card, by_transaction, card_hash
-from shadow.labelfile import read_labels
-from shadow.labels import Known, State, Votes, known, merge, parse, state, vote
+from scorer.pipeline.instants import instant_ms
+from shadow.comparison.case import Case, by_card, by_transaction, card_hash
+from shadow.comparison.outcome import Outcome
+from shadow.labels.label import Known, State, Votes, known, merge, parse, state, vote
 
 SAID: dict[str, Any] = {
     "transaction_id": "t-1",
@@ -25,7 +23,7 @@ SAID: dict[str, Any] = {
 }
 
 
-def a_case(outcome: int = CANDIDATE_ONLY) -> Case:
+def a_case(outcome: Outcome = Outcome.CANDIDATE_ONLY) -> Case:
     return Case("t-1", outcome, 1250, 1_770_000_000_000, card_hash("c-1"), ("all",), 0.5, 1, 7)
 
 
@@ -48,19 +46,33 @@ def test_a_label_names_a_transaction_or_a_card_and_its_second() -> None:
         ({"transaction_id": None, "card_id": "c-1"}, "label: transaction_id is missing"),
         ({"source": "chargeback", "verdict": "unsure"}, "label: verdict is unsure"),
         ({"at": None}, "at: "),
+        ({"transaction_id": "4111 1111 1111 1111"}, "transaction_id: looks like a card number"),
+        ({"transaction_id": None, "card_id": "x_378282246310005", "occurred_at": SAID["at"]}, "card_id: looks like"),
+        ({"reason": "the card was 4111.1111.1111.1111"}, "reason: looks like a card number"),
+        ({"by": "4111111111111111"}, "by: looks like a card number"),
+        ({"transaction_id": "t-1\u00a0"}, "transaction_id: begins or ends with a blank"),
+        ({"transaction_id": "t\x001"}, "transaction_id: has control characters"),
     ],
 )
-def test_what_is_no_label_is_told_by_its_field(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_malformed_label_is_refused_by_its_field(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told) as refused:
         parse({**SAID, **change})
+    assert "1111" not in str(refused.value)
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_ids_may_look_like_card_numbers_where_the_settings_allow_it() -> None:
+    said = {**SAID, "transaction_id": "4111111111111111"}
+    assert parse(said, ("transaction_id",)).transaction_id == "4111111111111111"
+    with pytest.raises(ValueError, match="transaction_id: looks like"):
+        parse(said, ("card_id",))
+
+
+def test_a_label_is_read_as_it_was_written() -> None:
     label = parse({**SAID, "reason": "seen before", "more": 1})
     assert parse(orjson.loads(label.encode())) == label
 
 
-def test_a_label_dated_after_its_arrival_counts_as_of_its_arrival() -> None:
+def test_a_label_dated_after_its_arrival_is_dated_to_its_arrival() -> None:
     label = parse({**SAID, "at": "2099-01-01T00:00:00Z"})
     assert vote(label, 5_000).at_ms == 5_000
     assert vote(parse(SAID), 2**50).at_ms == instant_ms("2026-02-01T12:00:00Z")
@@ -92,7 +104,7 @@ def test_order_and_repetition_of_labels_do_not_matter(said: list[tuple[str, str,
 
 
 @given(st.lists(SINGLE, min_size=1, max_size=8))
-def test_of_one_person_the_newest_verdict_stands(said: list[tuple[str, str, int, str]]) -> None:
+def test_the_newest_verdict_of_a_person_counts(said: list[tuple[str, str, int, str]]) -> None:
     stands = merge(*map(as_votes, said))
     for source, by in {(source, by) for source, by, _, _ in said}:
         mine = [(at, verdict) for s, b, at, verdict in said if (s, b) == (source, by)]
@@ -130,31 +142,4 @@ def test_sources_are_kept_apart_and_pending_is_never_legit() -> None:
 
 def test_a_chargeback_on_what_live_blocked_counts_for_nothing() -> None:
     found: list[Votes] = [{"chargeback": {"acquirer": (1, "fraud")}, "review": {"ann": (2, "fraud")}}]
-    assert known(a_case(LIVE_ONLY), found) == Known(State.MISPLACED, State.FRAUD)
-
-
-def test_a_case_is_read_as_it_was_written() -> None:
-    case = a_case(LIVE_ONLY)
-    assert Case.decode(case.encode(), case.partition, case.inclusion) == case
-
-
-def test_files_are_read_as_their_owners_write_them(tmp_path: Path) -> None:
-    rows = "id,when,label\n007,2026-02-01T12:00:00Z,1\n008,2026-02-01T12:00:00Z,false\n009,now,1\n"
-    (tmp_path / "c.csv").write_text(rows)
-    fields, defaults = (
-        {"transaction_id": "id", "at": "when", "verdict": "label"},
-        {"source": "chargeback", "by": "bank"},
-    )
-    labels, bad = read_labels(tmp_path / "c.csv", fields, defaults)
-    assert [(label.transaction_id, label.verdict) for label in labels] == [("007", "fraud"), ("008", "legit")]
-    assert len(bad) == 1
-    assert "row 3: at: " in bad[0]
-    lines = [{**SAID, "transaction_id": 12}, {**SAID, "verdict": None}, ["no", "row"]]
-    (tmp_path / "c.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
-    labels, bad = read_labels(tmp_path / "c.jsonl", {}, {"verdict": "legit"})
-    assert [(label.transaction_id, label.verdict) for label in labels] == [("12", "fraud"), ("t-1", "legit")]
-    assert "row 3: " in bad[0]
-    for name, text in (("c.xls", ""), ("d.jsonl", "{")):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError, match=name):
-            read_labels(tmp_path / name, {}, {})
+    assert known(a_case(Outcome.LIVE_ONLY), found) == Known(State.MISPLACED, State.FRAUD)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.backlog import Backlog, backlog
+from shadow.serve.backlog import Backlog, backlog
 
 spans = st.dictionaries(
     st.integers(0, 5), st.tuples(st.integers(0, 100), st.integers(0, 100)).map(lambda s: (s[0], s[0] + s[1]))

@@ -15,24 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
-from shadow import evidence
-from shadow.evidence import (
-    BAND_FROM,
+from shadow.statistics import eprocess
+from shadow.statistics.eprocess import (
     BETS,
+    STAKES,
     Ratio,
-    distance,
-    distance_band,
-    drift_bounds,
-    given_up,
     log_evidence,
+    log_smaller,
     log_unbalanced,
+    rejected,
 )
 
 BAR = math.log(20)
 
 
 def test_examples_in_docstrings_run() -> None:
-    assert doctest.testmod(evidence).failed == 0
+    assert doctest.testmod(eprocess).failed == 0
 
 
 # --- formulas, against slow and obvious ones, and against other people's ---
@@ -42,13 +40,13 @@ def test_examples_in_docstrings_run() -> None:
     st.lists(st.sampled_from([1.0, -0.3, -1.2]), min_size=1, max_size=60),
     st.lists(st.floats(0, 1), min_size=60, max_size=60),
 )
-def test_sums_say_no_more_than_bets_on_each_thing(kinds: list[float], weights: list[float]) -> None:
+def test_evidence_from_sums_is_at_most_that_of_single_bets(kinds: list[float], weights: list[float]) -> None:
     """The fortune by its definition, one thing at a time; with weights of 0 and 1 it is the same."""
     values = [1.0, -0.3, -1.2]
     for given_weights in (weights, [round(weight) for weight in weights]):
         pairs = list(zip(kinds, given_weights, strict=False))
         fortunes = [math.prod(1 + share / 1.2 * value * weight for value, weight in pairs) for share in BETS]
-        exact = math.log(sum(fortunes) / len(BETS))
+        exact = math.log(sum(stake * fortune for stake, fortune in zip(STAKES, fortunes, strict=True)))
         sums = [np.array(sum(w for k, w in pairs if k == value)) for value in values]
         squares = [np.array(sum(w * w for k, w in pairs if k == value)) for value in values]
         found = float(log_evidence(values, sums, squares))
@@ -56,6 +54,24 @@ def test_sums_say_no_more_than_bets_on_each_thing(kinds: list[float], weights: l
         if given_weights is not weights:
             assert found == pytest.approx(exact)
             assert float(log_evidence(values, sums)) == pytest.approx(exact)
+
+
+def test_the_stakes_are_a_whole_fortune() -> None:
+    assert math.fsum(STAKES) == 1
+    assert STAKES.min() > 0
+    assert BETS.max() < 1
+
+
+@given(st.lists(st.booleans(), max_size=80), st.floats(0.001, 0.3), st.floats(0.05, 0.95))
+def test_evidence_for_a_small_part_is_the_fortune_of_one_bet(things: list[bool], share: float, aim: float) -> None:
+    """The bet by its definition, one thing at a time; its payoffs are fair if the part is exactly the share."""
+    bet = (1 - aim) / (1 - share)
+    payoffs = [1 + bet / share * (share - thing) * share for thing in (True, False)]
+    assert share * payoffs[0] + (1 - share) * payoffs[1] == pytest.approx(1)
+    part = sum(things)
+    by_hand = part * math.log(payoffs[0]) + (len(things) - part) * math.log(payoffs[1])
+    assert float(log_smaller(np.array(part), np.array(len(things) - part), share, aim)) == pytest.approx(by_hand)
+    assert float(log_smaller(np.array(0.0), np.array(1e9), 0.0, aim)) == -math.inf
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
@@ -72,84 +88,12 @@ def test_unbalanced_pairs_are_a_bayes_factor(live_only: int, candidate_only: int
 
 
 @given(st.lists(st.floats(-3, 12), min_size=1, max_size=30), st.floats(0.001, 0.3))
-def test_claims_are_given_up_as_another_implementation_does(log_e: list[float], alpha: float) -> None:
+def test_claims_are_rejected_as_by_another_implementation(log_e: list[float], alpha: float) -> None:
     even = np.full(len(log_e), 1 / len(log_e))
     theirs = ville.evalues.ebh(np.exp(log_e), alpha)
-    assert given_up(np.array(log_e), even, alpha).tolist() == theirs.tolist()
-    twice = given_up(np.array([log_e, log_e]), even, alpha)
+    assert rejected(np.array(log_e), even, alpha).tolist() == theirs.tolist()
+    twice = rejected(np.array([log_e, log_e]), even, alpha)
     assert twice.tolist() == [theirs.tolist()] * 2
-
-
-def test_the_band_is_that_of_another_implementation() -> None:
-    """The source has round constants for A = 0.85, which are here; its authors' package solves for the best one at each
-    alpha, and has 0.08204769 here. The round ones are on the safe side of it, by 1 %."""
-    assert 0.08204769 < float(distance_band(1000, 0.05)) < 1.015 * 0.08204769
-    assert float(distance_band(BAND_FROM - 1, 0.05)) == 1.0
-    n = np.array([100, 1000, 10_000, 1_000_000])
-    once = np.sqrt(np.log(2 / 0.05) / (2 * n))
-    assert (distance_band(n, 0.05) > once).all(), "narrower than a band that is looked at once"
-    assert (distance_band(n, 0.05) < 2.4 * once).all()
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12))
-def test_the_distance_is_kolmogorovs(cells: list[tuple[int, int]]) -> None:
-    one, other = (np.array(side) for side in zip(*cells, strict=True))
-    found = float(distance(one, other))
-    if not one.sum() or not other.sum():
-        assert math.isnan(found)
-        return
-    values = np.arange(len(cells))
-    theirs = scipy.stats.ks_2samp(np.repeat(values, one), np.repeat(values, other), method="asymp").statistic
-    assert found == pytest.approx(theirs)
-
-
-def grown(rng: np.random.Generator, runs: int, looks: int, each: int, p: np.ndarray) -> np.ndarray:
-    """Counts of a sample that grows, at every look: (runs, looks, bins)."""
-    return rng.multinomial(each, p, size=(runs, looks)).cumsum(axis=1).astype(float)
-
-
-def test_the_drift_of_scores_is_within_its_bounds_at_every_look() -> None:
-    rng, runs = np.random.default_rng(9), 300
-    p = np.exp(-np.linspace(0, 4, 25))
-    p /= p.sum()
-    q = p * np.exp(np.linspace(0, 0.5, 25))
-    q /= q.sum()
-    reference = rng.multinomial(4000, p, size=(runs, 1)).astype(float)
-    for source in (p, q):
-        found = drift_bounds(reference, grown(rng, runs, 300, 40, source), 0.05)
-        truth = float(np.abs(np.cumsum(p) - np.cumsum(source)).max())
-        wrong = ((found.low > truth + 1e-12) | (found.high < truth - 1e-12)).any(axis=1)
-        assert wrong.mean() <= 0.05
-        assert (np.diff(found.high - found.low, axis=1)[:, 5:] < 0.02).all()
-
-
-def test_the_drift_of_scores_is_found_where_there_is_some() -> None:
-    """Power: and with a fixed test in its place, no drift is found in many more runs than promised."""
-    rng, runs = np.random.default_rng(10), 120
-    p = np.full(20, 0.05)
-    q = p * np.exp(np.linspace(-0.15, 0.15, 20))
-    q /= q.sum()
-    reference = rng.multinomial(20_000, p, size=(runs, 1)).astype(float)
-    found = drift_bounds(reference, grown(rng, runs, 200, 200, q), 0.05)
-    truth = float(np.abs(np.cumsum(p) - np.cumsum(q)).max())
-    assert truth < 0.04
-    assert (found.low[:, -1] > 0).mean() > 0.9
-    still = grown(rng, runs, 400, 50, p)
-    looked = drift_bounds(reference, still, 0.05)
-    assert (looked.low > 0).any(axis=1).mean() <= 0.02
-    n = still.sum(axis=-1)
-    once = distance(np.tile(p, (1, 1)) * 1e9, still) > np.sqrt(np.log(2 / 0.05) / (2 * n))
-    assert once.any(axis=1).mean() > 0.06, "looks at every hour do no harm to a fixed band?"
-
-
-def test_values_of_one_card_make_the_bounds_wider() -> None:
-    one, other = np.array([4000.0, 6000.0]), np.array([4600.0, 5400.0])
-    alone, crowded = drift_bounds(one, other, 0.05), drift_bounds(one, other, 0.05, 1 / 4, 1 / 4)
-    quarter = drift_bounds(one / 4, other / 4, 0.05)
-    assert (float(crowded.low), float(crowded.high)) == pytest.approx((float(quarter.low), float(quarter.high)))
-    assert alone.low > crowded.low
-    nothing = drift_bounds(one, np.zeros(2), 0.05)
-    assert (float(nothing.low), float(nothing.high), math.isnan(float(nothing.estimate))) == (0.0, 1.0, True)
 
 
 # --- a model of paired decisions ---
@@ -196,7 +140,7 @@ def test_a_fixed_test_raises_many_alarms_in_daily_looks() -> None:
     assert ours <= 20  # 10 are promised
 
 
-def test_harm_is_found_and_harmlessness_too() -> None:
+def test_harm_and_harmlessness_are_both_found() -> None:
     """Power: an e-process that never raises an alarm at all would pass every test above."""
     rng, bar = np.random.default_rng(3), math.log(200)
     twin = shift(*paths(rng, 200, 28 * 24, 0.6, 0.15, 0.15))  # 400 blocks
@@ -207,7 +151,7 @@ def test_harm_is_found_and_harmlessness_too() -> None:
     assert (harmful.log_below(-0.2).max(axis=1) >= bar).mean() > 0.95
 
 
-def test_it_needs_little_more_than_another_implementation_that_sees_every_value() -> None:
+def test_it_needs_little_more_data_than_an_implementation_that_sees_every_value() -> None:
     """Pairs of 0.65 against the claim of one half: how many until it is given up, beside a published betting test."""
     rng, needed = np.random.default_rng(4), {"ours": [], "theirs": []}
     for _ in range(60):
@@ -234,7 +178,7 @@ def excess(rng: np.random.Generator, runs: int, blocks: float, floor: float, ext
     )
 
 
-def test_excess_over_the_floor_keeps_its_promise_and_finds_what_is_there() -> None:
+def test_excess_over_the_control_keeps_its_error_and_has_power() -> None:
     rng, bar = np.random.default_rng(5), math.log(20)
     at_limit = excess(rng, 400, 2.0, 0.15, 0.3)  # live blocks beside those the control lost: a little less than 0.3
     assert (at_limit.log_above(0.3).max(axis=1) >= bar).mean() <= 0.08
@@ -244,7 +188,7 @@ def test_excess_over_the_floor_keeps_its_promise_and_finds_what_is_there() -> No
     assert (other.log_above(0.3)[:, -1] >= bar).mean() > 0.95
 
 
-def test_amounts_keep_their_promise_and_find_what_is_there() -> None:
+def test_amounts_keep_their_error_and_have_power() -> None:
     """Amounts as shares of a cap, from their sums and sums of squares; the truth is a shift of 0.2 of the amount."""
     rng, runs, steps, bar = np.random.default_rng(6), 300, 200, math.log(20)
 
@@ -271,7 +215,7 @@ def test_amounts_keep_their_promise_and_find_what_is_there() -> None:
 
 
 @given(st.integers(0, 3000), st.integers(0, 300), st.integers(0, 300), st.floats(1e-3, 0.2))
-def test_an_interval_holds_its_estimate_and_says_what_the_evidence_says(
+def test_an_interval_contains_its_estimate_and_agrees_with_the_evidence(
     both: int, lost: int, added: int, alpha: float
 ) -> None:
     ratio = shift(*(np.array(float(n)) for n in (both, lost, added)))
@@ -287,7 +231,7 @@ def test_an_interval_holds_its_estimate_and_says_what_the_evidence_says(
         assert is_below == (found.high <= limit + 1e-9) or abs(found.high - limit) < 1e-6
 
 
-def test_intervals_looked_at_hourly_hold_the_truth() -> None:
+def test_intervals_evaluated_hourly_contain_the_truth() -> None:
     ratio = shift(*paths(np.random.default_rng(7), 150, 300, 2.0, 0.3, 0.2))
     found = ratio.bounds(0.05, -1.0, 20.0)
     wrong = ((found.low > -0.1) | (found.high < -0.1)).any(axis=1)
@@ -302,20 +246,20 @@ def test_fifty_segments_are_not_fifty_false_alarms() -> None:
     log_e = np.stack([shift(*paths(rng, runs, 100, 2.0, 0.15, 0.15)).log_below(0.0) for _ in range(segments)], axis=-1)
     weights = np.full(segments, 1 / segments)
     each = (log_e >= BAR).any(axis=(1, 2)).mean()
-    together = given_up(log_e, weights, 0.05).any(axis=(1, 2)).mean()
+    together = rejected(log_e, weights, 0.05).any(axis=(1, 2)).mean()
     assert each > 0.3
     assert together <= 0.08
 
 
-def test_many_harmed_segments_are_found_sooner_than_one() -> None:
+def test_harm_in_many_segments_is_found_sooner_than_in_one() -> None:
     log_e = np.array([math.log(60)] * 10 + [0.0] * 10)
     weights = np.full(20, 1 / 20)
-    assert given_up(log_e, weights, 0.05).sum() == 10
-    assert not given_up(np.array([math.log(60)] + [0.0] * 19), weights, 0.05).any()
-    assert given_up(np.array([math.log(500)] + [0.0] * 19), weights, 0.05).tolist() == [True] + [False] * 19
+    assert rejected(log_e, weights, 0.05).sum() == 10
+    assert not rejected(np.array([math.log(60)] + [0.0] * 19), weights, 0.05).any()
+    assert rejected(np.array([math.log(500)] + [0.0] * 19), weights, 0.05).tolist() == [True] + [False] * 19
 
 
-def test_every_order_of_the_same_things_says_the_same() -> None:
+def test_evidence_does_not_depend_on_the_order_of_things() -> None:
     log_e = {
         round(float(log_evidence([1.0, -1.0], [np.array(float(sum(o))), np.array(float(5 - sum(o)))])), 9)
         for o in itertools.permutations([1, 1, 1, 0, 0])

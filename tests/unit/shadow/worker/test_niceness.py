@@ -10,7 +10,7 @@ import pytest
 
 TOLD = """
 import os
-from shadow.standback import stand_back
+from shadow.worker.niceness import stand_back
 stand_back(7)
 print(os.getpriority(os.PRIO_PROCESS, 0))
 print(open('/proc/self/autogroup').read().split()[-1])

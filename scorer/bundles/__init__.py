@@ -1,0 +1,1 @@
+"""Model bundles: a model and its manifest, under the digest of their content, and where they are stored."""

@@ -1,0 +1,204 @@
+"""Records of the `deployments` topic: changes, requests to prepare, suggestions and what becomes of them, workers'
+reports."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from scorer.pipeline.money import Currency
+
+#: Version of the format of these records. Others are ignored.
+SCHEMA = 1
+LIVE = "live"
+CANDIDATE = "candidate"
+CONTROL = "control"
+PREVIOUS = "previous"
+Override = Literal["allow_all", "block_all"]
+#: How long a suggestion may be approved: evidence that nobody acted on for longer is to be looked at again.
+STANDS = timedelta(hours=72)
+
+
+#: SHA-256 in hexadecimal. A digest becomes a part of paths, so nothing else is taken for one.
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: Name of a slot. It becomes a part of topics' groups, Redis keys and metrics.
+SLOT_NAME = r"^[a-z][a-z0-9-]{0,30}$"
+SlotName = Annotated[str, Field(pattern=SLOT_NAME)]
+Epoch = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Target(BaseModel):
+    """What to put into a slot. threshold: may differ from the bundle's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Digest | None = None
+    threshold: float | None = Field(None, ge=0, le=1)
+    override: Override | None = None
+
+
+class Twin(BaseModel):
+    """The seed twin of a bundle, and the threshold with which it is to be the A/A control."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: Digest
+    threshold: float = Field(ge=0, le=1)
+
+
+class Change(_Record):
+    """Fills or empties slots. Void unless each slot that it names still has the epoch that it expects.
+
+    slots: new content by slot, None to empty it. expects: epoch by slot. twins: by the digest of their originals, to
+    take slot control when those are live. at: RFC 3339, here and below.
+    """
+
+    kind: Literal["change"] = "change"
+    slots: dict[SlotName, Target | None]
+    expects: dict[SlotName, Epoch]
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    cause: Literal["deploy", "override", "approve", "rollback"]
+    suggestion: str | None = None
+    twins: dict[Digest, Twin] = Field(default_factory=dict)
+    at: str
+
+
+class Judged(BaseModel):
+    """A verdict as it is kept on the ledger. decision: `unknown` if it could not be made.
+
+    reason: in one line. run, criteria: what was judged, and the digest of the criteria. against: the findings that did
+    not pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    decision: Literal["promote", "hold", "reject", "unknown"]
+    reason: str
+    run: str | None = None
+    criteria: str | None = None
+    against: tuple[dict[str, Any], ...] = ()
+
+
+class Forced(Change):
+    """A promotion that somebody forced. verdict: at that moment. overrode: everything that stood against it."""
+
+    kind: Literal["forced"] = "forced"  # type: ignore[assignment]
+    verdict: Judged
+    overrode: tuple[str, ...] = ()
+
+
+class Prepare(_Record):
+    """Asks every scorer to load a bundle, before it is put live."""
+
+    kind: Literal["prepare"] = "prepare"
+    digest: Digest
+    by: str
+    at: str
+
+
+class Suggestion(_Record):
+    """The gate's proposal to put the bundle of `slot` live. Stands while each slot in `expects` keeps its epoch, nobody
+    has answered it or taken it back, and it is not older than `STANDS`.
+
+    dossier: digest of all that the verdict follows from, which lies in the store of bundles; None if it could not be
+    stored, and in records of older versions.
+    """
+
+    kind: Literal["suggestion"] = "suggestion"
+    slot: str
+    target: Target
+    expects: dict[str, int]
+    criteria: str
+    evidence: dict[str, Any]
+    dossier: Digest | None = None
+    at: str
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it is too old to be approved. One whose time cannot be read is. now: with a time zone.
+
+        >>> at = "2026-01-01T00:00:00Z"
+        >>> made = Suggestion(slot="candidate", target=Target(), expects={}, criteria="", evidence={}, at=at)
+        >>> [made.has_expired(datetime.fromisoformat(f"2026-01-0{day}T00:00:00Z")) for day in (3, 4, 5)]
+        [False, False, True]
+        """
+        try:
+            return now - datetime.fromisoformat(self.at) > STANDS
+        except (ValueError, TypeError, OverflowError):  # no time, or one without a zone
+            return True
+
+
+class Answer(_Record):
+    """A person's rejection of a suggestion. An approval is a `Change` that names the suggestion."""
+
+    kind: Literal["answer"] = "answer"
+    suggestion: str
+    answer: Literal["rejected"]
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    at: str
+
+
+class Withdrawal(_Record):
+    """Takes a suggestion back. An approval that comes after it is void.
+
+    cause: the verdict is no longer promote, the criteria are others, or nobody answered in time. reason: in words. by:
+    who noticed: `shadow serve`, or whoever tried to approve.
+    """
+
+    kind: Literal["withdrawal"] = "withdrawal"
+    suggestion: str
+    cause: Literal["verdict", "criteria", "expired"]
+    reason: str = Field(min_length=1)
+    by: str = Field(min_length=1)
+    at: str
+
+
+class PublishedView(_Record):
+    """A feature view, as published by the scorers that use it.
+
+    names: features, in the order of the snapshot. definitions: how each is computed. currency: of the amounts on
+    decisions; None in records of older versions.
+    """
+
+    names: tuple[str, ...]
+    definitions: dict[str, Any]
+    currency: Currency | None = None
+
+
+class WorkerReport(_Record):
+    """Whether a scorer could load a bundle: the live one (`epoch`), or for the `Prepare` with ledger key `request`.
+
+    digest: None of a live slot that only an override fills. runs: epoch of the live slot that it decides by right now.
+    """
+
+    digest: Digest | None
+    status: Literal["loaded", "failed"]
+    epoch: Epoch | None = None
+    request: str | None = None
+    reason: str | None = None
+    runs: Epoch | None = None
+    at: str
+
+
+Entry = Change | Forced | Prepare | Suggestion | Answer | Withdrawal
+KINDS: dict[str, type[Entry]] = {
+    "change": Change,
+    "forced": Forced,
+    "prepare": Prepare,
+    "suggestion": Suggestion,
+    "answer": Answer,
+    "withdrawal": Withdrawal,
+}
+
+
+def encode(record: BaseModel) -> bytes:
+    """A record's value on the topic."""
+    return orjson.dumps({"schema": SCHEMA, **record.model_dump(mode="json")})

@@ -1,0 +1,194 @@
+"""Folds the records of the `deployments` topic into slots: which bundle is in each, and how it got there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from scorer.deployments.records import (
+    KINDS,
+    LIVE,
+    SCHEMA,
+    Answer,
+    Change,
+    Entry,
+    Forced,
+    Override,
+    PublishedView,
+    Suggestion,
+    Twin,
+    Withdrawal,
+    WorkerReport,
+)
+from scorer.errors import CurrencyError
+from scorer.pipeline.money import Currency
+
+#: Used until a scorer has published its feature view: there are no amounts before. XXX is ISO 4217's "no currency".
+NOTHING_DECIDED = Currency(code="XXX", digits=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """State of a slot.
+
+    epoch: how often it was changed, 0 if never. digest, threshold: of its bundle, None if it has none. since: when it
+    was last changed, RFC 3339.
+    """
+
+    epoch: int = 0
+    digest: str | None = None
+    threshold: float | None = None
+    override: Override | None = None
+    since: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.digest is None and self.override is None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """An entry of the ledger. seq: its key.
+
+    is_void: another one came first: a change of the same slots, or whatever settled the same suggestion.
+    """
+
+    seq: str
+    entry: Entry
+    is_void: bool = False
+
+
+@dataclass
+class Deployments:
+    """State of the topic after the records folded in so far.
+
+    ledger: in log order. workers: last report by worker. views: by id. was_live: every state of the live slot, oldest
+    first. twins: by the digest of their originals.
+    """
+
+    slots: dict[str, Slot] = field(default_factory=dict)
+    ledger: list[LedgerLine] = field(default_factory=list)
+    workers: dict[str, WorkerReport] = field(default_factory=dict)
+    views: dict[str, PublishedView] = field(default_factory=dict)
+    foreign: int = 0  # records that are not understood
+    twins: dict[str, Twin] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)  # suggestions that were approved, rejected or withdrawn
+    was_live: list[Slot] = field(default_factory=list)
+
+    def slot(self, name: str) -> Slot:
+        """State of a slot. One that was never filled is empty, with epoch 0."""
+        return self.slots.get(name, Slot())
+
+    @property
+    def currency(self) -> Currency | None:
+        """The reporting currency of all decisions; None while no feature view names one.
+
+        Raises CurrencyError if views name different ones, because sums would mix them.
+        """
+        stated = {name: view.currency for name, view in self.views.items() if view.currency is not None}
+        found: dict[Currency, str] = {}
+        for name, currency in stated.items():
+            found.setdefault(currency, name)
+        if len(found) > 1:
+            told = ", ".join(f"{name} in {_money(currency)}" for currency, name in found.items())
+            raise CurrencyError(
+                f"feature views on topic deployments: {told}; expected one reporting currency; give the other one "
+                "topics and a prefix (SHADOW_PREFIX) of its own"
+            )
+        return next(iter(found), None)
+
+    @property
+    def minor_per_unit(self) -> float:
+        """Minor units in one unit of the reporting currency, 100 while `currency` is None. Raises CurrencyError."""
+        currency = self.currency
+        return NOTHING_DECIDED.minor_per_unit if currency is None else currency.minor_per_unit
+
+    def fold(self, key: bytes | None, value: bytes | None) -> LedgerLine | None:
+        """Fold in the next record, in log order; returns its line if it is a ledger entry.
+
+        Never raises: a record that this version does not understand, or that somebody else wrote, only counts as
+        foreign.
+        """
+        kind, _, name = (key or b"").decode(errors="replace").partition("/")
+        try:
+            body = None if value is None else orjson.loads(value)
+            if kind == "ledger" and body is not None:
+                return self._ledger(name, body)
+            if kind == "worker":
+                if body is None:
+                    self.workers.pop(name, None)
+                else:
+                    self.workers[name] = WorkerReport.model_validate(body)
+                return None
+            if kind == "view" and body is not None:
+                self.views[name] = PublishedView.model_validate(body)
+                return None
+        except ValueError:  # no JSON, or not of this shape
+            kind = ""
+        if kind != "slot" and value is not None:  # slots are written for other readers
+            self.foreign += 1
+        return None
+
+    def _ledger(self, seq: str, body: Any) -> LedgerLine | None:
+        """Raises ValueError for a body that is no entry of this version."""
+        if any(line.seq == seq for line in self.ledger):
+            return None  # a retried write
+        if not isinstance(body, dict) or body.get("schema") != SCHEMA or str(body.get("kind")) not in KINDS:
+            raise ValueError("no entry of this version")
+        entry = KINDS[str(body["kind"])].model_validate(body)
+        line = LedgerLine(seq, entry, is_void=not self._apply(entry))
+        self.ledger.append(line)
+        return line
+
+    def _apply(self, entry: Entry) -> bool:
+        """Take an entry up; whether it came in time. Of all that settles a suggestion, the first in log order does."""
+        match entry:
+            case Change(suggestion=None):
+                return self._change(entry)
+            case Change() | Answer() | Withdrawal():
+                suggestion = str(entry.suggestion)
+                if suggestion in self.settled or (isinstance(entry, Change) and not self._change(entry)):
+                    return False
+                self.settled.add(suggestion)
+        return True
+
+    def _change(self, change: Change) -> bool:
+        if any(self.slot(name).epoch != change.expects.get(name) for name in change.slots):
+            return False
+        for name, target in change.slots.items():
+            epoch = self.slot(name).epoch + 1
+            if target is None:
+                self.slots[name] = Slot(epoch=epoch, since=change.at)
+            else:
+                self.slots[name] = Slot(epoch, target.digest, target.threshold, target.override, change.at)
+        self.twins |= change.twins
+        if LIVE in change.slots:
+            self.was_live.append(self.slot(LIVE))
+        return True
+
+    @property
+    def forced(self) -> list[tuple[str, Forced]]:
+        """Every forced release that there ever was, with its ledger key, oldest first."""
+        return [(line.seq, line.entry) for line in self.ledger if isinstance(line.entry, Forced) and not line.is_void]
+
+    def next_seq(self, tag: str) -> str:
+        """Key for the next ledger entry; keys sort by age. tag: random text, so that two writers never use one key."""
+        return f"{len(self.ledger) + 1:08d}-{tag}"
+
+    def open_suggestions(self, now: datetime | None = None) -> list[LedgerLine]:
+        """Suggestions that still stand, oldest first. now: leaves out those that have expired by then."""
+        return [
+            line
+            for line in self.ledger
+            if isinstance(line.entry, Suggestion)
+            and line.seq not in self.settled
+            and all(self.slot(name).epoch == epoch for name, epoch in line.entry.expects.items())
+            and (now is None or not line.entry.has_expired(now))
+        ]
+
+
+def _money(currency: Currency) -> str:
+    return f"{currency.code} with {currency.digits} decimal digits"

@@ -1,0 +1,54 @@
+"""Runs a command line: loads commands lazily, and prints a UserError as one line with exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from scorer.errors import UserError
+
+
+class LazyGroup(click.Group):
+    """A command group that imports a command's module only when that command is used.
+
+    package: package of the modules. commands_in: module by command name; it holds the command as a function of that
+    name, dashes as underscores.
+    """
+
+    def __init__(self, *args: object, package: str, commands_in: dict[str, str], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.package = package
+        self.commands_in = commands_in
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands_in)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = self.commands_in.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"{self.package}.{module}"), cmd_name.replace("-", "_")
+        )
+        return command
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def run_command(group: click.Group, name: str) -> None:
+    """Run the command line of a program called `name`. Exits with 2 after a UserError, printed as one line."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it logs is raised, too
+    # A container's first process ignores signals without a handler. Workers replace this handler with their own.
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        group.main(prog_name=name, standalone_mode=True)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)

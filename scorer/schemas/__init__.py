@@ -1,0 +1,1 @@
+"""Schemas of records: from a registry or a file, compiled."""

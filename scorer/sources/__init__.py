@@ -1,0 +1,1 @@
+"""Transactions from other sources than a payment system: files, simulations, replays."""

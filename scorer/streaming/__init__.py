@@ -1,0 +1,1 @@
+"""Receives whole fetches through Faust: group membership, flow control, commits."""

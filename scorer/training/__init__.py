@@ -1,0 +1,1 @@
+"""Trains bundles on labelled history."""

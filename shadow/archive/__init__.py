@@ -1,0 +1,1 @@
+"""Decisions beyond Redis: recounts the tallies from the topic."""

@@ -1,0 +1,63 @@
+"""`shadow status`: what is live and how old its data is, what is in each slot, and what waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import orjson
+
+from scorer.bundles.store import BundleStore
+from scorer.deployments.ledger import read
+from scorer.deployments.slots import Deployments
+from scorer.errors import UserError
+from scorer.settings import load
+from shadow.intake.reviews import verdict_of
+from shadow.release.criteria_file import load_release
+from shadow.release.look import judged_slots, look
+from shadow.release.standing import status_of
+from shadow.release.status import SlotVerdict, Status, lines
+from shadow.settings import ShadowSettings
+from shadow.store.connection import connect, telling
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def status(as_json: bool) -> None:
+    """Show what is live, since when and by whom, how old its data is, what is in each slot, and what waits for whom.
+
+    Judges every candidate. Without Redis it says so, and shows what the ledger knows.
+    """
+    found = asyncio.run(_status(load(ShadowSettings)))
+    if as_json:
+        click.echo(orjson.dumps(found.to_json()))
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
+async def _status(settings: ShadowSettings) -> Status:
+    deployments = await read(settings)
+    verdicts: dict[str, SlotVerdict] = {}
+    trouble = None
+    try:
+        verdicts = await _verdicts(settings, deployments)
+    except UserError as error:
+        trouble = str(error)
+    store = BundleStore(settings.store, settings.cache, settings.store_seconds)
+    return await asyncio.to_thread(status_of, deployments, store.manifest, verdicts, trouble)
+
+
+async def _verdicts(settings: ShadowSettings, deployments: Deployments) -> dict[str, SlotVerdict]:
+    slots = judged_slots(deployments, settings)
+    if not slots:
+        return {}
+    release = load_release(settings.release)
+    redis = connect(settings.redis)
+    with telling(settings.redis):
+        try:
+            return {
+                slot: verdict_of(await look(redis, deployments, slot, release, settings), release) for slot in slots
+            }
+        finally:
+            await redis.aclose()

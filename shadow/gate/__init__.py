@@ -1,0 +1,1 @@
+"""The gate: judges a candidate by the release criteria. Pure: no IO."""

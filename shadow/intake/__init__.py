@@ -1,0 +1,1 @@
+"""Labels on their way in: from files, from reviewers, through the topic."""

@@ -1,0 +1,94 @@
+"""Asks the scorers to erase a card's state, and waits for their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from scorer.errors import BrokerError, UserError
+from scorer.kafka.connection import FORBIDDEN, forbidden
+from scorer.kafka.producer import BatchProducer
+from scorer.kafka.reading import reader
+from scorer.kafka.topics import partitions_of
+from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest, read
+from scorer.settings import CommonSettings
+
+#: Longest wait of one fetch, in milliseconds.
+LOOK_MS = 500
+
+
+@dataclass
+class Erasing:
+    """A request, and what the scorers have answered. pending, erased: partitions, in order."""
+
+    request: str
+    pending: list[int]
+    consumer: AIOKafkaConsumer
+    card_number_fields: tuple[str, ...] = ()
+    erased: list[int] = field(default_factory=list)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until every partition has answered, at most so long. Raises BrokerError."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self.pending and asyncio.get_running_loop().time() < deadline:
+            try:
+                fetched = await self.consumer.getmany(timeout_ms=LOOK_MS)
+            except FORBIDDEN:
+                raise
+            except KafkaError as error:
+                raise BrokerError(f"erasures: the answers cannot be read ({error})") from None
+            for tp, records in fetched.items():
+                for record in records:
+                    self._take(tp.partition, record.key, record.value)
+
+    def _take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+        if key != self.request.encode():
+            return
+        try:
+            _, said = read(key, value, self.card_number_fields)
+        except ValueError:
+            return
+        if isinstance(said, ErasureAnswer) and partition in self.pending:
+            self.pending.remove(partition)
+            if said.done == "erased":
+                self.erased = sorted([*self.erased, partition])
+
+
+@asynccontextmanager
+async def erasing(settings: CommonSettings, card: str) -> AsyncIterator[Erasing]:
+    """Ask the scorers of every partition to erase a card. Raises UserError if it is no card, BrokerError if Kafka does
+    not take the request."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    try:
+        value = ErasureRequest.of(card, at, settings.card_number_fields).encode()
+    except ValueError as error:
+        raise UserError(f"card: {error}") from None
+    topic = settings.topics.erasures
+    partitions = sorted(tp.partition for tp in await partitions_of(settings, topic))
+    if not partitions:
+        raise BrokerError(
+            f"topic {topic}: is missing, or this user may not describe it; create it with `scorer topics`"
+        )
+    found = secrets.token_hex(8)
+    async with reader(settings) as consumer:
+        producer = BatchProducer(settings)
+        try:
+            await producer.start(require_idempotence=False)
+            for partition in partitions:
+                await producer.write(topic, partition, [(found.encode(), value)])
+        except FORBIDDEN as error:
+            raise forbidden(settings, error) from None
+        except KafkaError as error:
+            raise BrokerError(f"topic {topic}: Kafka did not accept the request ({error}); send it again") from None
+        finally:
+            await producer.stop()
+        consumer.assign([TopicPartition(topic, partition) for partition in partitions])
+        await consumer.seek_to_beginning()
+        yield Erasing(found, partitions, consumer, settings.card_number_fields)

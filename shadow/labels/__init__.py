@@ -1,0 +1,1 @@
+"""Labels of transactions, and the order in which cases are reviewed. Pure: no IO."""

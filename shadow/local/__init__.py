@@ -1,0 +1,1 @@
+"""Runs everything on one machine: embedded servers and supervised processes."""

@@ -1,0 +1,1 @@
+"""Judges what a slot holds, and carries out what people decide about it."""

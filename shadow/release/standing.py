@@ -1,0 +1,44 @@
+"""Gathers how things stand from the ledger and the store of bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from scorer.bundles.manifest import Manifest
+from scorer.deployments.records import LIVE
+from scorer.deployments.slots import Deployments
+from scorer.errors import UserError
+from shadow.release.look import present_run
+from shadow.release.status import DataAge, SlotVerdict, Status, data_age, status
+
+
+def status_of(
+    deployments: Deployments,
+    manifest_of: Callable[[str], Manifest],
+    verdicts: Mapping[str, SlotVerdict],
+    trouble: str | None,
+) -> Status:
+    """How things stand now. manifest_of: a bundle's manifest by digest; what it raises as UserError is told.
+
+    verdicts: by slot. trouble: why they are not known. May wait for the store.
+    """
+    runs = {name: present_run(deployments, name) for name in deployments.slots if name != LIVE}
+    return status(
+        deployments,
+        _age(deployments.slot(LIVE).digest, manifest_of),
+        {name: str(run) for name, run in runs.items() if run is not None},
+        verdicts,
+        datetime.now(UTC),
+        trouble,
+    )
+
+
+def _age(digest: str | None, manifest_of: Callable[[str], Manifest]) -> DataAge:
+    if digest is None:
+        return DataAge(None, None, "no bundle is live")
+    try:
+        manifest = manifest_of(digest)
+    except UserError as error:
+        return DataAge(None, None, str(error))
+    return data_age(None if manifest.training is None else manifest.training.last, manifest.created_at)

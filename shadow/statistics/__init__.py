@@ -1,0 +1,1 @@
+"""Statistics that know nothing of fraud. Pure: numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""Keeps exact tallies, samples and labels in Redis."""

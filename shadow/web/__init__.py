@@ -1,0 +1,1 @@
+"""The HTTP API of `shadow serve`, with FastAPI."""

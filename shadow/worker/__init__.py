@@ -1,0 +1,1 @@
+"""The worker behind `shadow run`: compares a slot's candidate with live."""

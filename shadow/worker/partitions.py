@@ -1,0 +1,256 @@
+"""The partitions of a shadow: where each stands in Redis, and what is not written there yet.
+
+The fence of a partition in Redis is the offset up to which its decisions are counted. A partition starts at its fence,
+gathers increments, and flushes them as one range. Redis refuses a range that does not begin at the fence: another
+worker wrote, or Redis lost its last writes or all of its data. Then the partition starts again at the fence that Redis
+has now, and its decisions are read again from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from scorer.streaming.app import BatchApp
+from scorer.streaming.fetch import Batch
+from shadow import metrics
+from shadow.comparison.increment import Increment, add
+from shadow.comparison.memory import Memory
+from shadow.comparison.sampling import Stratum
+from shadow.comparison.sources import Sources
+from shadow.store.connection import AWAY
+from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
+from shadow.worker.counting import Counting
+
+log = logging.getLogger(__name__)
+
+#: Decisions before the fence that are read again. They are not counted: their scores are compared with those of later
+#: decisions on the same transactions.
+LOOK_BACK = 4000
+#: Longest time that a call to Redis may take: its client repeats one that is not answered.
+ANSWER_SECONDS = 90.0
+#: Pause before a failed call to Redis is repeated.
+RETRY_SECONDS = 0.5
+
+
+@dataclass
+class Partition:
+    """What a worker knows of a partition that it owns.
+
+    position: offset of the next decision to take. turn: the consumer's count of rewinds; batches of another turn are
+    outdated. taus: the smallest sample hash that Redis has refused, by stratum. pending: sums that are not in Redis
+    yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
+    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none.
+    """
+
+    fence: Fence
+    position: int
+    memory: Memory
+    taus: dict[Stratum, float]
+    turn: int
+    reached: int
+    pending: Increment = field(default_factory=Increment)
+    waiting: list[Batch] = field(default_factory=list)
+    since: float = 0.0
+    flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def gather(self, batch: Batch, increment: Increment) -> None:
+        """Add a batch's increment to what is pending."""
+        add(self.pending, increment)
+        self.reached = max(self.reached, batch.next)
+        self.since = self.since or time.monotonic()
+        self.waiting.append(batch)
+
+    @property
+    def records(self) -> int:
+        """Decisions that are gathered but not in Redis yet."""
+        return sum(map(len, self.waiting))
+
+
+class Partitions:
+    """The partitions that a worker owns.
+
+    is_draining: the worker is stopping, so a flush no longer waits for an unavailable Redis. opened, redis_errors: how
+    often a partition was opened, and Redis did not do what it was asked for.
+    """
+
+    def __init__(self, app: BatchApp, topic: str, slot: str, store: TallyStore, counting: Counting) -> None:
+        self._app, self._topic, self._slot, self._store, self._counting = app, topic, slot, store, counting
+        self.owned: dict[int, Partition] = {}
+        self.is_draining = False
+        self.opened = self.redis_errors = 0
+        self._asked: dict[object, float] = {}
+
+    def patient_until(self, flush_seconds: float) -> float:
+        """Monotonic time until which an answer of Redis may come, or gathered sums may wait; 0 if neither is awaited.
+        For any thread. flush_seconds: how long sums wait, looked at five times in it."""
+        answers = (asked + ANSWER_SECONDS for asked in self._asked.copy().values())
+        flushes = (part.since + 1.5 * flush_seconds for part in self.owned.copy().values() if part.since)
+        return max((0.0, *answers, *flushes))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        call = object()
+        self._asked[call] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._asked[call]
+
+    def drop(self, *batches: Batch) -> None:
+        """Give up batches without acknowledging them: the partition's next owner reads them again."""
+        for batch in batches:
+            self._app.consumer.drop(batch)
+
+    async def open(self, partition: int, oldest: int) -> Partition:
+        """Open a partition at its fence; waits while Redis is unavailable. oldest: first offset not yet deleted by
+        retention."""
+        while True:
+            try:
+                with self._asking():
+                    return await self._open(partition, oldest)
+            except AWAY as error:
+                self._is_away(error)
+                if self._app.should_stop:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_away(self, error: Exception) -> None:
+        self.redis_errors += 1
+        metrics.REDIS_ERRORS.labels(self._slot).inc()
+        log.warning("redis is away, waiting: %s", error)
+
+    async def _open(self, partition: int, oldest: int) -> Partition:
+        former = await self._store.forget_former(partition)
+        if former is not None:
+            log.warning(
+                "slot %s: partition %d: its tallies up to offset %d are of a former version and were deleted; its runs "
+                "are counted anew from offset %d",
+                self._slot,
+                partition,
+                former,
+                oldest,
+            )
+        fence = await self._store.open_partition(partition, oldest)
+        self.opened += 1
+        if fence.is_new:
+            log.info("slot %s: partition %d is new in redis, from offset %d", self._slot, partition, oldest)
+        if fence.next < oldest:
+            log.error("partition %d: retention took decisions %d to %d unread", partition, fence.next, oldest)
+            await self._store.record_gap(partition, fence, oldest)
+            metrics.GAPS.labels(self._slot).inc(oldest - fence.next)
+            fence = await self._store.open_partition(partition, oldest)
+        start = max(oldest, fence.next - LOOK_BACK)
+        turn = self._app.consumer.turns[TP(self._topic, partition)]
+        memory = Memory(Sources.read(fence.decided, fence.source))
+        return Partition(fence, start, memory, await self._store.taus(partition), turn, fence.next)
+
+    async def is_whole(self, part: Partition, batch: Batch) -> bool:
+        """Whether no decision is missing before a batch, although offsets are: Kafka's own records take some, too.
+
+        If retention deleted decisions, drops the batch and opens the partition again after the gap.
+        """
+        oldest = await self._oldest(batch.partition)
+        if oldest <= batch.expected:
+            return True
+        self.drop(batch)
+        await self.flush(batch.partition, part)
+        await self._reopen(batch.partition, oldest)
+        return False
+
+    async def flush(self, partition: int, part: Partition) -> None:
+        """Write what is pending to Redis and acknowledge its batches; go back to the fence if Redis refuses."""
+        async with part.flushing:
+            if not part.waiting:
+                return
+            increment, batches, to = part.pending, part.waiting, part.reached
+            part.pending, part.waiting, part.since = Increment(), [], 0.0
+            started = time.perf_counter()
+            outcome = await self._apply(partition, part.fence, to, increment)
+            if outcome is None:
+                self.drop(*batches)
+                return
+            metrics.STAGE.labels(self._slot, "flush").observe(time.perf_counter() - started)
+            if not isinstance(outcome, Applied):
+                self.drop(*batches)
+                await self._go_back(partition, "wiped" if isinstance(outcome, Wiped) else "stale")
+                return
+            part.taus.update(outcome.taus)
+            source = max(part.fence.source, increment.source)
+            part.fence = Fence(part.fence.nonce, max(to, part.fence.next), source, False)
+            for batch in batches:
+                self._app.consumer.finish(batch)
+            end = self._app.consumer.highwater(TP(self._topic, partition))
+            self._counting.applied(increment, batches, end)
+
+    async def _apply(
+        self, partition: int, fence: Fence, to: int, increment: Increment
+    ) -> Applied | Stale | Wiped | None:
+        """Apply a range; waits while Redis is unavailable. None if a rebalance begins or the worker stops before."""
+        if to <= fence.next:
+            return Applied({})  # all of it was applied before; it was read again to learn its scores
+        is_repeated = False
+        while True:
+            try:
+                with self._asking():
+                    outcome = await self._store.apply(partition, fence, to, increment)
+            except AWAY as error:
+                self._is_away(error)
+                if self._app.rebalancing or self.is_draining:
+                    return None
+                is_repeated = True
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if is_repeated and isinstance(outcome, Stale) and outcome.next == to:
+                return Applied({})  # an earlier try succeeded, and only its answer was lost
+            return outcome
+
+    async def flush_due(self, seconds: float) -> None:
+        """Flush every partition whose oldest batch has waited for `seconds` or longer."""
+        now = time.monotonic()
+        for partition, part in list(self.owned.items()):
+            if part.waiting and now - part.since >= seconds:
+                await self.flush(partition, part)
+
+    async def check(self) -> None:
+        """Go back to the fence of every idle partition that Redis has lost. Of the others, a flush notices."""
+        for partition, part in list(self.owned.items()):
+            try:
+                async with part.flushing:
+                    is_idle = not part.waiting and part is self.owned.get(partition)
+                    with self._asking():
+                        is_lost = is_idle and not await self._store.stands(partition, part.fence)
+                    if is_lost:
+                        await self._go_back(partition, "lost")
+            except AWAY as error:
+                self._is_away(error)
+
+    async def _go_back(self, partition: int, reason: str) -> None:
+        """Read a partition again from the fence that Redis has, as it is not where this worker left it."""
+        metrics.REFUSED.labels(self._slot, reason).inc()
+        log.error("slot %s: partition %d: redis is %s; going back to its fence", self._slot, partition, reason)
+        await self._reopen(partition, await self._oldest(partition))
+
+    async def _reopen(self, partition: int, oldest: int) -> None:
+        """Open a partition again at the fence that Redis has now, unless it was revoked meanwhile."""
+        old = self.owned.get(partition)
+        if old is None:
+            return
+        fresh = await self.open(partition, oldest)
+        self.drop(*old.waiting)  # also those that came while opening: a revocation waits for all
+        if self.owned.get(partition) is not old:
+            return
+        self.owned[partition] = fresh
+        fresh.turn = self._app.consumer.rewind(TP(self._topic, partition), fresh.position)
+
+    async def _oldest(self, partition: int) -> int:
+        tp = TopicPartition(self._topic, partition)
+        oldest: int = (await self._app.consumer.earliest_offsets(tp))[tp]
+        return oldest

@@ -1,0 +1,1 @@
+"""Attacks on whatever the product reads, with generators and oracles that share no code with it."""

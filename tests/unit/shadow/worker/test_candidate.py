@@ -1,0 +1,60 @@
+"""A slot's candidate comes with the predictor that the setting asks for; which one is told in log and metric."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.bundles import BUNDLE, FEATURES, VIEW
+from scorer.bundles.predictor import FAST, LIGHTGBM, PREDICTORS, Wanted
+from scorer.bundles.store import BundleStore
+from scorer.deployments.records import Change, PublishedView, Target, encode
+from scorer.deployments.slots import Deployments
+from scorer.pipeline.money import Currency
+from shadow.metrics import REGISTRY
+from shadow.worker.candidate import SlotFollower
+
+pytestmark = pytest.mark.slow  # each starts a child process
+
+
+def fill(state: Deployments, digest: str | None) -> Deployments:
+    """The slot filled, or emptied."""
+    change = {
+        "slots": {"candidate": None if digest is None else Target(digest=digest, threshold=0.25)},
+        "expects": {"candidate": state.slot("candidate").epoch},
+        "by": "a", "reason": "b", "cause": "deploy", "at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    state.fold(f"ledger/{state.next_seq('a1b2c3d4')}".encode(), encode(Change.model_validate(change)))
+    return state
+
+
+@pytest.mark.parametrize(("setting", "name"), [("auto", FAST), ("lightgbm", LIGHTGBM)])
+def test_the_predictor_is_told_in_log_and_metric(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, setting: Wanted, name: str
+) -> None:
+    store = BundleStore(str(tmp_path / "store"), tmp_path / "cache", predictor=setting)
+    store.put(BUNDLE)
+    follower, state = SlotFollower("candidate", store), Deployments()
+    with caplog.at_level(logging.INFO):
+        asyncio.run(follower.follow(fill(state, BUNDLE.digest)))
+    assert f"slot candidate: bundle {BUNDLE.digest[:12]}, predictor {name}, epoch" in caplog.text
+
+    def shown(of: str) -> float | None:
+        return REGISTRY.get_sample_value("shadow_predictor", {"slot": "candidate", "predictor": of})
+
+    assert [shown(of) for of in PREDICTORS] == [of == name for of in PREDICTORS]
+    candidate = follower.candidate
+    assert candidate is not None
+    assert candidate.bundle is not None
+    snapshots = np.random.default_rng(1).normal(size=(300, len(VIEW.names)))
+    currency = Currency(code="EUR", digits=2)
+    view = PublishedView(names=VIEW.names, definitions=VIEW.definitions(VIEW.names), currency=currency)
+    columns = np.ascontiguousarray(snapshots[:, [VIEW.names.index(feature) for feature in FEATURES]])
+    assert replace(candidate, views={"v": view}).score("v", snapshots).tobytes() == BUNDLE.score(columns).tobytes()
+    asyncio.run(follower.follow(fill(state, None)))
+    assert [shown(of) for of in PREDICTORS] == [None, None], "an empty slot shows none"
