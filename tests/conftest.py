@@ -60,7 +60,9 @@ UNITS = TESTS / "unit"
 #: Folders whose tests wait for processes, longest first: units fill the gaps where files of tests run side by side.
 LONG = ("faults", "integration", "deploy", "page")
 #: How many of the last lines of a process's log a test that fails shows.
-LAST_LINES = 15
+LAST_LINES = 30
+#: What pylignum says whenever a process ends, which would leave no room for what matters.
+NOISE = ("nanobind:", "- leaked", "- ... skipped")
 _DESELECTED = pytest.StashKey[list[str]]()
 
 
@@ -135,7 +137,11 @@ def pytest_runtest_makereport(
     }
     if report.failed:
         for log in sorted({log for folder in folders for log in folder.glob("*.log")}):
-            lines = log.read_text(errors="replace").splitlines()
+            lines = [
+                line
+                for line in log.read_text(errors="replace").splitlines()
+                if not line.rpartition("|")[2].strip().startswith(NOISE)
+            ]
             report.sections.append((f"the end of {log.name}", "\n".join(lines[-LAST_LINES:])))
     return report
 

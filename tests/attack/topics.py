@@ -24,6 +24,7 @@ from attack.bundles import originals
 from attack.counts import Counts
 from attack.forge import PLAIN, Forge
 from harness.kafka import Kafka, tail
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import PARTITIONS, Stack, Worker, get
 from harness.stores import RedisServer, debian_redis, valkey
@@ -31,7 +32,7 @@ from scorer.bundles.bundle import Bundle
 
 #: Longest time until innocent transactions are decided, and compared, on a busy machine. A worker that has just
 #: started has this time, too.
-SECONDS = 90.0
+SECONDS = PATIENCE_SECONDS
 #: Innocent transactions after each wave.
 INNOCENT = 60
 SIGNED = ("--by", "attack", "--reason", "drill")
@@ -390,7 +391,7 @@ def _strike(stage: Stage, name: str, wave: Callable[[Stage, int], list[Row]], n:
             stage.stack.run("scorer", "deploy", "--resume", *SIGNED)
             stage.innocent()
         serve = stage.workers["serve"].port
-        stage.until(lambda: get(f"http://127.0.0.1:{serve}/api/slots") is not None, "serve does not answer", 30)
+        stage.until(lambda: get(f"http://127.0.0.1:{serve}/api/slots") is not None, "serve does not answer")
     except TimeoutError as error:
         counts.mistake(f"{what}: {error}")
     except RuntimeError as error:

@@ -25,6 +25,7 @@ import redis
 from faults.wire import Wire
 from harness.kafka import Kafka
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, Worker
 from harness.stores import RedisServer
 
@@ -32,8 +33,6 @@ from harness.stores import RedisServer
 LEAST = 20_000
 #: Transactions that are sent at once before a fault.
 PART = 1000
-#: What no single wait may exceed, in seconds.
-PATIENCE = 90.0
 
 
 class Waited(AssertionError):  # noqa: N818 - what it says is what happened
@@ -177,7 +176,7 @@ class Arena:
         """Slots that have a shadow."""
         return sorted({member.argv[-1] for member in self.members if member.argv[0] == "shadow"})
 
-    def until(self, what: str, holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    def until(self, what: str, holds: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
         """Wait, reviving who ended; raises Waited at the deadline."""
         deadline = time.monotonic() + seconds
         while not (found := holds()):
@@ -339,7 +338,7 @@ class Arena:
                 member.alive.process.terminate()
         for member in self.members:
             if member.is_wanted:
-                code = member.alive.process.wait(30)
+                code = member.alive.process.wait(PATIENCE_SECONDS)
                 if code and not self.allows_failed_stop:
                     self.problems.append(f"{' '.join(member.argv)} ended with {code} when it was stopped")
         revived = sum(member.revivals for member in self.members)

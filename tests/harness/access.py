@@ -18,6 +18,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 
 from harness import kafka
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stores import RedisServer
 from rights.users import Kind, Operation, Right, users
@@ -70,14 +71,24 @@ def give_rights_in_kafka(broker: Kafka) -> None:
     tool = kafka.write_tool(broker.folder / "kafka-acls", "org.apache.kafka.tools.AclCommand")
     env = {**os.environ, "KAFKA": broker.address, "KAFKA_ACLS": str(tool)}
     subprocess.run(
-        [ROOT / "deploy" / "rights" / "kafka-acls.sh"], env=env, check=True, capture_output=True, timeout=240
+        [ROOT / "deploy" / "rights" / "kafka-acls.sh"],
+        env=env,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
     )
 
 
 def give_rights_in_redis(server: RedisServer) -> None:
     """Run deploy/rights/redis-acls.sh with redis-cli, and give each user its password."""
     env = {**os.environ, "REDIS": f"redis://{server.address}"}
-    subprocess.run([ROOT / "deploy" / "rights" / "redis-acls.sh"], env=env, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [ROOT / "deploy" / "rights" / "redis-acls.sh"],
+        env=env,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+    )
     with server.client() as client:
         for user in USERS.values():
             if user.redis:

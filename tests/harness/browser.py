@@ -13,9 +13,9 @@ from urllib.error import URLError
 
 import orjson
 
+from harness.patience import PATIENCE_SECONDS
 from shadow.local.process import die_with_parent, free_port
 
-START_SECONDS = 30.0
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
 
@@ -35,7 +35,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
             preexec_fn=die_with_parent,
         )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 if self._call("GET", "/status")["ready"]:
@@ -53,7 +53,7 @@ class Browser:
             self._call("DELETE", f"/session/{self._session}")
         if self._driver is not None:
             self._driver.terminate()
-            self._driver.wait(10)
+            self._driver.wait(PATIENCE_SECONDS)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(

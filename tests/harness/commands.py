@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.cli import COMMANDS as SCORER
 from shadow.cli import COMMANDS as SHADOW
 
@@ -23,7 +24,7 @@ _FORKS.set_forkserver_preload(
 
 
 def command(
-    *argv: str, env: Mapping[str, str], folder: Path, seconds: float = 120.0
+    *argv: str, env: Mapping[str, str], folder: Path, seconds: float = PATIENCE_SECONDS
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command line of `scorer` or `shadow` with an environment in a folder.
 

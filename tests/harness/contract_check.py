@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.patience import PATIENCE_SECONDS
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -34,7 +36,9 @@ def messages(records: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The messages that each record fits; `shown` makes one."""
     python = DOCS.parent / ".venv" / "deploy" / "bin" / "python"
     lines = "\n".join(map(json.dumps, records)).encode()
-    done = subprocess.run([str(python), __file__], input=lines, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(
+        [str(python), __file__], input=lines, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]
 

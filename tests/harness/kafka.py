@@ -18,6 +18,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from shadow.local.process import die_with_parent, free_port
 
@@ -26,7 +27,6 @@ JARS = ROOT / "build" / "kafka"
 #: Any 16 bytes in URL-safe base 64.
 CLUSTER = "c2hhZG93LXNjb3Jlci0xMg"
 FORMAT = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c")
-START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 #: A broker for tests: small, quick to elect and to let groups in, and it makes no topic that nobody created.
 SETTINGS = {
@@ -172,11 +172,11 @@ class Kafka:
         for node in self.nodes:
             if not node.is_running:
                 node.launch()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.is_whole():
             told = "\n".join(tail(node.folder / "log.txt") for node in self.nodes)
             assert all(node.is_running for node in self.nodes), f"kafka ended at its start:\n{told}"
-            assert time.monotonic() < deadline, f"kafka is not up after {START_SECONDS:g} s:\n{told}"
+            assert time.monotonic() < deadline, f"kafka is not up after {PATIENCE_SECONDS:g} s:\n{told}"
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -222,7 +222,7 @@ class Kafka:
             for node in self.nodes
         ]
         for process in formatting:
-            _, told = process.communicate(timeout=START_SECONDS)
+            _, told = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == 0, f"kafka's storage was not formatted:\n{told.decode()}"
 
     def _write_settings(self, node: Node, voters: str) -> None:

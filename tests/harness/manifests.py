@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 
 SOURCE = ROOT / "deploy" / "kubernetes"
@@ -48,7 +49,7 @@ def build(folder: Path) -> list[Manifest]:
     """What a kustomization comes to. Fails with what kustomize says."""
     command = builder()
     assert command is not None, "no kustomize here"
-    done = subprocess.run([*command, str(folder)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([*command, str(folder)], capture_output=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest is not None]
 

@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.settings import ScorerSettings
 from scorer.streaming.app import BatchApp, Owned, SupersededError
 from scorer.streaming.fetch import Batch
@@ -106,7 +107,7 @@ async def running(settings: ScorerSettings) -> AsyncIterator[Recorder]:
         _RUNNING.remove(recorder)
 
 
-async def until(what: str, holds: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(what: str, holds: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)

@@ -19,6 +19,7 @@ import orjson
 
 from harness.commands import command
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from harness.stores import RedisServer
 from scorer.deployments.arrival import arrived
 from scorer.deployments.deploy import fill
@@ -36,7 +37,7 @@ FAST = {"SESSION_SECONDS": EMBEDDED["SESSION_SECONDS"], "HEARTBEAT_SECONDS": EMB
 PARTITIONS = 4
 
 
-def wait_for(what: str, is_there: Callable[[], Any], seconds: float = 90.0) -> Any:
+def wait_for(what: str, is_there: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """Until a call gives something true; returns that."""
     deadline = time.monotonic() + seconds
     while not (found := is_there()):
@@ -93,7 +94,7 @@ class Worker:
     def stop(self) -> int:
         """SIGTERM; the exit code. Fails if that takes longer than a clean stop may."""
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its label values, 0 where it is missing."""
@@ -174,7 +175,7 @@ class Stack:
         return lines[0]
 
     def _command(
-        self, argv: Sequence[str], env: Mapping[str, str] | None, seconds: float = 120.0
+        self, argv: Sequence[str], env: Mapping[str, str] | None, seconds: float = PATIENCE_SECONDS
     ) -> subprocess.CompletedProcess[bytes]:
         return command(*argv, env={**_outer(), **self.env, **(env or {})}, folder=self.folder, seconds=seconds)
 
@@ -258,7 +259,7 @@ class Stack:
                 found.append((record.partition, int(told["offset"])))
         return found
 
-    def until_settled(self, n: int, seconds: float = 60.0) -> list[tuple[int, int]]:
+    def until_settled(self, n: int, seconds: float = PATIENCE_SECONDS) -> list[tuple[int, int]]:
         """Wait until so many transactions are decided or refused; all there is then."""
         found: list[tuple[int, int]] = []
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import redis
 
+from harness.patience import PATIENCE_SECONDS
 from shadow.local.process import die_with_parent, free_port
-
-START_SECONDS = 20.0
 
 
 def debian_redis() -> str | None:
@@ -66,11 +65,11 @@ class RedisServer:
                 restore_signals=False,  # a file that may not grow is an error to it, as a full disk, not its end
                 preexec_fn=die_with_parent,
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.answers():
             told = (self.folder / "log.txt").read_text(errors="replace")[-1000:]
             assert self.process.poll() is None, f"{self.binary} ended at its start:\n{told}"
-            assert time.monotonic() < deadline, f"{self.binary} is not up after {START_SECONDS:g} s:\n{told}"
+            assert time.monotonic() < deadline, f"{self.binary} is not up after {PATIENCE_SECONDS:g} s:\n{told}"
             time.sleep(0.02)
 
     def answers(self) -> bool:
@@ -89,7 +88,7 @@ class RedisServer:
         """SIGTERM: with `appendonly` everything is on disk after it."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(START_SECONDS)
+            self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """kill -9."""

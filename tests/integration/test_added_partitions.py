@@ -68,7 +68,7 @@ def test_live_goes_on_and_takes_up_added_partitions_once_the_other_topics_have_t
     first, second = stack.start("scorer", "run"), stack.start("scorer", "run")
     shadow = stack.start("shadow", "run", "--slot", "candidate")
     sent: Sent = Counter()
-    old, new = dict.fromkeys(range(BEFORE), 20), dict.fromkeys(range(BEFORE, AFTER), 20)
+    old, new = dict.fromkeys(range(BEFORE), 20), dict.fromkeys(range(BEFORE, AFTER))
     send(stack, sent, old)
     wait_for("decided", lambda: decided(stack) == sent)
 
@@ -91,8 +91,8 @@ def test_live_goes_on_and_takes_up_added_partitions_once_the_other_topics_have_t
 
     told = stack.run("scorer", "topics", "--add-partitions")
     assert told.count("has 6 partitions now, 4 before") == 4
-    wait_for("taken up", lambda: waiting() == 0, 20)
-    wait_for("from their first record on", lambda: decided(stack) == sent, 20)
+    wait_for("taken up", lambda: waiting() == 0)
+    wait_for("from their first record on", lambda: decided(stack) == sent)
     send(stack, sent, {**old, **new})
     wait_for("all go on", lambda: decided(stack) == sent)
     assert stack.run("scorer", "topics").endswith("transactions has 6 partitions")

@@ -54,7 +54,6 @@ def test_a_hundredth_of_the_attack_finds_nothing(tmp_path: Path) -> None:
     assert ("API" in rows) == api.PROGRAM.exists(), "schemathesis is in an environment of its own"
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("attack", "n"),
     [(bundles.attack, 25), (stores.attack, 12), (files.texts, 900), (files.commands, 10)],

@@ -19,10 +19,11 @@ import pytest
 
 from harness.kafka import Kafka
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import BIN, Stack, by_source, wait_for
 from shadow.local.process import free_port
 
-pytestmark = [pytest.mark.needs("kafka"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("kafka")]
 LIFE_SECONDS, REAUTHENTICATE_MS = 5, 4000
 CLIENT, SECRET = "scorer", "s3cret &+%"
 _OAUTH = "org.apache.kafka.common.security.oauthbearer"
@@ -169,7 +170,7 @@ def test_tokens_come_from_a_file_or_a_function(stack: Stack, broker: Kafka, way:
         env = {**login(broker, **chosen), "PYTHONPATH": f"{stack.folder}:{os.environ.get('PYTHONPATH', '')}"}
         argv = [str(BIN / "scorer"), "topics"]  # a process of its own, with a path of its own
         done = subprocess.run(
-            argv, env={**os.environ, **stack.env, **env}, capture_output=True, timeout=60, check=False
+            argv, env={**os.environ, **stack.env, **env}, capture_output=True, timeout=PATIENCE_SECONDS, check=False
         )
         assert b"all topics exist" in done.stdout, done.stderr
 

@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from harness.kafka import Kafka
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, Worker, get, wait_for
 from harness.tallied import FIRST_HOUR, an_hour
 from scorer.kafka.topics import admin
@@ -74,7 +75,7 @@ class Story:
     def gate(self, option: str) -> str:
         """What the command prints, whatever the verdict is; fails with all of it if there is none."""
         command = self.stack.begin("shadow", "gate", option)
-        out, _ = command.communicate(timeout=120)
+        out, _ = command.communicate(timeout=PATIENCE_SECONDS)
         told = out.decode()
         assert command.returncode in EXIT.values(), f"shadow gate {option}: {command.returncode}\n{told}"
         return told

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, Worker, get, wait_for, write_lines
 from shadow.local.process import free_port
 
@@ -208,7 +209,7 @@ def test_suggestion_rejection_promotion_and_rollback(judged: Stack, models: Mode
 
     stack.run("shadow", "approve", "--force", "--threshold", "0.4", *SIGNED)
     for scorer in stack.workers[:2]:
-        wait_for("swapped", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2, 10)
+        wait_for("swapped", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2)
     stack.run("scorer", "replay", str(models.stream), "--skip", "4000", "--limit", "2000")
     stack.until_settled(6000)
     after = [d for d in stack.decisions() if d["epoch"] == 2]
@@ -223,7 +224,7 @@ def test_suggestion_rejection_promotion_and_rollback(judged: Stack, models: Mode
 
     stack.run("shadow", "rollback", *SIGNED)
     for scorer in stack.workers[:2]:
-        wait_for("back", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 3, 10)
+        wait_for("back", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 3)
     stack.run("scorer", "replay", str(models.stream), "--skip", "6000", "--limit", "1000")
     stack.until_settled(7000)
     assert {d["bundle"] for d in stack.decisions() if d["epoch"] == 3} == {models.live}
@@ -249,14 +250,14 @@ def test_a_scorer_that_cannot_load_is_named_and_the_promotion_refused(
     assert "--force" not in line
     assert poor.metric("scorer_live_epoch") == 1
     forced = stack.begin("shadow", "approve", "--force", *SIGNED)
-    told = forced.communicate(timeout=120)[0].decode()
+    told = forced.communicate(timeout=PATIENCE_SECONDS)[0].decode()
     assert forced.returncode == 1
     assert "promoting in spite of this: scorer poor: bundle" in told
     assert "NOT every scorer decides by it yet: poor: runs epoch 1" in told
     for scorer in stack.workers[:2]:
-        wait_for("swapped", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2, 10)
-    wait_for("says so", lambda: poor.metric("scorer_model_behind") == 1, 10)
+        wait_for("swapped", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2)
+    wait_for("says so", lambda: poor.metric("scorer_model_behind") == 1)
     assert poor.process.poll() is None, "it goes on with what it has"
     shutil.copytree(Path(models.env["SCORER_STORE"]) / models.candidate, partial / models.candidate)
-    wait_for("caught up", lambda: poor.metric("scorer_live_epoch") == 2, 10)
+    wait_for("caught up", lambda: poor.metric("scorer_live_epoch") == 2)
     assert poor.metric("scorer_model_behind") == 0

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, get, wait_for, write_lines
 from scorer.deployments.ledger import put
 from scorer.deployments.records import PublishedView, encode
@@ -73,6 +74,6 @@ def test_another_currency_stops_scorer_and_shadow_with_one_line(stack: Stack) ->
     settings = stack.settings()
     view = PublishedView(names=("amount",), definitions={}, currency=Currency(code="EUR", digits=2))
     asyncio.run(put(settings, {"view/foreign": encode(view)}))
-    assert running.process.wait(30) == 2
+    assert running.process.wait(PATIENCE_SECONDS) == 2
     assert "foreign in EUR with 2 decimal digits" in running.log.read_text().splitlines()[-1]
     assert "foreign in EUR" in stack.fails("shadow", "run", "--slot", "candidate", "--http-port", "0")

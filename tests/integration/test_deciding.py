@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from harness.models import CUT, Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, Worker, get, wait_for, write_lines
 from harness.tallied import fill
 from scorer.deployments.deploy import now
@@ -177,7 +178,7 @@ def test_without_redis_nothing_is_approved(desk: Desk) -> None:
 def test_of_two_approvers_at_once_the_second_is_told_who_was_first(desk: Desk) -> None:
     desk.suggest()
     both = {by: desk.approve(by) for by in ("ann", "bob")}
-    told = {by: process.communicate(timeout=60)[0].decode() for by, process in both.items()}
+    told = {by: process.communicate(timeout=PATIENCE_SECONDS)[0].decode() for by, process in both.items()}
     codes = {by: process.returncode for by, process in both.items()}
     assert sorted(codes.values()) == [0, 2], told
     (first,) = [by for by, code in codes.items() if code == 0]
@@ -210,7 +211,7 @@ def test_a_suggestion_that_is_settled_while_scorers_prepare_is_not_approved(
         approval = desk.approve()
         wait_for("asked", lambda: desk.ledger("prepare"))
         desk.write(settle(seq))
-        out, _ = approval.communicate(timeout=60)
+        out, _ = approval.communicate(timeout=PATIENCE_SECONDS)
     finally:
         desk.scorer.resume()
     assert approval.returncode == 2
@@ -234,7 +235,6 @@ def test_an_approval_that_comes_behind_a_withdrawal_in_the_log_is_void(desk: Des
     assert [line.is_void for line in after.ledger][-2:] == [False, True]
 
 
-@pytest.mark.timeout(600)
 def test_only_resume_lifts_the_kill_switch(desk: Desk) -> None:
     stack, models, sent = desk.stack, desk.models, 0
 
@@ -358,7 +358,7 @@ def test_a_forced_release_keeps_the_verdict_of_its_moment_and_is_shown_for_ever(
     (line,) = [line for line in stack.run("shadow", "history").splitlines() if "FORCED" in line]
     assert "FORCED by ann: live bundle" in line
     assert line.endswith("reason: board meeting")
-    told, _ = stack.begin("shadow", "gate").communicate(timeout=60)
+    told, _ = stack.begin("shadow", "gate").communicate(timeout=PATIENCE_SECONDS)
     assert b"one release was forced by ann at 2" in told
 
 
@@ -443,7 +443,7 @@ def test_the_candidates_own_twin_takes_the_control_slot_with_its_promotion(desk:
     stack, models = desk.stack, desk.models
     train = ("scorer", "train", str(models.history), "--to", CUT, "--twin")
     twin = stack.run(*train, models.candidate).splitlines()[-1]
-    told, _ = stack.begin("shadow", "gate").communicate(timeout=60)
+    told, _ = stack.begin("shadow", "gate").communicate(timeout=PATIENCE_SECONDS)
     wanted = "slot candidate: no twin of this candidate is known, so after a promotion there is no A/A floor; make one "
     assert wanted.encode() in told
     hint = re.search(r"name it: `(scorer deploy .*) --twin TWIN", told.decode())

@@ -19,7 +19,7 @@ from harness.stack import Stack, by_source, wait_for
 
 fastavro = pytest.importorskip("fastavro")
 
-pytestmark = [pytest.mark.needs("registry"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("registry")]
 SUBJECT = "decisions-value"
 STEP = 150
 

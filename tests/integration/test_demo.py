@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import orjson
-import pytest
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import wait_for
 
@@ -46,19 +46,18 @@ def left_of(demo: subprocess.Popen[bytes]) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(600)
 def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> None:
     REPORT.unlink(missing_ok=True)
     log, other_log = tmp_path / "demo.log", tmp_path / "other.log"
     demo, other = start(log), start(other_log)
-    wait_for("the other streams", lambda: "scorer replay" in other_log.read_text() or other.poll() is not None, 300)
+    wait_for("the other streams", lambda: "scorer replay" in other_log.read_text() or other.poll() is not None)
     assert other.poll() is None, other_log.read_text()[-2000:]
     assert len(left_of(other)) >= 8
     other.send_signal(signal.SIGINT)
-    assert other.wait(40) == 130
+    assert other.wait(PATIENCE_SECONDS) == 130
     assert not left_of(other)
 
-    assert demo.wait(300) == 0, log.read_text()[-3000:]
+    assert demo.wait(PATIENCE_SECONDS) == 0, log.read_text()[-3000:]
     assert not left_of(demo)
     told = orjson.loads(REPORT.read_bytes())
     assert told["transactions"] >= 60_000
@@ -81,7 +80,7 @@ def test_a_demo_that_fails_says_so_and_leaves_nothing(tmp_path: Path) -> None:
         (broken / part.name).write_bytes(part.read_bytes())
     (broken / "scorer.yaml").write_text("partitions: 0\n")
     command = [sys.executable, str(broken / "demo.py")]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 1
     assert b"error: scorer" in done.stderr
     assert not (tmp_path / "build" / "demo.json").exists()

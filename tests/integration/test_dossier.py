@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import BIN, Stack, get, wait_for
 from harness.tallied import fill
 from scorer.deployments.ledger import read
@@ -31,7 +31,9 @@ def alone(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     command = [str(BIN / argv[0]), *argv[1:]]
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 def suggested(stack: Stack, seen: int) -> list[Suggestion]:
@@ -46,7 +48,6 @@ def suggested(stack: Stack, seen: int) -> list[Suggestion]:
     return made
 
 
-@pytest.mark.timeout(300)
 def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     stack: Stack, models: Models, tmp_path: Path
 ) -> None:

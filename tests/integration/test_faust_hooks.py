@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from harness.recorder import GROUP, PARTITIONS, TOPIC, Recorder, delivered, make_topic, running, send, until
 from scorer.settings import ScorerSettings
 from scorer.streaming.app import SupersededError
@@ -307,7 +308,7 @@ async def test_a_worker_that_fails_with_something_to_commit_stops(settings: Scor
     await recorder.app.start()
     await until("a batch that is finished and not committed", lambda: recorder.app.consumer.done)
     await recorder.app.fail(ValueError("broken"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await recorder.app.stop()
 
 

@@ -15,6 +15,7 @@ from aiokafka.errors import ProducerFenced
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest
 
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from scorer.errors import BrokerError
 from scorer.kafka import fence
 from scorer.kafka.fence import FencedProducer
@@ -197,13 +198,13 @@ async def test_markers_alone_are_read_past(settings: ScorerSettings) -> None:
         await first.take_over([0, 1])
         await second.take_over([0])
         async with reader(settings) as consumer:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert (await recover(consumer, [0, 1], settings))[0].published == Published(-1, -1)
         await second.write(settings.topics.transactions, 0, rows(*range(7)))  # or no decision on them is believed
         await second.write(settings.topics.decisions, 0, rows(*range(7)))
         await first.take_over([0])
         async with reader(settings) as consumer:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert (await recover(consumer, [0, 1], settings))[0].published == Published(6, -1)
 
 

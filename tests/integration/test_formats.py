@@ -23,7 +23,7 @@ from harness.varint import varint
 fastavro = pytest.importorskip("fastavro")
 pytest.importorskip("grpc_tools")
 
-pytestmark = [pytest.mark.needs("registry"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("registry")]
 
 
 def send(stack: Stack, records: Sequence[tuple[bytes, bytes]]) -> None:

@@ -27,7 +27,7 @@ from scorer.pipeline.instants import instant_ms
 
 pytest.importorskip("grpc_tools")
 
-pytestmark = [pytest.mark.needs("kafka", "registry"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("kafka", "registry")]
 GOOD = 20
 AVRO = {
     "type": "record",

@@ -140,7 +140,7 @@ def test_a_gate_that_cannot_look_is_an_error_and_never_its_last_word(serving: tu
     filled(stack, GOOD)
     until(ask, "promote")
     stack.store.stop()
-    wait_for("too old", lambda: ask("/api/gate/verdict")[0] == 503, 60)
+    wait_for("too old", lambda: ask("/api/gate/verdict")[0] == 503)
     code, told = ask("/api/gate/ready")
     assert code == 503
     assert "promote" not in told

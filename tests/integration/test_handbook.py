@@ -73,6 +73,6 @@ def test_a_data_set_of_other_names_is_trained_on_streamed_and_compared(tmp_path:
             except (AssertionError, subprocess.SubprocessError):
                 return False
 
-        wait_for("verified", verified, 20)
+        wait_for("verified", verified)
         shown = orjson.loads(stack.run("scorer", "bundle", "show", live, "--json"))
         assert shown["training"]["rows"] > 60_000

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-import pytest
 
 from harness.models import Models
 from harness.stack import Stack, get
@@ -23,7 +22,6 @@ def now() -> str:
     return told
 
 
-@pytest.mark.timeout(300)
 def test_who_was_live_then_and_who_said_so(stack: Stack, models: Models) -> None:
     (stack.folder / "release.yaml").write_text("schema: 1\nminimum_covered_hours: 24\n")
     stack.env |= {"SHADOW_RELEASE": str(stack.folder / "release.yaml"), "SHADOW_READ_TOKEN": "reads"}

@@ -32,7 +32,7 @@ from rights.users import Right
 from scorer.settings import Topics
 from shadow.local.process import free_port
 
-pytestmark = [pytest.mark.needs("kafka"), pytest.mark.variant, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("kafka"), pytest.mark.variant]
 
 SIGNED = ("--by", "ann", "--reason", "because")
 TOPICS = tuple(Topics().model_dump().values())

@@ -81,7 +81,6 @@ def next_cases(stack: Stack, by: str, count: int) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in told.splitlines()]
 
 
-@pytest.mark.timeout(240)
 def test_labels_and_reviews_reach_the_gate(streamed: Streamed) -> None:
     stack, serve = streamed.stack, streamed.serve
     before = orjson.loads(stack.run("shadow", "gate", "--json", expect=3))
@@ -147,7 +146,6 @@ def test_labels_and_reviews_reach_the_gate(streamed: Streamed) -> None:
     assert streamed.ask("/api/review")["cases"] == reviewed["cases"]
 
 
-@pytest.mark.timeout(240)
 def test_labels_survive_a_wiped_store_and_a_killed_serve(streamed: Streamed) -> None:
     stack = streamed.stack
     cases = [case["transaction_id"] for case in next_cases(stack, "ann", 5)]
@@ -168,7 +166,6 @@ def test_labels_survive_a_wiped_store_and_a_killed_serve(streamed: Streamed) -> 
     client.close()
 
 
-@pytest.mark.timeout(240)
 def test_the_api_wants_its_tokens(streamed: Streamed) -> None:
     wanted = {"by": "ann", "count": 2}
     assert streamed.ask("/api/review", token="other") == 401

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from attack.bundles import originals
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ATTACK, ROOT
 from harness.stack import get, wait_for
 from shadow.local.process import die_with_parent, free_port
 
-pytestmark = [pytest.mark.needs("attack"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.needs("attack")]
 #: The backends of fsspec lie beside what attacks the API; what both environments have comes from this one.
 WITH_BACKENDS = "import site, sys; site.addsitedir(sys.argv.pop(1)); from scorer.cli import main; main()"
 
@@ -36,7 +37,12 @@ def s3(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]
             "import boto3; boto3.client('s3').create_bucket(Bucket='models', CreateBucketConfiguration="
             "{'LocationConstraint': 'eu-central-1'})"
         )
-        subprocess.run([str(ATTACK / "bin" / "python"), "-c", make], env={**os.environ, **env}, check=True, timeout=60)
+        subprocess.run(
+            [str(ATTACK / "bin" / "python"), "-c", make],
+            env={**os.environ, **env},
+            check=True,
+            timeout=PATIENCE_SECONDS,
+        )
         yield server, env
     finally:
         server.kill()
@@ -62,7 +68,9 @@ def test_a_bundle_goes_to_s3_and_comes_from_there(
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **keys, "SCORER_VIEW": "view.yaml"}
         env |= {"SCORER_STORE": store, "SCORER_CACHE": cache, "SCORER_STORE_SECONDS": seconds}
         program = [sys.executable, "-c", WITH_BACKENDS, backends(), *argv]
-        return subprocess.run(program, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+        return subprocess.run(
+            program, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     create = ("bundle", "create", "--model", "model.txt", "--threshold", "0.5")
     made = scorer(*create, cache="one")

@@ -16,6 +16,7 @@ import orjson
 import redis
 
 from harness.models import BAD, REPEATED, STREAM, Decisions, Models
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import Stack, Worker, by_source, wait_for, write_lines
 from scorer.bundles.bundle import Bundle
@@ -90,7 +91,7 @@ def test_kill_minus_nine_of_scorer_and_shadow_loses_and_doubles_nothing(
         running[name].kill()
         seen[name].append(count[name]())
         running[name] = started[name]()
-    assert sender.wait(60) == 0
+    assert sender.wait(PATIENCE_SECONDS) == 0
     assert all(0 < found < SENT for kills in seen.values() for found in kills), f"not in mid-stream: {seen}"
     settled = stack.until_settled(SENT)
     assert len(settled) == len(set(settled)) == SENT
@@ -115,7 +116,7 @@ def test_live_goes_on_unchanged_when_shadows_store_and_serve_stop_in_mid_stream(
     for worker in beside:
         worker.kill()
     stack.store.stop()
-    assert sender.wait(60) == 0
+    assert sender.wait(PATIENCE_SECONDS) == 0
     stack.until_settled(SENT)
     assert by_source(stack.decisions()) == undisturbed
     assert scorer.process.poll() is None
@@ -149,7 +150,7 @@ def test_books_can_be_checked_while_they_are_written(stack: Stack, models: Model
     told = stack.run("shadow", "verify").splitlines()
     assert applied(stack, "candidate") > before, "not in mid-stream"
     assert "equal" in told, told
-    assert sender.wait(60) == 0
+    assert sender.wait(PATIENCE_SECONDS) == 0
 
 
 def test_scorer_runs_where_neither_redis_nor_the_shadow_is_installed(
@@ -168,7 +169,7 @@ def test_scorer_runs_where_neither_redis_nor_the_shadow_is_installed(
         assert by_source(stack.decisions()) == undisturbed
     finally:
         scorer.terminate()
-        assert scorer.wait(20) == 0
+        assert scorer.wait(PATIENCE_SECONDS) == 0
 
 
 def bare_python(folder: Path) -> str:

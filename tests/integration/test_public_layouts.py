@@ -20,7 +20,6 @@ from scorer.training.history import read_history
 KEY = "0123456789abcdef"
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["sparkov", "tabformer"])
 def test_a_file_is_trained_on_and_decided_with_the_same_snapshots(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 
 from harness.kafka import Kafka, write_tool
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import BIN, Stack
 
@@ -50,7 +51,7 @@ def shell(stack: Stack, command: str) -> str:
     path = f"{stack.folder}:{BIN}:{os.environ['PATH']}"
     env = {**os.environ, **stack.env, "KAFKA": stack.broker.address, "PATH": path}
     done = subprocess.run(
-        ["bash", "-c", command], env=env, cwd=stack.folder, capture_output=True, timeout=90, check=True
+        ["bash", "-c", command], env=env, cwd=stack.folder, capture_output=True, timeout=PATIENCE_SECONDS, check=True
     )
     return done.stdout.decode()
 
@@ -124,7 +125,7 @@ def test_whoever_follows_gets_each_decision_to_come_once(stack: Stack, models: M
     seen += [following.stdout.readline() for _ in range(more)]
     following.send_signal(signal.SIGINT)
     rest = following.stdout.read()
-    assert following.wait(20) in (1, 130)
+    assert following.wait(PATIENCE_SECONDS) in (1, 130)
     assert b"Traceback" not in rest, rest.decode()
     sources = {(d["source"]["partition"], d["source"]["offset"]) for d in map(orjson.loads, seen)}
     assert len(sources) == 3 + more
@@ -148,7 +149,9 @@ def test_records_that_are_no_decisions_are_passed_over_and_reach_no_terminal(sta
     asyncio.run(send())
     for more in ((), ("--names",)):
         argv = [str(BIN / "scorer"), "decisions", "--limit", "6", *more]
-        told = subprocess.run(argv, env={**os.environ, **stack.env}, capture_output=True, timeout=60, check=True)
+        told = subprocess.run(
+            argv, env={**os.environ, **stack.env}, capture_output=True, timeout=PATIENCE_SECONDS, check=True
+        )
         assert b"\x1b" not in told.stdout + told.stderr
         assert len(list(map(orjson.loads, told.stdout.splitlines()))) == 2
         assert b"4 records that are no decisions were passed over" in told.stderr

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import orjson
 import pyarrow.parquet as parquet
-import pytest
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import BIN, get, wait_for
 from scorer import cli as scorer_cli
@@ -38,7 +38,7 @@ def commands() -> list[list[str]]:
 def has_compared(url: str, sent: int) -> bool:
     """The candidate's shadow has read every decision, and compared those since its slot was filled."""
     runs, progress = (orjson.loads(get(f"{url}/api/{page}?slot=candidate") or b"[]") for page in ("runs", "progress"))
-    return sum(part["next"] for part in progress) == sent and sum(run["compared"] for run in runs) > sent / 2
+    return sum(part["next"] for part in progress) >= sent and sum(run["compared"] for run in runs) > sent / 2
 
 
 def a_case(env: dict[str, str], folder: Path) -> str:
@@ -59,7 +59,6 @@ def test_a_newcomer_gets_through_the_readme() -> None:
     assert len(README.splitlines()) <= 120
 
 
-@pytest.mark.timeout(240)
 def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "deploy" / "local", tmp_path / "deploy" / "local")
     (tmp_path / "release.yaml").write_text(RELEASE + "may_stay_insufficient: ['*']\n")
@@ -72,7 +71,7 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     ran: set[str] = set()
 
     def run(argv: list[str]) -> None:
-        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, timeout=90, check=False)
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
         name = " ".join(argv[:2])
         assert done.returncode in EXPECTED.get(name, {0}), f"{shlex.join(argv)}\n{done.stdout!r}\n{done.stderr!r}"
         ran.add(name)
@@ -112,6 +111,6 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
     finally:
         if up is not None:
             up.send_signal(signal.SIGINT)
-            assert up.wait(30) in (0, 130)
+            assert up.wait(PATIENCE_SECONDS) in (0, 130)
     every = {f"scorer {name}" for name in scorer_cli.COMMANDS} | {f"shadow {name}" for name in shadow_cli.COMMANDS}
     assert ran == every - {"scorer run", "shadow run", "shadow serve", "shadow up"}, "these four ran as `shadow up`"

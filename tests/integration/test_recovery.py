@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from scorer.deployments.ledger import Follower, put
 from scorer.deployments.records import WorkerReport, encode
 from scorer.deployments.slots import Deployments
@@ -123,7 +124,7 @@ def test_following_the_ledger_ends_although_a_cancellation_is_lost(settings: Sco
         await follower.start(spawn)
         report = WorkerReport(digest="d" * 64, status="loaded", epoch=1, at="now")
         await put(settings, {"worker/one": encode(report)})
-        await asyncio.wait_for(is_at_work.wait(), 20)
+        await asyncio.wait_for(is_at_work.wait(), PATIENCE_SECONDS)
         follower.stop()
         spawned[0].cancel()
         await asyncio.wait(spawned, timeout=10)

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from harness.kept import samples_of
+from harness.patience import PATIENCE_SECONDS
 from harness.stores import RedisServer, debian_redis
 from integration.test_store import RUN, SEGMENTS, a_block, an_increment, an_offer
 from shadow.comparison.case import Case, by_card, by_transaction, card_hash
@@ -44,7 +45,7 @@ def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServ
         for server in found[1:]:
             bus = server.options[3]
             clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not all(b"cluster_state:ok" in _info(client) for client in clients):
             assert time.monotonic() < deadline, [_info(client) for client in clients]
             time.sleep(0.05)
@@ -139,7 +140,7 @@ async def test_a_replica_that_lacks_the_last_writes_is_recounted_from_its_own_fe
             store = TallyStore(connect(f"redis://{primary.address}/0"), "candidate", SEGMENTS)
             fence = await store.open_partition(0, 0)
             assert isinstance(await store.apply(0, fence, 8, an_increment(3)), Applied)
-            await asyncio.wait_for(_in_step(primary, client), 20)
+            await asyncio.wait_for(_in_step(primary, client), PATIENCE_SECONDS)
             client.replicaof("NO", "ONE")
             lost = Fence(fence.nonce, 8, 10, False)
             assert isinstance(await store.apply(0, lost, 11, an_increment(3, source=13)), Applied)

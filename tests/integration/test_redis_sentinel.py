@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 
+from harness.patience import PATIENCE_SECONDS
 from harness.stores import RedisServer, debian_redis
 from integration.test_store import RUN, SEGMENTS, an_increment
 from shadow.local.process import die_with_parent, free_port
@@ -60,7 +61,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         running.callback(sentinel.wait)
         running.callback(sentinel.kill)
         found = Watched(primary, replica, port)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while _replicas(port) != 1:
             assert time.monotonic() < deadline, "the sentinel does not see the replica"
             time.sleep(0.1)
@@ -86,7 +87,7 @@ async def test_a_fail_over_is_followed_and_nothing_counted_twice(watched: Watche
     with watched.primary.client() as primary:
         assert primary.wait(1, 5000) == 1
     watched.primary.kill()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             again = await store.open_partition(0, 0)

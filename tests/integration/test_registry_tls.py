@@ -16,7 +16,7 @@ from scorer.schemas.schemas import Schemas
 from scorer.settings import ScorerSettings, load
 from shadow.local.process import free_port
 
-pytestmark = [pytest.mark.needs("registry", "openssl"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs("registry", "openssl")]
 SCHEMA = json.dumps({"type": "record", "name": "T", "fields": [{"name": "id", "type": "string"}]})
 
 

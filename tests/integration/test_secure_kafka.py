@@ -36,13 +36,14 @@ from harness.access import (
 from harness.certificates import certificate
 from harness.kafka import Kafka
 from harness.models import BAD, REPEATED, STREAM, Decisions, Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, by_source, get, wait_for, write_lines
 from harness.stores import RedisServer, debian_redis
 from rights.users import Right
 from scorer.settings import Topics
 from shadow.local.process import free_port
 
-pytestmark = [pytest.mark.needs("kafka", "openssl", "redis"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("kafka", "openssl", "redis")]
 
 #: Certificates as PEM; a client's certificate names its user.
 TLS = {
@@ -363,7 +364,7 @@ def test_only_a_groups_own_processes_can_move_its_offsets(broker: Kafka, user: s
             await consumer.start()
             at = TopicPartition("decisions", 0)
             consumer.assign([at])
-            await asyncio.wait_for(consumer.commit({at: 0}), 10)
+            await asyncio.wait_for(consumer.commit({at: 0}), PATIENCE_SECONDS)
         finally:
             await consumer.stop()
 
@@ -376,7 +377,7 @@ def test_only_a_scorer_can_fence_scorers(broker: Kafka, user: str) -> None:
     async def fence() -> None:
         producer = AIOKafkaProducer(**connection(broker, user), transactional_id="scorer-0")
         try:
-            await asyncio.wait_for(producer.start(), 10)
+            await asyncio.wait_for(producer.start(), PATIENCE_SECONDS)
         finally:
             await producer.stop()
 

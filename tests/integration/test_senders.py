@@ -20,6 +20,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from harness.kafka import Kafka
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import Stack, by_source, wait_for, write_lines
 from scorer.kafka.topics import admin
@@ -49,7 +50,7 @@ def by_kcat(stack: Stack, rows: Sequence[dict[str, Any]], key: str = "card_id", 
     """Send as a client on librdkafka does that nobody told anything about partitions."""
     lines = b"".join(row[key].encode() + b"\t" + orjson.dumps(row) + b"\n" for row in rows)
     argv = ["kcat", "-P", "-b", stack.broker.address, "-t", topic, "-K", "\t"]
-    subprocess.run(argv, input=lines, check=True, timeout=60)
+    subprocess.run(argv, input=lines, check=True, timeout=PATIENCE_SECONDS)
 
 
 def partitions(stack: Stack, prefix: str) -> dict[str, int]:
@@ -127,7 +128,7 @@ def test_the_step_of_the_documentation_keys_by_card_and_loses_and_repeats_nothin
             process.kill()
     by_kcat(stack, [{"merchant_id": "m", "amount": 1}], key="merchant_id", topic="payments")
     with subprocess.Popen([sys.executable, "-c", step], env=env, preexec_fn=die_with_parent) as process:
-        wait_for("all are decided or refused", lambda: len(stack.settled()) >= 3201, 60)
+        wait_for("all are decided or refused", lambda: len(stack.settled()) >= 3201)
         assert process.poll() is None
         process.kill()
     time.sleep(1)

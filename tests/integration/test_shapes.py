@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from study.published import table_of_shapes
 from study.shapes.catalogue import SHAPES
 from study.shapes.shaped import shapes, told, totals
@@ -14,7 +12,6 @@ from study.shapes.shaped import shapes, told, totals
 SOME = ("swap_all_40", "swap_segment_80", "dead_segment", "threshold_lower", "twin_30k")
 
 
-@pytest.mark.timeout(300)
 def test_a_few_of_the_shapes_go_through_the_gate() -> None:
     with ThreadPoolExecutor(1) as pool:
         found = shapes(pool, 0.03, seed=7, names=SOME)

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack
 from scorer.kafka import stopping
 
@@ -35,7 +36,7 @@ def test_a_lost_cancellation_holds_nobody_up(
         await client.start()
         with monkeypatch.context() as patch:
             patch.setattr(AIOKafkaClient, "_metadata_update", loses_it)
-            await asyncio.wait_for(asked.wait(), 10)
+            await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
         began = time.monotonic()
         await stopping.stop(client)
         return time.monotonic() - began

@@ -44,7 +44,6 @@ def payments(path: Path) -> Path:
     return path
 
 
-@pytest.mark.timeout(200)
 def test_real_candidates_are_judged_on_one_pair_of_windows(tmp_path: Path) -> None:
     found = real.study(payments(tmp_path / "payments.parquet"), tmp_path / "study", seed=7, pairs=1, rounds=10)
     (window,) = found["windows"]
@@ -67,7 +66,6 @@ def test_real_candidates_are_judged_on_one_pair_of_windows(tmp_path: Path) -> No
         publish(table(found), page)
 
 
-@pytest.mark.timeout(200)
 def test_simulated_releases_go_through_every_rule() -> None:
     with ThreadPoolExecutor(1) as pool:
         rules = simulate(pool, 0.003, seed=7)

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import BIN, FAST, get, wait_for
 from scorer import metrics as scorer_metrics
 from shadow import metrics as shadow_metrics
@@ -43,7 +44,7 @@ class Up:
                 start_new_session=True,
             )
 
-    def until_up(self, seconds: float = 40.0) -> dict[str, str]:
+    def until_up(self, seconds: float = PATIENCE_SECONDS) -> dict[str, str]:
         """The environment of another terminal that took the settings in, once everything is ready."""
 
         def is_up() -> bool:
@@ -119,12 +120,11 @@ def test_two_at_once_run_apart_and_ctrl_c_leaves_nothing(up: Callable[..., Up], 
     for one in both:
         one.process.send_signal(signal.SIGINT)
     for one in both:
-        assert one.process.wait(20) in (0, 130)
+        assert one.process.wait(PATIENCE_SECONDS) in (0, 130)
         assert not one.descendants()
         assert "Traceback" not in one.log.read_text()
 
 
-@pytest.mark.timeout(600)
 def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
     up: Callable[..., Up], models: Models, tmp_path: Path
 ) -> None:
@@ -138,7 +138,7 @@ def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
         told = run(env, "shadow", "history", cwd=tmp_path)
         assert told.count("deploy by shadow up (nobody was asked): ") == 4
         first.process.send_signal(signal.SIGINT)
-        assert first.process.wait(20) in (0, 130)
+        assert first.process.wait(PATIENCE_SECONDS) in (0, 130)
         before = run(env, "shadow", "evidence", cwd=tmp_path)
         assert before.count("run L1-C1") == 3
 
@@ -148,13 +148,13 @@ def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
         assert run(env, "shadow", "history", cwd=tmp_path) == told
         assert run(env, "shadow", "evidence", cwd=tmp_path) == before
         again.process.send_signal(signal.SIGINT)
-        assert again.process.wait(20) in (0, 130)
+        assert again.process.wait(PATIENCE_SECONDS) in (0, 130)
 
         lost, other_live = "slot candidate: this would throw away the evidence of slot candidate", models.candidate
         live = f"--live {other_live}: slot live holds bundle {models.live[:12]}"
         for argv, why in ((("--candidate", models.control), lost), (("--live", other_live), live)):
             other = up(*argv, env=servers)
-            assert other.process.wait(60) == 2
+            assert other.process.wait(PATIENCE_SECONDS) == 2
             assert f"error: {why}" in other.log.read_text()
         assert run(env, "shadow", "history", cwd=tmp_path) == told
 
@@ -164,13 +164,13 @@ def test_no_process_is_left_after_a_kill(up: Callable[..., Up], models: Models, 
     one = up("--live", models.live)
     one.until_up()
     one.process.send_signal(number)
-    one.process.wait(20)
-    wait_for("all gone", lambda: not one.descendants(), 10)
+    one.process.wait(PATIENCE_SECONDS)
+    wait_for("all gone", lambda: not one.descendants())
 
 
 def test_no_process_is_left_after_a_failure_and_it_is_told(up: Callable[..., Up], models: Models) -> None:
     one = up("--live", "ab" * 32)
-    assert one.process.wait(30) == 2
+    assert one.process.wait(PATIENCE_SECONDS) == 2
     assert not one.descendants()
     (line,) = one.log.read_text().splitlines()
     assert line.startswith("error: bundle abababababab")
@@ -189,11 +189,11 @@ def test_all_ends_when_the_scorer_dies_and_a_shadow_comes_back(up: Callable[...,
 
     (shadow,) = pids("run --slot candidate")
     os.kill(shadow, signal.SIGKILL)
-    wait_for("another shadow", lambda: pids("run --slot candidate") not in ([shadow], []), 20)
+    wait_for("another shadow", lambda: pids("run --slot candidate") not in ([shadow], []))
     assert "restarting in" in one.log.read_text()
     (scorer,) = pids("scorer run")
     os.kill(scorer, signal.SIGKILL)
-    assert one.process.wait(20) == 2
+    assert one.process.wait(PATIENCE_SECONDS) == 2
     assert not one.descendants()
     assert one.log.read_text().splitlines()[-1].startswith("error: scorer: ended with code -9")
 

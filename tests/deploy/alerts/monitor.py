@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import yaml
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from harness.stack import get, wait_for
 from monitoring import rules
@@ -220,7 +221,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -20,6 +20,7 @@ from deploy.alerts.monitor import Monitor
 from faults.wire import Wire
 from harness.kafka import Kafka
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, Worker, wait_for
 from monitoring.settings import DAY, Limits, Windows
 
@@ -27,7 +28,6 @@ from monitoring.settings import DAY, Limits, Windows
 ON_STAGE = [
     pytest.mark.deploy,
     pytest.mark.needs("prometheus", "alertmanager", "kafka"),
-    pytest.mark.timeout(600),
 ]
 #: Seconds instead of minutes; the expressions are those of production. As there, what tells of news waits for longer
 #: than what explains it (swap, soon), and is over sooner (news, event). A scorer that stood still for 8 s has caught up
@@ -159,7 +159,7 @@ class Stage:
             self.wire.send("transactions", rows)
             self.wire.send("labels", labels)
 
-    def until(self, expr: str, seconds: float = 60.0) -> None:
+    def until(self, expr: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until a query gives something."""
         wait_for(expr, lambda: self.monitor.query(expr), seconds)
 

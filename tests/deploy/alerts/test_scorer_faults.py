@@ -14,6 +14,7 @@ import pytest
 from deploy.alerts.stage import ON_STAGE, Stage
 from faults.scenario import injected
 from harness import models
+from harness.patience import PATIENCE_SECONDS
 
 #: Longest wait until everybody is at work, for an alert, and for its end.
 WARM_SECONDS, FIRE_SECONDS, RESOLVE_SECONDS = 180.0, 120.0, 180.0
@@ -47,7 +48,7 @@ def spoiled(stage: Stage, what: str, *names: str) -> Iterator[None]:
 def switch(stage: Stage, option: str, wait: str = "30") -> None:
     """Turn the kill switch on or off, and wait for the scorers; it may say that they do not follow."""
     command = ("scorer", "deploy", option, "--by", "ann", "--reason", "a test", "--wait", wait)
-    stage.stack.begin(*command).communicate(timeout=120)
+    stage.stack.begin(*command).communicate(timeout=PATIENCE_SECONDS)
 
 
 @contextmanager

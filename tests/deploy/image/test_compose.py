@@ -12,6 +12,7 @@ import click
 import pytest
 import yaml
 
+from harness.patience import PATIENCE_SECONDS
 from harness.places import ROOT
 from scorer.cli import cli as scorer_cli
 from scorer.errors import SettingsError
@@ -35,7 +36,7 @@ def ours() -> dict[str, Any]:
 
 def config(path: Path) -> subprocess.CompletedProcess[bytes]:
     command = ["docker-compose", "-f", str(path), "config", "-q"]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 @pytest.mark.needs("compose")
@@ -110,7 +111,9 @@ def test_prometheus_reads_its_configuration_and_looks_at_every_process(tmp_path:
     text = PROMETHEUS.read_text()
     path = tmp_path / "prometheus.yaml"
     path.write_text(text.replace("/etc/prometheus/rules", str(ROOT / "deploy" / "prometheus" / "rules")))
-    done = subprocess.run(["promtool", "check", "config", str(path)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "config", str(path)], capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
     told = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, told
     assert "rules found" in told

@@ -22,11 +22,12 @@ from harness import models as shared
 from harness.image import Contained, Image, env_of, mounts_of
 from harness.manifests import built, container_of, find
 from harness.models import REPEATED, STREAM, Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import FAST, Stack, by_source, wait_for
 from scorer.kafka.topics import admin, partitions_of
 from shadow.local.process import free_port
 
-pytestmark = [pytest.mark.deploy, pytest.mark.needs("image", "kustomize"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deploy, pytest.mark.needs("image", "kustomize")]
 #: The most that the image adds to its base, in bytes.
 SMALL = 450 * 1024 * 1024
 
@@ -86,18 +87,18 @@ class Cluster:
         argv = self.argv(workload, more=("--http-port", str(port)))
         begun = Contained(argv, port, self.folder / f"{workload}-{len(self.running)}.log")
         self.running.append(begun)
-        wait_for(f"{workload} alive", lambda: begun.page("livez"), 60)
+        wait_for(f"{workload} alive", lambda: begun.page("livez"))
         return begun
 
     def ready(self, workload: str) -> Contained:
         """Start, and wait until it is ready."""
         begun = self.start(workload)
-        wait_for(f"{workload} ready", lambda: begun.page("readyz"), 60)
+        wait_for(f"{workload} ready", lambda: begun.page("readyz"))
         return begun
 
     def run(self, argv: list[str]) -> str:
         """Run to the end; what it said."""
-        done = subprocess.run(argv, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(argv, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
         told = (done.stdout + done.stderr).decode()
         assert done.returncode == 0, told
         return told
@@ -151,7 +152,7 @@ def test_it_runs_as_nobody_in_particular_and_writes_nowhere(image: Image) -> Non
     tried = "import os\nprint(os.getpid(), os.getuid(), os.getgid(), os.getgroups())\n"
     tried += "print([p for p in ('/', '/opt/shadow-scorer', '/etc', '/tmp', '/cache') if os.access(p, os.W_OK)])"
     argv = image.command(["python", "-c", tried], {}, {"/cache": None})
-    told = subprocess.run(argv, capture_output=True, timeout=60, check=True).stdout.decode().splitlines()
+    told = subprocess.run(argv, capture_output=True, timeout=PATIENCE_SECONDS, check=True).stdout.decode().splitlines()
     assert told == ["1 10001 10001 []", "['/cache']"]
 
 
@@ -177,7 +178,7 @@ def test_transactions_are_decided_compared_and_judged(cluster: Cluster, models: 
 
     stack.run("scorer", "replay", str(models.stream), "--skip", str(half))
     scorer.terminate()  # in the middle of it
-    assert scorer.process.wait(20) == 0, scorer.log.read_text()[-2000:]
+    assert scorer.process.wait(PATIENCE_SECONDS) == 0, scorer.log.read_text()[-2000:]
     settled = stack.settled()
     assert committed(stack) == len(settled) == len(set(settled)), "what was begun is finished, and committed"
 
@@ -193,7 +194,7 @@ def test_transactions_are_decided_compared_and_judged(cluster: Cluster, models: 
     wait_for("the books to be right", compared)
     for process in (again, shadow, serve):
         process.terminate()
-        assert process.process.wait(20) == 0, process.log.read_text()[-2000:]
+        assert process.process.wait(PATIENCE_SECONDS) == 0, process.log.read_text()[-2000:]
 
 
 def test_sigterm_ends_what_still_starts(cluster: Cluster) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from harness.manifests import built
+from harness.patience import PATIENCE_SECONDS
 from harness.places import DEPLOY_BIN, ROOT
 
 pytestmark = pytest.mark.needs("deploy")
@@ -20,7 +21,7 @@ def checkov(manifests: list[dict[str, object]], config: str, folder: Path) -> st
     path = folder / "manifests.yaml"
     path.write_text(yaml.safe_dump_all(manifests))
     command = [str(DEPLOY_BIN / "checkov"), "--config-file", str(ROOT / "deploy" / config), "-f", str(path)]
-    done = subprocess.run([*command, "--skip-download"], capture_output=True, timeout=240, check=False)
+    done = subprocess.run([*command, "--skip-download"], capture_output=True, timeout=PATIENCE_SECONDS, check=False)
     told = done.stdout.decode()
     assert "Passed checks" in told or done.returncode == 0, told + done.stderr.decode()
     return told if done.returncode else ""
@@ -50,7 +51,7 @@ def test_every_skipped_check_has_its_reason(config: str) -> None:
 
 def hadolint(path: Path) -> str:
     command = [str(DEPLOY_BIN / "hadolint"), "--no-color", str(path)]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).stdout.decode()
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False).stdout.decode()
 
 
 def test_the_dockerfile_is_clean() -> None:

@@ -22,6 +22,7 @@ from harness.manifests import (
     golden_text,
     pods,
 )
+from harness.patience import PATIENCE_SECONDS
 from harness.places import CRDS, DEPLOY_BIN
 from harness.references import problems
 
@@ -55,7 +56,7 @@ def core_problems(manifests: list[Manifest], version: str, folder: Path) -> str:
     path = folder / "manifests.yaml"
     path.write_text(yaml.safe_dump_all(manifests))
     command = [str(DEPLOY_BIN / "kubernetes-validate"), "--strict", "--quiet", "-k", version, str(path)]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
     told = done.stdout.decode() + done.stderr.decode()
     assert (done.returncode == 0) == (not told.strip()), told
     return told
@@ -66,7 +67,7 @@ def custom_problems(manifests: list[Manifest]) -> str:
         [str(DEPLOY_BIN / "python"), str(Path(__file__).with_name("strict.py")), str(CRDS)],
         input=yaml.safe_dump_all(manifests).encode(),
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert not done.stderr, done.stderr.decode()

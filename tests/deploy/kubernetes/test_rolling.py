@@ -41,7 +41,6 @@ def crashed(arena: Arena, pods: list[Member], start: Callable[[str], Member]) ->
 
 @pytest.mark.deploy
 @pytest.mark.needs("kafka", "kustomize", "redis")
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("harm", [rolled_out, crashed])
 def test_restarts_lose_nothing_and_are_over_before_a_session_is(
     harm: Callable[[Arena, list[Member], Callable[[str], Member]], None], tmp_path: Path

@@ -15,9 +15,7 @@ HERE = Path(__file__).parent
 RULES = DEPLOY / "prometheus" / "rules"
 NAMES = [alert.name for alert in ALERTS]
 #: These look back over hours, or a day.
-LONG = dict.fromkeys(
-    ("LiveLatencyBudgetBurn", "LiveRejectsAboveNormal"), (pytest.mark.deploy, pytest.mark.timeout(900))
-)
+LONG = dict.fromkeys(("LiveLatencyBudgetBurn", "LiveRejectsAboveNormal"), (pytest.mark.deploy))
 pytestmark = pytest.mark.needs("prometheus")
 
 

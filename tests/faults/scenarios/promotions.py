@@ -15,6 +15,7 @@ from faults.arena import Arena
 from faults.ledger import fold
 from faults.scenario import scenario
 from faults.scenarios.processes import kill_and_start
+from harness.patience import PATIENCE_SECONDS
 from shadow.gate.criteria import parse
 
 #: Small batches, so that a promotion has a backlog to fall into.
@@ -84,7 +85,7 @@ def promote_load_failure(arena: Arena) -> None:
 
     def approve() -> None:
         (approval,) = _approvals(arena, ["candidate"])
-        out, _ = approval.communicate(timeout=60)
+        out, _ = approval.communicate(timeout=PATIENCE_SECONDS)
         told.append(f"{approval.returncode} {out.decode()}")
 
     with arena.pouring(400):
@@ -119,7 +120,7 @@ def promote_race(arena: Arena) -> None:
 
     def race() -> None:
         approvals = _approvals(arena, ["candidate", "challenger"])
-        codes.extend(approval.wait(60) for approval in approvals)
+        codes.extend(approval.wait(PATIENCE_SECONDS) for approval in approvals)
 
     with arena.pouring(400):
         arena.strike_at_once(race, 2000)
@@ -144,7 +145,7 @@ def promote_during_rebalance(arena: Arena) -> None:
     def approve() -> None:
         approvals = _approvals(arena, ["candidate"])
         kill_and_start(second)
-        codes.extend(approval.wait(60) for approval in approvals)
+        codes.extend(approval.wait(PATIENCE_SECONDS) for approval in approvals)
 
     with arena.pouring(400):
         arena.strike_at_once(approve, 2000)
@@ -180,5 +181,5 @@ def model_store_away_at_start(arena: Arena) -> None:
     if not scorer.alive.metric("scorer_model_behind"):
         arena.problems.append("no alert: scorer_model_behind is 0")
     (arena.folder / "away").rename(store)
-    arena.until("the right model is taken up", lambda: not scorer.alive.metric("scorer_model_behind"), 20)
+    arena.until("the right model is taken up", lambda: not scorer.alive.metric("scorer_model_behind"))
     _expect_live(arena, 2)

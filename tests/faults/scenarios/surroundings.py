@@ -41,7 +41,7 @@ def disk_full(arena: Arena) -> None:
 
     with arena.pouring(400):
         arena.strike_at_once(scorer_full, 2000)
-        arena.until("the new model decides although its copy could not be kept", lambda: arena.last_epoch() == 2, 20)
+        arena.until("the new model decides although its copy could not be kept", lambda: arena.last_epoch() == 2)
     resource.prlimit(scorer.alive.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     shutil.rmtree(arena.folder / "elsewhere", ignore_errors=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.process.computing import Computing
 
 
@@ -17,7 +18,7 @@ def test_only_a_thread_that_computes_uses_time() -> None:
         while time.thread_time() < ends:
             pass
 
-    pool.submit(compute, 0.1).result(30)
+    pool.submit(compute, 0.1).result(PATIENCE_SECONDS)
     used = pool.cpu_ticks
     assert used > 0
     hanging = threading.Event()
@@ -25,7 +26,7 @@ def test_only_a_thread_that_computes_uses_time() -> None:
     time.sleep(0.2)
     assert pool.cpu_ticks - used <= 1
     hanging.set()
-    hung.result(30)
+    hung.result(PATIENCE_SECONDS)
     pool.shutdown()
     # the kernel ends a thread a moment after Python has joined it
     until = time.monotonic() + 10

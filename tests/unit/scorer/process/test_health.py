@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.process.health import Health, HealthServer
 
 #: Far more than a socket takes at once.
@@ -29,7 +30,7 @@ def test_a_client_that_hangs_up_is_no_error(capfd: pytest.CaptureFixture[str]) -
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         client.recv(10)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # hangs up at once
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while any("process_request" in thread.name for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.bundles.bundle import Bundle, create
 from scorer.bundles.predictor import FAST, LIGHTGBM, PREDICTORS, Wanted
 from scorer.bundles.store import BundleStore, StoreError
@@ -85,7 +86,7 @@ def loader(store: Slow) -> LiveLoader:
 
 
 async def until(what: str, is_so: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_so():
             await asyncio.sleep(0.01)
 

@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import ProducerFenced
 from faust.types import TP
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.bundles.store import BundleStore
 from scorer.errors import UserError
 from scorer.pipeline.batch import Published
@@ -78,5 +79,5 @@ async def test_a_fetch_that_cannot_be_settled_leaves_its_room(tmp_path: Path) ->
     scorer = a_scorer(tmp_path)
     for _ in range(2 * IN_FLIGHT):
         with pytest.raises(UserError, match="slot live"):
-            await asyncio.wait_for(scorer.accept([a_batch()]), 5)
-    await asyncio.wait_for(scorer.drain(), 5)
+            await asyncio.wait_for(scorer.accept([a_batch()]), PATIENCE_SECONDS)
+    await asyncio.wait_for(scorer.drain(), PATIENCE_SECONDS)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.patience import PATIENCE_SECONDS
 from scorer.kafka.producer import Write
 from scorer.settings import Topics
 from scorer.worker.writer import Work, Writer
@@ -79,7 +80,7 @@ async def writing(wire: Wire, notes: Notes) -> AsyncIterator[Writer]:
 
 
 async def until_done(notes: Notes, n: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while sum(not done.startswith("published") for done in notes.did) < n:
             await asyncio.sleep(0.001)
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from harness.card_numbers import digits_of
+from harness.patience import PATIENCE_SECONDS
 from shadow.gate.criteria import parse
 from shadow.serve.service import Serve
 from shadow.settings import ShadowSettings
@@ -34,7 +35,7 @@ def test_a_lost_cancellation_keeps_nothing_running() -> None:
         serve = Swallowing(ShadowSettings(gate_seconds=60), parse("schema: 1"))
         serve._tasks.start(serve._look_often(), "gate")
         await asyncio.sleep(0.05)
-        await asyncio.wait_for(serve.stop(), 5)
+        await asyncio.wait_for(serve.stop(), PATIENCE_SECONDS)
 
     asyncio.run(story())
 
