@@ -20,6 +20,7 @@ from scorer.pipeline.card_number_json import find_field, is_in
 from scorer.pipeline.card_number_screen import screen, unquoted
 from scorer.pipeline.events import Events, Refusal, columns_of
 from scorer.pipeline.mapping import TOMBSTONE, ChangeError, UnmappableError
+from scorer.pipeline.mapping_batch import apply_all
 from scorer.pipeline.origin import Headers, Origin
 from scorer.pipeline.parse import parse
 from scorer.pipeline.transaction import LONGEST, LONGEST_VALUE, LOOKS_LIKE_A_CARD_NUMBER, Reading
@@ -121,6 +122,11 @@ def _drop_long(
 ) -> None:
     """Refuse records whose texts have grown too long, in place: numbers are written out, and one field of the source
     may serve several of ours."""
+    if (
+        max(map(len, filter(None, texts if isinstance(texts, Sequence) else texts.values())), default=0)
+        <= LONGEST_VALUE
+    ):
+        return
     for at in list(records) if isinstance(texts, Sequence) else list(texts):
         n = len(texts[at] or b"")
         if n > LONGEST_VALUE and at in records:
@@ -154,6 +160,10 @@ def _mapped(
 ) -> dict[int, dict[str, Any]]:
     """Records under our names, by position. Adds a refusal for each that the mapping cannot read, and to `skipped` each
     that it passes over."""
+    if records:
+        rows = apply_all(reading.mapping, list(records.values()))
+        if rows is not None:
+            return dict(zip(records, rows, strict=True))
     ours = {}
     apply = reading.mapping.apply
     for at, record in records.items():

@@ -13,6 +13,7 @@ from scorer.pipeline.batch import LiveModel, Matrix, Part, Record, Rules, Scores
 from scorer.pipeline.card_number_json import masked_bytes, masked_json
 from scorer.pipeline.card_number_screen import screen, unquoted
 from scorer.pipeline.events import Events
+from scorer.pipeline.instants import stamps
 from scorer.pipeline.published import RejectionHeaders
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.wire import Wire
@@ -198,8 +199,3 @@ def masked_letters(keys: Sequence[bytes | None], values: Sequence[bytes | None],
 def _shown(value: bytes | None, wire: Wire) -> bytes | None:
     """A value as JSON, or as it is if it cannot be read."""
     return wire.text(value) or value if value is not None and len(value) <= LONGEST_VALUE else value
-
-
-def stamps(ms: npt.NDArray[np.int64]) -> list[str]:
-    """Times in RFC 3339, UTC, to the millisecond. ms: int64 (n,), milliseconds since 1970."""
-    return [f"{text}Z" for text in np.datetime_as_string(ms.astype("datetime64[ms]"), unit="ms")]

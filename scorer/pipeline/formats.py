@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scorer.pipeline.instants import DAY_MS, HOUR_MS, instant_ms
-from scorer.pipeline.lenient import moment, rfc3339, since_1970
+from scorer.pipeline.lenient import moment, rfc3339, since_1970, since_1970_all
 from scorer.pipeline.money import MINOR_DIGITS
+from scorer.pipeline.origin import ABSENT
 
+_UNIT_NS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _UNIT_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": HOUR_MS, "d": DAY_MS}
 _NUMBER = re.compile(r"[-+]?\d{1,30}(\.\d{0,30})?", re.ASCII)
 #: As R and spreadsheets write large numbers.
@@ -51,10 +53,20 @@ def _pattern(text: str) -> str:
     return text
 
 
-class Epoch(BaseModel):
-    """A count since 1970, as number or text."""
-
+class _Format(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def read(self, cell: Any, record: dict[str, Any]) -> Any:
+        """A cell as we write it. record: it is in, under our names."""
+        raise NotImplementedError
+
+    def read_all(self, cells: list[Any], records: list[dict[str, Any]]) -> list[Any]:
+        """`read` of a cell of each record; ABSENT where it is."""
+        return [cell if cell is ABSENT else self.read(cell, row) for cell, row in zip(cells, records, strict=True)]
+
+
+class Epoch(_Format):
+    """A count since 1970, as number or text."""
 
     kind: Literal["epoch"]
     unit: Literal["s", "ms", "us", "ns"]
@@ -64,14 +76,17 @@ class Epoch(BaseModel):
         number = _as_number(cell)
         if number is None:
             return cell
-        text = since_1970(number, 10 ** {"s": 9, "ms": 6, "us": 3, "ns": 0}[self.unit])
+        text = since_1970(number, _UNIT_NS[self.unit])
         return text if isinstance(text, str) else None
 
+    def read_all(self, cells: list[Any], records: list[dict[str, Any]]) -> list[Any]:
+        """All at once where all are whole numbers."""
+        texts = since_1970_all(cells, _UNIT_NS[self.unit]) if set(map(type, cells)) == {int} else None
+        return super().read_all(cells, records) if texts is None else texts
 
-class LocalTime(BaseModel):
+
+class LocalTime(_Format):
     """A date and time, in a zone if it says none itself. pattern: of `strptime`, if it is not ISO 8601."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["time"]
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
@@ -94,13 +109,11 @@ class LocalTime(BaseModel):
             return cell
 
 
-class Since(BaseModel):
+class Since(_Format):
     """A count since a start of the source's own, as number or text. Excel's serials are days since 1899-12-30.
 
     zone: of the start and of the counted days, if the start says none itself.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["since"]
     start: Annotated[str, BeforeValidator(_as_text), AfterValidator(_start)]
@@ -128,11 +141,9 @@ _GROUPED = {
 }
 
 
-class Decimal(BaseModel):
+class Decimal(_Format):
     """A number as text. comma: 1.234,50 means 1234.5; otherwise 1,234.50 does. Thousands may be apart by a blank or an
     apostrophe, too. symbol: a text that is no part of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["decimal"]
     comma: bool = False
@@ -154,10 +165,8 @@ class Decimal(BaseModel):
         return cell
 
 
-class MinorUnits(BaseModel):
+class MinorUnits(_Format):
     """An amount in minor units of its currency, such as cents. digits: if not those of ISO 4217."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["minor_units"]
     digits: Annotated[int, Field(ge=0, le=9)] | None = None
@@ -173,10 +182,8 @@ class MinorUnits(BaseModel):
         return number / 10**digits
 
 
-class Base64Decimal(BaseModel):
+class Base64Decimal(_Format):
     """Big-endian two's complement of an unscaled number in base 64, as Kafka Connect's and Debezium's decimals are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["base64_decimal"]
     scale: Annotated[int, Field(ge=0, le=30)]
@@ -192,10 +199,8 @@ class Base64Decimal(BaseModel):
         return int.from_bytes(unscaled, "big", signed=True) / 10**self.scale if 0 < len(unscaled) <= 16 else cell
 
 
-class Translation(BaseModel):
+class Translation(_Format):
     """Other words for values, such as numeric currency codes: {"978": "EUR"}. What is not listed stays as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["words"]
     words: dict[str, str | float | bool | None]

@@ -46,7 +46,9 @@ _SHAPE = np.frombuffer(b"0000-00-00T00:00:00.000Z", dtype=np.uint8)
 _ABOVE = np.where(ord("0") == _SHAPE, 9, 0).astype(np.uint8)
 #: Both by length of the text, with a fraction of three digits and without one.
 _SHAPES = {len(_SHAPE): (_SHAPE, _ABOVE), 20: (np.delete(_SHAPE, slice(19, 23)), np.delete(_ABOVE, slice(19, 23)))}
-_YEAR_1 = np.datetime64("0001-01-01", "ms").astype(np.int64)
+#: First and last millisecond of the years 1 to 9999, since 1970.
+FIRST_MS = int(np.datetime64("0001-01-01", "ms").astype(np.int64))
+LAST_MS = int(np.datetime64("9999-12-31T23:59:59.999", "ms").astype(np.int64))
 
 
 def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
@@ -62,4 +64,9 @@ def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
     except ValueError:
         return None
     ms: npt.NDArray[np.int64] = times.astype(np.int64)
-    return ms if (ms >= _YEAR_1).all() else None
+    return ms if (ms >= FIRST_MS).all() else None
+
+
+def stamps(ms: npt.NDArray[np.int64]) -> list[str]:
+    """Times in RFC 3339, UTC, to the millisecond. ms: int64 (n,), milliseconds since 1970, in the years 1 to 9999."""
+    return [f"{text}Z" for text in np.datetime_as_string(ms.astype("datetime64[ms]"), unit="ms").tolist()]

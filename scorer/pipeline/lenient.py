@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from scorer.pipeline.instants import INSTANT, instant_ms
+import numpy as np
+
+from scorer.pipeline.instants import FIRST_MS, INSTANT, LAST_MS, instant_ms, stamps
 from scorer.pipeline.view import Attribute
 
 BOM = b"\xef\xbb\xbf"
@@ -98,6 +100,17 @@ def since_1970(count: int | float, unit_ns: int) -> Any:
         return rfc3339(int(ms))
     except (OverflowError, ValueError):
         return count
+
+
+def since_1970_all(counts: Sequence[int], unit_ns: int) -> list[str] | None:
+    """`since_1970` of each whole number, all at once; None if any is beyond the years 1 to 9999."""
+    if not counts or not FIRST_MS <= min(counts) * unit_ns // 10**6 <= max(counts) * unit_ns // 10**6 <= LAST_MS:
+        return None
+    try:
+        whole = np.array(counts, np.int64)
+    except OverflowError:
+        return None
+    return stamps(whole * (unit_ns // 10**6) if unit_ns >= 10**6 else whole // (10**6 // unit_ns))
 
 
 def rfc3339(ms: int) -> str:

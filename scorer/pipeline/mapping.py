@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -129,6 +129,16 @@ class Operation(BaseModel):
         if found not in self.new:
             shown = found if isinstance(found, str) and _WORDS.fullmatch(found) else "something else"
             raise ChangeError("change", f"operation: {shown}, not a new transaction ({', '.join(self.new)})")
+
+
+class Within(NamedTuple):
+    """Where one of our fields is within a record's value: its name there, the steps to it if that may be a path, and
+    whether that is outside of the envelope."""
+
+    ours: str
+    theirs: str
+    steps: tuple[str | int, ...] | None
+    is_outside: bool
 
 
 class FieldNames(BaseModel):
@@ -256,14 +266,18 @@ class FieldNames(BaseModel):
         return {ours: _steps(theirs.removeprefix(WHOLE)) for ours, theirs in deep.items()}
 
     @cached_property
-    def _named(self) -> tuple[tuple[str, str, tuple[str | int, ...] | None, bool], ...]:
-        """Of each of our fields that is within the record's value: its name, the one that it has there, the steps to it
-        if that may be a path, and whether it is outside of the envelope."""
+    def places(self) -> tuple[Within, ...]:
+        """Of each of our fields that is within the record's value, where."""
         return tuple(
-            (ours, theirs, self._paths.get(ours), theirs.startswith(WHOLE))
+            Within(ours, theirs, self._paths.get(ours), theirs.startswith(WHOLE))
             for ours, theirs in self.fields.items()
             if ours not in self.beside
         )
+
+    @cached_property
+    def taken(self) -> tuple[str, ...]:
+        """Fields of the source that do not stay under their own names."""
+        return tuple(sorted({name for name in (*self._ours, *self.left_out) if name is not None}))
 
     def apply(self, record: dict[str, Any], origin: Origin = NOWHERE) -> dict[str, Any]:
         """A copy of a record under our names, with defaults and without the fields to leave out.
@@ -283,7 +297,7 @@ class FieldNames(BaseModel):
             renamed = {theirs.get(name, name): value for name, value in inner.items() if name not in gone}
         else:
             renamed = dict(inner)
-        for ours, name, steps, is_outside in self._named:
+        for ours, name, steps, is_outside in self.places:
             if name in inner:
                 renamed[ours] = inner[name]
             elif steps is not None:
