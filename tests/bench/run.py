@@ -152,7 +152,7 @@ def main() -> None:
         sys.exit(f"error: latency is measured on Apache Kafka: {missing}; or run `make bench-quick`")
     if os.cpu_count() == 1:
         sys.exit("error: the broker needs a core of its own; two are needed")
-    n = asked.transactions or (50_000 if asked.quick else 200_000)
+    n = asked.transactions or (100_000 if asked.quick else 200_000)
     repetitions = asked.repetitions or (3 if asked.quick else 5)
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         folder = Path(name)

@@ -53,12 +53,14 @@ def deciding(
 ) -> Measured:
     """A worker that decides all transactions but a `tail`; a fresh broker.
 
-    Timed from the first decision seen until two batches before the end, so that as many are on their way at either
-    moment. All decisions must be those of the floor, byte for byte.
+    Timed from when a batch of each partition is decided until two batches before the end: a contender that takes one of
+    each before it decides the first has then as many on their way at either moment. All decisions must be those of the
+    floor, byte for byte.
     """
     values: list[bytes] = []
     n = len(work) - tail
-    upto = n - min(2 * BATCH, n // 5)
+    since, upto = min(PARTITIONS * BATCH, n // 4), n - min(2 * BATCH, n // 5)
+    seen_first: float | None = None
     with stage(folder, work) as on, closing(Watcher(on.settings.bootstrap)) as watcher:
         started = time.perf_counter()
         marks: list[tuple[float, float, int]] = []  # moment, CPU seconds, seen
@@ -68,13 +70,18 @@ def deciding(
                 now = time.perf_counter()
                 if worker.poll() is not None or now - started > LIMIT_SECONDS:
                     raise SystemExit(f"{' '.join(argv[-3:])}: no end; {on.log()}")
-                if (len(values) > 0 and not marks) or (len(values) >= upto and len(marks) == 1):
+                if values and seen_first is None:
+                    seen_first = now
+                if len(values) >= (upto if marks else since) and len(marks) < 2:
                     marks.append((now, cpu_seconds(worker.pid), len(values)))
     is_wrong = len(set(values)) != len(values) or not {value for part in made for _, value in part}.issuperset(values)
     assert not is_wrong, f"{' '.join(argv[-3:])}: its decisions are not those of the floor"
     (first, cpu, at_first), (last, cpu_then, then) = marks
     assert then > at_first, "too few transactions to time"
-    return Measured((then - at_first) / (last - first), (cpu_then - cpu) / (then - at_first) * 1000, first - started)
+    assert seen_first is not None
+    return Measured(
+        (then - at_first) / (last - first), (cpu_then - cpu) / (then - at_first) * 1000, seen_first - started
+    )
 
 
 def shadowing(folder: Path, work: Workload, made: list[list[Record]]) -> Measured:
