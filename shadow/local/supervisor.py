@@ -17,7 +17,7 @@ from scorer.errors import UserError
 from shadow.local.process import die_with_parent
 
 #: Longest wait until all processes are ready.
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 #: A process that ran for this long is restarted after the shortest pause again.
 STEADY_SECONDS = 30.0
 #: Log lines to remember of each process, for an error message.

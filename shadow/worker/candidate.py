@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,19 +55,21 @@ def own_columns(bundle: Bundle, view: PublishedView, matrix: Matrix) -> Matrix:
 class SlotFollower:
     """Keeps `candidate` up to date with a slot; it is None while the slot is empty.
 
-    on_change: called after each change of `candidate`.
+    is_current: set while `candidate` is what the slot holds, cleared while that is being loaded.
     """
 
-    def __init__(self, slot: str, store: BundleStore, on_change: Callable[[], None] = lambda: None) -> None:
-        self.slot, self._store, self._on_change = slot, store, on_change
+    def __init__(self, slot: str, store: BundleStore) -> None:
+        self.slot, self._store = slot, store
         self._epoch = -1
         self.candidate: Candidate | None = None
+        self.is_current = asyncio.Event()
 
     async def follow(self, deployments: Deployments) -> None:
         """Load what the slot holds now, if that is new. A bundle that cannot be loaded is logged, not raised."""
         state = deployments.slot(self.slot)
         if state.epoch == self._epoch and (self.candidate is None or self.candidate.views == deployments.views):
             return
+        self.is_current.clear()
         candidate: Candidate | None = None
         if state.digest is not None:
             bundle: Bundle | None = None
@@ -91,7 +93,7 @@ class SlotFollower:
                 held += f", predictor {candidate.bundle.predictor}"
             log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)
         self._epoch, self.candidate = state.epoch, candidate
-        self._on_change()
+        self.is_current.set()
 
     def _load(self, digest: str) -> Bundle:
         bundle = self._store.fetch(digest)

@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 BEHIND_SHARE = 0.1
 #: Time between two log lines while no scorer has published the reporting currency.
 CURRENCY_SECONDS = 10.0
+#: Time between two looks at whether a batch still has to wait for the bundle.
+LOAD_SECONDS = 0.5
 #: Time between two checks that Redis still holds the fences of idle partitions.
 CHECK_SECONDS = 5.0
 
@@ -78,7 +80,7 @@ class Shadow:
         self._pool = Computing("absorb")
         self._tasks = Tasks(self._task_ended)
         self._is_closed = False
-        self._waited = 0  # times that a batch had to wait for the reporting currency
+        self._waited = 0  # times that a batch had to wait for the bundle or for the reporting currency
         self.app = BatchApp(settings, f"{settings.group_prefix}{slot}", settings.topics.decisions, self)
         self._counting = Counting(slot, names)
         self._partitions = Partitions(self.app, settings.topics.decisions, slot, self._store, self._counting)
@@ -144,8 +146,9 @@ class Shadow:
 
     async def _take(self, batch: Batch) -> None:
         parts = self._partitions
+        is_current = await self._is_current()
         part = parts.owned.get(batch.partition)
-        if part is None or parts.is_draining or batch.turn != part.turn:
+        if part is None or parts.is_draining or batch.turn != part.turn or not is_current:
             parts.drop(batch)
             return
         if batch.expected != part.position:  # a batch before it was dropped; the fence must not skip that one
@@ -177,6 +180,16 @@ class Shadow:
         part.gather(batch, increment)
         if parts.is_draining or part.records >= self.settings.flush_records:
             await parts.flush(batch.partition, part)
+
+    async def _is_current(self) -> bool:
+        """Wait until what the slot holds is loaded: a run has all decisions since its slot was filled, however long the
+        bundle takes. False if the worker stops or a rebalance begins before that."""
+        current = self._model.is_current
+        while not (current.is_set() or self._partitions.is_draining or self.app.rebalancing):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(current.wait(), LOAD_SECONDS)
+            self._waited += 1
+        return current.is_set()
 
     async def _known_currency(self) -> Currency | None:
         """The reporting currency; waits until a scorer has published it. None if the worker stops before that."""

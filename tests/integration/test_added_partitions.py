@@ -68,7 +68,7 @@ def test_live_goes_on_and_takes_up_added_partitions_once_the_other_topics_have_t
     first, second = stack.start("scorer", "run"), stack.start("scorer", "run")
     shadow = stack.start("shadow", "run", "--slot", "candidate")
     sent: Sent = Counter()
-    old, new = dict.fromkeys(range(BEFORE), 20), dict.fromkeys(range(BEFORE, AFTER))
+    old, new = dict.fromkeys(range(BEFORE), 20), dict.fromkeys(range(BEFORE, AFTER), 20)
     send(stack, sent, old)
     wait_for("decided", lambda: decided(stack) == sent)
 

@@ -6,9 +6,13 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +103,45 @@ def test_kill_minus_nine_of_scorer_and_shadow_loses_and_doubles_nothing(
     wait_for("comparisons", lambda: compared(stack, "candidate") >= SENT - BAD - REPEATED)
     assert compared(stack, "candidate") == SENT - BAD - REPEATED
     assert "equal" in stack.run("shadow", "verify").splitlines()
+
+
+@contextmanager
+def slow_store(folder: Path, slow: str, seconds: float) -> Iterator[str]:
+    """The address of a store of bundles, of which one takes seconds to come."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if f"/{slow}/model" in self.path:
+                time.sleep(seconds)
+            super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_run_has_all_that_is_decided_after_its_slot_was_filled_however_slowly_its_bundle_comes(
+    stack: Stack, models: Models, tmp_path: Path
+) -> None:
+    stack.start("scorer", "run")
+    with slow_store(Path(models.env["SCORER_STORE"]), models.candidate, seconds=8.0) as store:
+        env = {"SHADOW_STORE": store, "SHADOW_CACHE": str(tmp_path / "cache")}
+        shadow = stack.start("shadow", "run", "--slot", "candidate", env=env)
+        stack.deploy(models.candidate, "candidate")
+        stack.run("scorer", "replay", str(models.stream))
+        stack.until_settled(SENT)
+        assert "predictor" not in shadow.log.read_text(), (
+            "it came before all was decided: this shows nothing"
+        )
+        wait_for("comparisons", lambda: applied(stack, "candidate") == SENT - BAD)
+    assert compared(stack, "candidate") == SENT - BAD - REPEATED
 
 
 def test_live_goes_on_unchanged_when_shadows_store_and_serve_stop_in_mid_stream(
