@@ -29,6 +29,8 @@ from scorer.pipeline.transaction import LONGEST, LONGEST_VALUE, LOOKS_LIKE_A_CAR
 IF_NEGATIVE = " (mapping.negative says what negative amounts are)"
 #: A text may become four times as long when it is written anew: 1e15 becomes 1000000000000000.0.
 MAY_GROW_TOO_LONG = LONGEST_VALUE // 4
+#: Records that are mapped at once. If one of them needs a look of its own, so do the others.
+AT_ONCE = 250
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,29 @@ def _mapped(
 ) -> dict[int, dict[str, Any]]:
     """Records under our names, by position. Adds a refusal for each that the mapping cannot read, and to `skipped` each
     that it passes over."""
-    if records:
-        rows = apply_all(reading.mapping, list(records.values()))
+    ours: dict[int, dict[str, Any]] = {}
+    every = list(records.items())
+    for first in range(0, len(every), AT_ONCE):
+        some = every[first : first + AT_ONCE]
+        rows = apply_all(reading.mapping, [record for _, record in some])
         if rows is not None:
-            return dict(zip(records, rows, strict=True))
-    ours = {}
+            ours.update(zip([at for at, _ in some], rows, strict=True))
+        else:
+            _map_each(some, reading, refusals, skipped, origins, ours)
+    return ours
+
+
+def _map_each(
+    some: list[tuple[int, dict[str, Any]]],
+    reading: Reading,
+    refusals: list[Refusal],
+    skipped: dict[int, str],
+    origins: _Origins | None,
+    ours: dict[int, dict[str, Any]],
+) -> None:
+    """`_mapped` of records one by one, into `ours`."""
     apply = reading.mapping.apply
-    for at, record in records.items():
+    for at, record in some:
         try:
             ours[at] = apply(record) if origins is None else apply(record, origins.of(at))
         except ChangeError as error:
@@ -176,7 +194,6 @@ def _mapped(
                 refusals.append(Refusal(at, "op", str(error)))
         except UnmappableError as error:
             refusals.append(Refusal(at, str(error).partition(":")[0], str(error)))
-    return ours
 
 
 def _mended(records: dict[int, dict[str, Any]], reading: Reading, suspects: dict[int, Refusal]) -> set[int]:
