@@ -19,6 +19,7 @@ from harness.places import ATTACK, CRDS, FAKETIME, HANDBOOK, ROOT
 
 # what takes long on a busy machine is no fault of the code: speed is for the bench
 settings.register_profile("patient", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)  # all day; `make check` draws four times as many
 settings.load_profile("patient")
 
 #: What a test may need, by name: whether it is here, and the mend.
@@ -69,6 +70,8 @@ _DESELECTED = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background; commands would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.option.markexpr == "quick":
+        settings.load_profile("quick")
     config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
     config.addinivalue_line(
         "markers", "deploy: long checks of deploy/, as the image built and run; `make deploy-check` has these"

@@ -108,6 +108,7 @@ def test_a_manifest_without_a_definition_is_refused() -> None:
         Bundle.read(BUNDLE.model, b"{}")
 
 
+@pytest.mark.slow
 def test_lightgbm_is_loaded_without_what_nobody_uses_and_hides_it_from_no_other() -> None:
     said = (
         "import sys; from scorer.bundles.bundle import library; library();"

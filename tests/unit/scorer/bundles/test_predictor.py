@@ -156,6 +156,7 @@ def test_every_threshold_is_asked_for_from_both_sides_by_a_row_that_reaches_it()
     assert sum(walk(tree["tree_structure"], matrix, {}) for tree in of.dump_model()["tree_info"]) > 300
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_for_the_same_model_and_enough_for_every_one() -> None:
     for of in (booster(4), booster(4, num_leaves=2, min_data_in_leaf=10_000), booster(5, top=70)):
         text = model_text.read(of.model_to_string().encode())

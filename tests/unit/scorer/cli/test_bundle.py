@@ -49,6 +49,7 @@ def refused(folder: Path, model: bytes, *more: str) -> str:
     return str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_model_with_its_rows_and_calibration_is_stored_and_shown(folder: Path) -> None:
     FRAME.assign(score=BOOSTER.predict(FRAME)).to_csv(folder / "rows.csv", index=False)
     curve = {"kind": "platt", "slope": 1.5, "intercept": 0.0}
@@ -65,6 +66,7 @@ def test_a_model_with_its_rows_and_calibration_is_stored_and_shown(folder: Path)
     assert "checked     600 rows" in shown
 
 
+@pytest.mark.slow
 def test_what_would_be_silently_wrong_is_refused_and_nothing_stored(folder: Path) -> None:
     model = BOOSTER.model_to_string().encode()
     order = "country,amount,mcc,cross_border,hour_of_day"

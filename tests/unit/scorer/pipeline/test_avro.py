@@ -99,6 +99,7 @@ def schemas(draw: st.DrawFn) -> dict[str, Any]:
     return fields(0)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_what_fastavro_writes_is_read_as_it_was(data: st.DataObject) -> None:
@@ -109,6 +110,7 @@ def test_what_fastavro_writes_is_read_as_it_was(data: st.DataObject) -> None:
     assert found == row
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_records_are_read_or_refused_and_nothing_else(data: st.DataObject) -> None:

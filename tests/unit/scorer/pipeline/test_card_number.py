@@ -130,6 +130,7 @@ def test_what_is_written_in_another_way_is_none(text: str) -> None:
     assert masked(text) == text
 
 
+@pytest.mark.slow
 def test_a_million_random_uuids_hold_none() -> None:
     rng = np.random.default_rng(8)
     suspected = 0

@@ -46,6 +46,7 @@ def a_document(place: str, text: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(SEPARATORS), st.sampled_from(AROUND), places, st.integers(0, 4))
 def test_a_number_is_found_wherever_it_is_in_a_record_and_masked_there(
@@ -109,6 +110,7 @@ def test_what_is_no_json_object_is_masked_as_one_text(value: bytes, told: bytes)
     assert not is_in(told)
 
 
+@pytest.mark.slow
 def test_a_long_text_takes_no_more_than_seconds() -> None:
     started = time.process_time()
     for text in ("1 " * 130_000, "1234567 " * 30_000, "4" * 250_000, "4.1," * 60_000, "+1 " * 80_000, "DE12 " * 50_000):

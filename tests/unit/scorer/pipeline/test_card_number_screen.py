@@ -32,6 +32,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=1, max_size=5), st.booleans())
 def test_the_quick_look_misses_nothing_that_the_exact_check_finds(texts: list[str], is_ascii: bool) -> None:

@@ -182,6 +182,7 @@ def test_a_card_that_was_dropped_and_returns_scores_as_its_full_state_would(even
     np.testing.assert_array_equal(told(events)[0], told(events, drops=False)[0])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(streams(90, distinct_ids=False), cuts, cuts, st.data())
 def test_a_killed_worker_s_successor_decides_the_same_bytes(

@@ -111,6 +111,7 @@ def agree(plain: list[Record], avro: list[Record]) -> None:
         assert source_of(value) == source_offset(value) == orjson.loads(said)["source"]["offset"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(transactions, others), min_size=1, max_size=4), st.sampled_from([None, "allow_all", "block_all"])
 )

@@ -44,6 +44,7 @@ def test_a_record_that_grows_beyond_a_decision_is_refused(value: bytes, mapping:
     assert decoded.positions.tolist() == [0, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(
     st.lists(st.dictionaries(field_names, st.one_of(st.just(...), anything), max_size=3), min_size=1, max_size=4),

@@ -26,6 +26,7 @@ def test_requests_and_answers_are_read_as_they_were_written() -> None:
     assert b"card-1" not in answer.encode()
 
 
+@pytest.mark.slow
 @given(st.none() | st.binary() | st.just(KEY), st.none() | st.binary() | bodies)
 def test_any_record_is_read_or_refused(key: bytes | None, value: Any) -> None:
     if isinstance(value, dict):

@@ -113,6 +113,7 @@ def logged() -> Any:
 RULES_HERE = replace(RULES, reading=Reading(attributes=VIEW.attributes, mapping=FieldNames(drop=("PAN",))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("brand", BRANDS, ids=lambda brand: brand.name)
 def test_no_output_shows_a_whole_card_number(brand: Any, place: str, logged: list[str]) -> None:

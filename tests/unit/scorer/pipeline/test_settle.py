@@ -336,6 +336,7 @@ def as_json(cell: Any) -> bytes:
     return json.dumps(cell).encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

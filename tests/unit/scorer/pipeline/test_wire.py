@@ -130,6 +130,7 @@ def as_json(row: dict[str, Any], mapping: dict[str, Any]) -> bytes:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(payments, max_size=5), st.sampled_from([MAPPING, {"fields": {"transaction_id": "id"}}, {}]))
 def test_avro_and_json_of_a_record_are_the_same_transaction(

@@ -18,6 +18,7 @@ from scorer.process.health import Health, HealthServer
 MANY = 60_000
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_up_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     registry = CollectorRegistry()
     gauge = Gauge("many", "Many.", ["n"], registry=registry)

@@ -267,6 +267,7 @@ def test_a_schema_that_breaks_its_compiler_is_a_reason(error: Exception, monkeyp
     attempt(work)
 
 
+@pytest.mark.slow
 def test_a_registry_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(registry: Registry, one: Schemas) -> None:
         registry.slow_seconds = 30

@@ -105,6 +105,7 @@ anything = st.recursive(
 fields = st.sampled_from([*a_decision(1), "transaction_id", "card_id", "occurred_at", "repeat"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.binary(max_size=40), st.dictionaries(fields, anything, max_size=4)), max_size=8))
 def test_no_record_of_anybody_makes_reading_or_comparing_raise(records: list[Any]) -> None:
     rows = [r if isinstance(r, bytes) else json.dumps(a_decision(at, **r)).encode() for at, r in enumerate(records)]

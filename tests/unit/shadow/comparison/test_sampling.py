@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from shadow.comparison.outcome import Outcome
 from shadow.comparison.sampling import Stratum, keep, offer, sample_hashes
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_everything_that_bottom_k_would_keep_is_offered(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, 150))

@@ -57,6 +57,7 @@ def test_a_group_with_a_twelfth_of_the_blocks_that_is_lost_is_named(added: Chanc
     assert "merchant=m11" in right[0].told
 
 
+@pytest.mark.slow
 def test_hardly_any_group_is_named_where_the_candidate_differs_evenly() -> None:
     """Even where it differs a lot."""
 

@@ -242,6 +242,7 @@ def test_a_rise_with_too_many_insults_hardly_ever_passes_at_any_look() -> None:
     assert passes.any(axis=1).mean() <= ALPHA + 3 * math.sqrt(ALPHA / runs)
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_harm_is_within_its_limit_where_it_passes() -> None:
     """Labels and the size of the disagreement are one fortune: the bound follows from both, as the verdict does."""
     passes = 0

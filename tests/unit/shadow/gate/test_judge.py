@@ -60,6 +60,7 @@ def test_harm_in_one_segment_rejects_and_is_named(run: RunTotals, criterion: str
     assert verdicts(judgement)["more_blocks", "country=DE"] is Verdict.PASS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "criterion", "segment"),
     [
@@ -184,6 +185,7 @@ def test_the_most_suspicious_segment_is_named_first() -> None:
     assert "in country=FR" in judgement.reason.split(",")[0]
 
 
+@pytest.mark.slow
 def test_criteria_that_changed_within_a_run_hold_until_a_new_run_begins() -> None:
     """Limits that somebody chose with the evidence before their eyes promise nothing."""
     hours = tuple(range(100, 148))

@@ -22,6 +22,7 @@ def a_traffic(scale: float = 1.0) -> Traffic:
     return Traffic(volume, volume * 0.005, np.full(7, 0.17))
 
 
+@pytest.mark.slow
 def test_more_traffic_settles_sooner_and_too_little_never() -> None:
     found = {f.segment: f for f in plan(a_traffic(), RELEASE, 28, 60, np.random.default_rng(1))}
     assert found["all"].settles
@@ -58,6 +59,7 @@ def test_nothing_is_decided_before_the_clean_period_is_over() -> None:
     assert found["country=DE"].days == (14.0, 14.0, 14.0)
 
 
+@pytest.mark.slow
 def test_excess_disagreement_needs_reviews_and_late_reviews_take_longer() -> None:
     def settled(**people: float) -> float:
         found = plan(a_traffic(), RELEASE, 28, 60, np.random.default_rng(5), Reviews(excess=1.0, **people))[1]
@@ -69,6 +71,7 @@ def test_excess_disagreement_needs_reviews_and_late_reviews_take_longer() -> Non
     assert settled(per_day=200) > settled(per_day=200, delay=10) > 0
 
 
+@pytest.mark.slow
 def test_where_amounts_are_small_evidence_on_money_takes_longer() -> None:
     small = replace(a_traffic(), amount=np.array([0.2, 0.02, *[0.2] * 5]), square=np.array([0.1, 0.001, *[0.1] * 5]))
     soon = RELEASE.model_copy(update={"minimum_covered_hours": 24})
@@ -78,6 +81,7 @@ def test_where_amounts_are_small_evidence_on_money_takes_longer() -> None:
     assert slow.days[1] is None or slow.days[1] > usual.days[1]
 
 
+@pytest.mark.slow
 def test_what_would_settle_a_segment_is_told() -> None:
     """One with a sixtieth of the traffic; the others settle as they are."""
     people, rng = Reviews(per_day=20), np.random.default_rng(1)
@@ -94,6 +98,7 @@ def test_what_would_settle_a_segment_is_told() -> None:
     assert remedies(given, RELEASE, 28, rng, people, [f for f in forecasts if f.settles]) == []
 
 
+@pytest.mark.slow
 def test_a_candidate_is_promoted_only_where_every_segment_settles_at_once() -> None:
     """A limit on fraud lost that is too tight for reviews holds everything; a wider one is named, and would do."""
     release = parse("schema: 1\noverall: {maximum_lost_fraud: 0.02, maximum_more_uncapped_amount: null}\n")

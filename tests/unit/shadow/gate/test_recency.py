@@ -65,6 +65,7 @@ def test_half_of_the_blocks_swapped_in_the_last_two_days_do_not_pass() -> None:
         assert codes[-1, 0, 0] in (OPEN, FAIL)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_goes_on_as_before_is_not_accused_and_passes() -> None:
     """Whether it is a twin, or differs from live everywhere."""
 
@@ -80,6 +81,7 @@ def test_a_candidate_that_goes_on_as_before_is_not_accused_and_passes() -> None:
         assert np.mean(passes) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("a_day", "rate"), [(8.0, 0.02), (8.0, 0.09), (30.0, 0.02), (30.0, 0.2)])
 def test_a_window_is_so_long_that_an_unchanged_candidate_passes(a_day: float, rate: float) -> None:
     """Also where it hardly disagrees, and a single disagreement is a large part of them: at every look after a week."""

@@ -159,6 +159,7 @@ def a_dossier() -> bytes:
 slow = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 
 
+@pytest.mark.slow
 @slow
 @given(evidences())
 def test_a_dossier_alone_gives_the_same_verdict_byte_for_byte(evidence: Evidence) -> None:
@@ -176,6 +177,7 @@ def test_a_dossier_alone_gives_the_same_verdict_byte_for_byte(evidence: Evidence
     assert replay(found, criteria()).is_same, "its own criteria, from the file"
 
 
+@pytest.mark.slow
 @slow
 @given(evidences())
 def test_fewer_segments_are_judged_as_if_no_others_had_been_counted(evidence: Evidence) -> None:
@@ -207,6 +209,7 @@ def test_one_changed_byte_is_refused(data: st.DataObject) -> None:
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=[Phase.generate])
 @given(st.data())
 def test_what_is_no_dossier_is_refused_in_one_line(data: st.DataObject) -> None:

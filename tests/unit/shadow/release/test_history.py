@@ -102,6 +102,7 @@ def replayed(entries: list[tuple[str, dict[str, Any]]]) -> dict[str, tuple[str, 
     return held
 
 
+@pytest.mark.slow
 @given(bodies(), st.integers(-2, 75))
 def test_who_was_live_at_a_time_is_what_a_replay_up_to_it_says(
     entries: list[tuple[str, dict[str, Any]]], minute: int
@@ -126,6 +127,7 @@ def test_who_was_live_at_a_time_is_what_a_replay_up_to_it_says(
         assert any(line.startswith(f"{slot}: ") and line.endswith(f"entry {key}") for line in told)
 
 
+@pytest.mark.slow
 @given(bodies(st.integers(-30, 30)))
 def test_rows_are_in_order_and_fillings_of_a_slot_follow_each_other(
     entries: list[tuple[str, dict[str, Any]]],
@@ -153,6 +155,7 @@ def test_rows_are_in_order_and_fillings_of_a_slot_follow_each_other(
     assert all(line.isprintable() for line in lines(rows))
 
 
+@pytest.mark.slow
 @given(bodies(), st.sampled_from([None, *SLOTS]), st.integers(-2, 75), st.integers(-2, 75))
 def test_a_choice_of_rows_leaves_out_the_others_alone(
     entries: list[tuple[str, dict[str, Any]]], slot: str | None, first: int, last: int

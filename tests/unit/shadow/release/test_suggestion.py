@@ -127,6 +127,7 @@ def test_what_is_withdrawn_is_suggested_again_once_the_gate_promotes_it_again() 
     assert found[1].at == late.isoformat()
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.integers(), st.sampled_from([0.02, 0.5]))
 def test_a_verdict_that_comes_and_goes_does_not_flood_the_ledger(seed: int, flip: float) -> None:

@@ -35,6 +35,7 @@ def seen() -> Look:
     return Look("candidate", totals, a_run(), judgement, Labels((), (), ()), evidence=evidence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_writable", [True, False])
 def test_a_suggestion_has_a_dossier_where_the_store_can_be_written(
     is_writable: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

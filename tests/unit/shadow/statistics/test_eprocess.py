@@ -125,6 +125,7 @@ def test_a_ratio_at_its_limit_raises_few_alarms_in_hourly_looks(lost: float, add
         assert int((log_e.max(axis=1) >= BAR).sum()) <= 46
 
 
+@pytest.mark.slow
 def test_a_fixed_test_raises_many_alarms_in_daily_looks() -> None:
     """The reason for all this. McNemar as another library has it, looked at every day for four weeks."""
     rng, alarms = np.random.default_rng(2), 0
