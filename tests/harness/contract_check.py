@@ -34,7 +34,7 @@ def messages(records: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The messages that each record fits; `shown` makes one."""
     python = DOCS.parent / ".venv" / "deploy" / "bin" / "python"
     lines = "\n".join(map(json.dumps, records)).encode()
-    done = subprocess.run([str(python), __file__], input=lines, capture_output=True, timeout=240.0, check=False)
+    done = subprocess.run([str(python), __file__], input=lines, capture_output=True, timeout=600.0, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]
 
