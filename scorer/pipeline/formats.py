@@ -6,6 +6,7 @@ import base64
 import binascii
 import math
 import re
+from abc import ABC, abstractmethod
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,12 +54,12 @@ def _pattern(text: str) -> str:
     return text
 
 
-class _Format(BaseModel):
+class _Format(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @abstractmethod
     def read(self, cell: Any, record: dict[str, Any]) -> Any:
-        """A cell as we write it. record: it is in, under our names."""
-        raise NotImplementedError
+        """A cell as we write it. record: what it is in, under our names."""
 
     def read_all(self, cells: list[Any], records: list[dict[str, Any]]) -> list[Any]:
         """`read` of a cell of each record; ABSENT where it is."""
