@@ -124,10 +124,8 @@ def _drop_long(
 ) -> None:
     """Refuse records whose texts have grown too long, in place: numbers are written out, and one field of the source
     may serve several of ours."""
-    if (
-        max(map(len, filter(None, texts if isinstance(texts, Sequence) else texts.values())), default=0)
-        <= LONGEST_VALUE
-    ):
+    every = texts if isinstance(texts, Sequence) else texts.values()
+    if max(map(len, filter(None, every)), default=0) <= LONGEST_VALUE:
         return
     for at in list(records) if isinstance(texts, Sequence) else list(texts):
         n = len(texts[at] or b"")
