@@ -24,10 +24,11 @@ _NOT_ASCII = re.compile(r"[^\D0-9]+")
 _STRETCH = re.compile(rb'[^A-Za-z"]*')
 _SINGLE = re.compile(rb"[^0-9]*([0-9]+)[^0-9]*")
 _NOT_DIGITS = bytes(code for code in range(256) if not chr(code).isdigit() or code > 127)
-#: Times of day, and decimal numbers as `_DECIMAL` has them: every record may hold some.
+#: Times of day, and decimal numbers as `_DECIMAL` has them: every record may hold some. What touches a number may be a
+#: letter if it is not ASCII.
 _HARMLESS = re.compile(
     rb".?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[+-]\d\d:?\d\d)?.?"
-    rb"|[^0-9]*[^0-9A-Za-z.,][0-9]{1,3}\.[0-9]+(?:[^0-9A-Za-z.][^0-9]*)?",
+    rb"|[^0-9]*[^0-9A-Za-z.,\x80-\xff][0-9]{1,3}\.[0-9]+(?:[^0-9A-Za-z.\x80-\xff][^0-9]*)?",
     re.DOTALL,
 )
 

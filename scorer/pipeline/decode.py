@@ -22,7 +22,7 @@ from scorer.pipeline.events import Events, Refusal, columns_of
 from scorer.pipeline.mapping import TOMBSTONE, ChangeError, UnmappableError
 from scorer.pipeline.mapping_batch import apply_all
 from scorer.pipeline.origin import Headers, Origin
-from scorer.pipeline.parse import parse
+from scorer.pipeline.parse import is_strict, parse
 from scorer.pipeline.transaction import LONGEST, LONGEST_VALUE, LOOKS_LIKE_A_CARD_NUMBER, Reading
 
 #: What to do about an amount that is less than the least.
@@ -64,16 +64,17 @@ def decode(
     skipped: dict[int, str] = {}
     if reading.mapping.changes == "skip" and refusals:
         skipped = {refusal.position: TOMBSTONE for refusal in refusals if values[refusal.position] is None}
-    for at in remade:
-        texts[at] = orjson.dumps(records[at])
     if remade:
-        _drop_long(records, {at: texts[at] for at in remade}, refusals)
+        anew = {at: orjson.dumps(records[at]) for at in remade}
+        # what is strict JSON stays until card numbers were looked for: one may be in a name's first cell of two
+        texts = [anew[at] if at in anew and not is_strict(text) else text for at, text in enumerate(texts)]
+        _drop_long(records, anew, refusals)
         remade &= records.keys()
     if reading.mapping.is_deep:  # a field of theirs is none of ours, so card numbers are looked for in what is ours
         origins = _Origins(keys, headers, appended_ms) if reading.mapping.has_origin else None
         records = _mapped(records, reading, refusals, skipped, origins)
-        for at, record in records.items():
-            texts[at] = orjson.dumps(record)
+        for at, text in zip(records, map(orjson.dumps, records.values()), strict=True):
+            texts[at] = text
         _drop_long(records, texts, refusals)
     checked = () if reading.is_key_open else keys  # a decision has its card for a key
     exposed = _card_numbers(texts, checked, records, reading.after_mapping if reading.mapping.is_deep else reading)

@@ -13,6 +13,8 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How each millisecond of a second ends a text.
+_MILLISECONDS = tuple(f".{ms:03}Z" for ms in range(1000))
 
 
 def instant_ms(text: str) -> int:
@@ -69,4 +71,8 @@ def _utc_ms(texts: Sequence[str], length: int) -> npt.NDArray[np.int64] | None:
 
 def stamps(ms: npt.NDArray[np.int64]) -> list[str]:
     """Times in RFC 3339, UTC, to the millisecond. ms: int64 (n,), milliseconds since 1970, in the years 1 to 9999."""
-    return [f"{text}Z" for text in np.datetime_as_string(ms.astype("datetime64[ms]"), unit="ms").tolist()]
+    seconds, rest = np.divmod(ms, 1000)
+    every = seconds.tolist()
+    few = list(set(every))  # a batch is of few seconds, and numpy takes longest to write them
+    texts = dict(zip(few, np.datetime_as_string(np.array(few, "datetime64[s]")).tolist(), strict=True))
+    return [texts[second] + _MILLISECONDS[ms] for second, ms in zip(every, rest.tolist(), strict=True)]

@@ -9,17 +9,20 @@ import orjson
 
 from scorer.pipeline import lenient
 from scorer.pipeline.events import Refusal
+from scorer.pipeline.repeated import is_repeated, repeated
 from scorer.pipeline.size import may_be_too_large, may_one_be_too_large, too_large
 
 
 def parse(values: Sequence[bytes | None]) -> tuple[dict[int, dict[str, Any]], list[Refusal], set[int]]:
     """JSON objects by position, a refusal for each value that is not one, and the positions whose text does not do: it
-    has several lines, which would break who reads decisions by line, or is no JSON to every reader."""
+    has several lines, which would break who reads decisions by line, has a name more than once, or is no JSON to every
+    reader."""
     loads: Callable[[Any], Any] = orjson.loads
     try:
         parsed = [loads(value) for value in values]
         if set(map(type, parsed)) <= {dict} and not may_one_be_too_large(values):  # type: ignore[arg-type]
-            return dict(enumerate(parsed)), [], _of_several_lines(values)
+            several = _of_several_lines(values)
+            return dict(enumerate(parsed)), [], several | repeated(values, parsed)  # type: ignore[arg-type]
     except (orjson.JSONDecodeError, TypeError):
         pass
     records: dict[int, dict[str, Any]] = {}
@@ -38,6 +41,8 @@ def parse(values: Sequence[bytes | None]) -> tuple[dict[int, dict[str, Any]], li
             why = too_large(record, value or b"")
             if why is None:
                 records[at] = record
+                if at not in remade and is_repeated(value or b"", record):
+                    remade.add(at)
             else:
                 refusals.append(Refusal(at, "value", f"value: {why}"))
         else:
@@ -46,7 +51,19 @@ def parse(values: Sequence[bytes | None]) -> tuple[dict[int, dict[str, Any]], li
     return records, refusals, remade & records.keys()
 
 
+def is_strict(value: bytes | None) -> bool:
+    """Whether a value is JSON to every reader."""
+    try:
+        orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 def _of_several_lines(values: Sequence[bytes | None]) -> set[int]:
+    blob = b"".join(filter(None, values))
+    if not (b"\n" in blob or b"\r" in blob):
+        return set()
     return {at for at, value in enumerate(values) if value and (b"\n" in value or b"\r" in value)}
 
 
