@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pydantic import ValidationError
 
 from scorer.pipeline import card_number, lenient
 from scorer.pipeline.card_number_json import find_field, is_in
 from scorer.pipeline.card_number_screen import screen, unquoted
 from scorer.pipeline.events import Events, Refusal, columns_of
+from scorer.pipeline.json_text import json_text
 from scorer.pipeline.mapping import TOMBSTONE, ChangeError, UnmappableError
 from scorer.pipeline.mapping_batch import apply_all
 from scorer.pipeline.origin import Headers, Origin
@@ -65,7 +65,7 @@ def decode(
     if reading.mapping.changes == "skip" and refusals:
         skipped = {refusal.position: TOMBSTONE for refusal in refusals if values[refusal.position] is None}
     if remade:
-        anew = {at: orjson.dumps(records[at]) for at in remade}
+        anew = {at: json_text(records[at]) for at in remade}
         # what is strict JSON stays until card numbers were looked for: one may be in a name's first cell of two
         texts = [anew[at] if at in anew and not is_strict(text) else text for at, text in enumerate(texts)]
         _drop_long(records, anew, refusals)
@@ -73,7 +73,7 @@ def decode(
     if reading.mapping.is_deep:  # a field of theirs is none of ours, so card numbers are looked for in what is ours
         origins = _Origins(keys, headers, appended_ms) if reading.mapping.has_origin else None
         records = _mapped(records, reading, refusals, skipped, origins)
-        for at, text in zip(records, map(orjson.dumps, records.values()), strict=True):
+        for at, text in zip(records, map(json_text, records.values()), strict=True):
             texts[at] = text
         _drop_long(records, texts, refusals)
     checked = () if reading.is_key_open else keys  # a decision has its card for a key
@@ -84,14 +84,14 @@ def decode(
     if not (reading.mapping.is_identity or reading.mapping.is_deep):
         records = _mapped(records, reading, refusals, skipped)
         if max(map(len, filter(None, texts)), default=0) > MAY_GROW_TOO_LONG:
-            _drop_long(records, {at: orjson.dumps(record) for at, record in records.items()}, refusals)
+            _drop_long(records, {at: json_text(record) for at, record in records.items()}, refusals)
         remade |= records.keys()
     suspects: dict[int, Refusal] = {}
     columns = columns_of(records, reading, suspects)
     if suspects:
         mended = _mended(records, reading, suspects)
         long = [at for at in mended if len(texts[at] or b"") > MAY_GROW_TOO_LONG]
-        _drop_long(records, {at: orjson.dumps(records[at]) for at in long}, refusals)
+        _drop_long(records, {at: json_text(records[at]) for at in long}, refusals)
         remade |= mended & records.keys()
         suspects = {}
         columns = columns_of(records, reading, suspects)
@@ -99,7 +99,7 @@ def decode(
         refusals += [_reason(at, records[at], reading, found) for at, found in sorted(suspects.items())]
         records = {at: record for at, record in records.items() if at not in suspects}
         columns = columns_of(records, reading, {})
-    documents = [orjson.dumps(record) if at in remade else texts[at] for at, record in records.items()]
+    documents = [json_text(record) if at in remade else texts[at] for at, record in records.items()]
     events = Events(**columns, documents=documents)  # type: ignore[arg-type]
     if skipped:
         refusals = [refusal for refusal in refusals if refusal.position not in skipped]

@@ -14,6 +14,7 @@ from scorer.pipeline.card_number_json import masked_bytes, masked_json
 from scorer.pipeline.card_number_screen import screen, unquoted
 from scorer.pipeline.events import Events
 from scorer.pipeline.instants import stamps
+from scorer.pipeline.json_text import json_text
 from scorer.pipeline.published import RejectionHeaders
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.wire import Wire
@@ -90,7 +91,7 @@ class DecisionWriter:
             }
             if marked and i in marked:
                 body |= dict.fromkeys(marked[i], True)
-            out.append((events.cards[i].encode(), orjson.dumps(body, option=_OPTIONS)))
+            out.append((events.cards[i].encode(), json_text(body, _OPTIONS)))
         return out
 
 

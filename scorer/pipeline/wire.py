@@ -12,6 +12,7 @@ import orjson
 from scorer.pipeline.avro import DamagedError, Read
 from scorer.pipeline.encoding import MAGIC, Encoding
 from scorer.pipeline.events import Refusal
+from scorer.pipeline.json_text import json_text
 from scorer.pipeline.parse import parse
 from scorer.pipeline.size import may_one_be_too_large, too_large
 
@@ -100,7 +101,7 @@ class Wire:
             raise _RefusedError(SCHEMA, self.reasons.get(schema, f"{schema} was not asked for; send the record again"))
         try:
             record = read(value, n)
-            text = orjson.dumps(record)
+            text = json_text(record)
             if b"null" in text:  # a number that is none is one
                 record = orjson.loads(text)
         except DamagedError as error:
