@@ -171,6 +171,11 @@ FOREIGN = Counter(
     ["topic"],
     registry=REGISTRY,
 )
+REFUSED_ENTRIES = Counter(
+    "scorer_refused_entries_total",
+    "Records of the ledger that do not count: no trusted key has signed them, or they write over an entry.",
+    registry=REGISTRY,
+)
 EPOCH = Gauge("scorer_live_epoch", "Epoch of the live slot that this worker decides with.", registry=REGISTRY)
 MODEL_BEHIND = Gauge(
     "scorer_model_behind",

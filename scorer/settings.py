@@ -174,6 +174,14 @@ class CommonSettings(BaseSettings):
     token_key: SecretStr | None = Field(
         None, min_length=16, description="key of the hash that replaces the ids in `files.tokens`; keep it secret"
     )
+    trusted_keys: Path | None = Field(
+        None,
+        description="file with the public keys of those whose changes of slots count, signed by them; default: whoever "
+        "may write to the topic deployments may change them; see [release.md](release.md#signed-changes)",
+    )
+    signing_key: Path | None = Field(
+        None, description="PEM file of the private Ed25519 key with which this process signs what it writes there"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level to log")
     log_format: Literal["json", "text"] = Field("json", description="`json` for machines, `text` for people")
 

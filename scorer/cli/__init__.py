@@ -17,6 +17,7 @@ COMMANDS = {
     "decisions": "decisions",
     "mapping": "mapping",
     "deploy": "deploy",
+    "key": "key",
 }
 
 

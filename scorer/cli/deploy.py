@@ -11,6 +11,7 @@ from scorer.deployments.arrival import arrived
 from scorer.deployments.changes import Action
 from scorer.deployments.deploy import asked, fill, told_of
 from scorer.deployments.evidence import told_lost
+from scorer.deployments.key_files import own_name
 from scorer.deployments.records import CONTROL, LIVE
 from scorer.errors import UserError
 from scorer.process.signing import SAID, SLOT
@@ -28,7 +29,7 @@ from scorer.settings import ScorerSettings, load
 @click.option(
     "--twin", help="The seed twin of BUNDLE (`scorer train --twin`): slot control gets it when BUNDLE becomes live."
 )
-@click.option("--by", type=SAID, required=True, help="Your name, for the record.")
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key]")
 @click.option("--reason", type=SAID, required=True, help="Why, for the record.")
 @click.option(
     "--discard-evidence",
@@ -49,7 +50,7 @@ def deploy(
     threshold: float | None,
     action: Action | None,
     twin: str | None,
-    by: str,
+    by: str | None,
     reason: str,
     discard: bool,
     wait: float,
@@ -68,9 +69,10 @@ def deploy(
     if action == "empty" and slot == LIVE:
         raise UserError("--slot live: cannot be emptied; deploy another bundle instead")
     settings = load(ScorerSettings)
+    name = own_name(settings, by)
     is_turned = action in ("allow_all", "block_all", "resume")
     sys.exit(
-        asyncio.run(_deploy(settings, slot, bundle, threshold, action, is_turned, twin, by, reason, discard, wait))
+        asyncio.run(_deploy(settings, slot, bundle, threshold, action, is_turned, twin, name, reason, discard, wait))
     )
 
 

@@ -13,9 +13,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from scorer import metrics
+from scorer.deployments.key_files import signer, stamp, trusted_keys
 from scorer.deployments.records import SCHEMA, Change, Entry, encode
+from scorer.deployments.signatures import TrustedKeys
 from scorer.deployments.slots import Deployments, LedgerLine
-from scorer.errors import BrokerError, UserError
+from scorer.errors import BrokerError, SettingsError, UserError
 from scorer.kafka.aiokafka_internals import require_tasks
 from scorer.kafka.connection import connection, unreachable
 from scorer.kafka.reading import read_to_end, reader
@@ -34,15 +36,34 @@ class StaleChangeError(UserError):
 
 
 async def read(settings: CommonSettings) -> Deployments:
-    """The present state of the topic. Raises BrokerError if no broker answers or the topic is missing."""
-    deployments = Deployments()
+    """The present state of the topic.
+
+    Raises BrokerError if no broker answers or the topic is missing, SettingsError if the trusted keys cannot be used.
+    """
+    return await _read(settings, trusted_keys(settings))
+
+
+async def _read(settings: CommonSettings, trusted: TrustedKeys | None) -> Deployments:
+    deployments = Deployments(trusted)
     topic = settings.topics.deployments
     async with reader(settings) as consumer:
         await _require(consumer, topic)
         async for _, records in read_to_end(consumer, {TopicPartition(topic, 0): None}):
             for record in records:
                 deployments.fold(record.key, record.value)
+    require_ends(deployments, settings)
     return deployments
+
+
+def require_ends(deployments: Deployments, settings: CommonSettings) -> None:
+    """Raises SettingsError if the trusted keys name an entry as an end that is not on the ledger."""
+    if deployments.trusted is not None:
+        missing = sorted(deployments.trusted.ends - {line.seq for line in deployments.ledger})
+        if missing:
+            raise SettingsError(
+                f"setting trusted_keys: {settings.trusted_keys}: entry {missing[0]} is not on topic "
+                f"{settings.topics.deployments}; `scorer key last` prints the last one"
+            )
 
 
 async def _require(consumer: AIOKafkaConsumer, topic: str) -> None:
@@ -55,14 +76,19 @@ async def _require(consumer: AIOKafkaConsumer, topic: str) -> None:
 async def append(settings: CommonSettings, build: Callable[[Deployments], Entry]) -> tuple[LedgerLine, Deployments]:
     """Append the entry that `build` makes from the present state; returns its ledger line and the state after it.
 
-    Raises StaleChangeError if another entry came first, BrokerError as `read` does, and whatever `build` raises.
+    Raises StaleChangeError if another entry came first, UserError if it would not count as it is signed, what `read`
+    raises, and whatever `build` does.
     """
-    deployments = await read(settings)
+    trusted = trusted_keys(settings)
+    signs = signer(settings, trusted)
+    deployments = await _read(settings, trusted)
     entry = build(deployments)
     seq = deployments.next_seq(secrets.token_hex(4))
     topic = settings.topics.deployments
-    await put(settings, {f"ledger/{seq}": encode(entry)})
-    after = await read(settings)
+    value = encode(entry) if signs is None else signs.signed(seq, entry)
+    _require_counts(trusted, seq, value, deployments)
+    await put(settings, {f"ledger/{seq}": value})
+    after = await _read(settings, trusted)
     line = next((line for line in after.ledger if line.seq == seq), None)
     if line is None:
         raise BrokerError(f"topic {topic}: the broker acknowledged an entry and lost it; look at the broker's log")
@@ -75,6 +101,18 @@ async def append(settings: CommonSettings, build: Callable[[Deployments], Entry]
         }
         await put(settings, states)
     return line, after
+
+
+def _require_counts(trusted: TrustedKeys | None, seq: str, value: bytes, deployments: Deployments) -> None:
+    """Raises UserError if nobody would heed an entry."""
+    if trusted is None:
+        return
+    why = trusted.refusal(seq, orjson.loads(value), {line.seq for line in deployments.ledger})
+    if why is not None:
+        raise UserError(
+            f"topic deployments: this would not count, as {why}; only what a trusted key has signed does: set "
+            "signing_key to yours"
+        )
 
 
 def _state(deployments: Deployments, name: str) -> dict[str, Any]:
@@ -106,6 +144,7 @@ class Follower:
         self._on_change = on_change
         self._is_stopping = False
         self._said = -1
+        self._trusted: TrustedKeys | None = None
         self.deployments = Deployments()
 
     async def start(self, spawn: Spawn) -> None:
@@ -131,18 +170,16 @@ class Follower:
             try:
                 async with reader(self._settings) as consumer:
                     await _require(consumer, topic)
-                    self.deployments = Deployments()
-                    partition = TopicPartition(topic, 0)
-                    async for _, records in read_to_end(consumer, {partition: None}):
-                        self._fold(records)
+                    keys = stamp(self._settings)
+                    self.deployments = await self._read_all(consumer, is_first=not caught_up.done())
                     if not consumer.assignment():
-                        consumer.assign([partition])  # `read_to_end` assigns no empty partition
+                        consumer.assign([TopicPartition(topic, 0)])  # `read_to_end` assigns no empty partition
                     await self._on_change(self.deployments)
                     if not caught_up.done():
                         caught_up.set_result(None)
-                    while not self._is_stopping:
+                    while not self._is_stopping and stamp(self._settings) == keys:  # else all counts anew
                         for records in (await consumer.getmany(timeout_ms=1000)).values():
-                            self._fold(records)
+                            self._fold(self.deployments, records)
                             await self._on_change(self.deployments)
                         require_tasks(consumer)
             except (KafkaError, OSError, UserError) as error:
@@ -151,13 +188,41 @@ class Follower:
                 log.warning("deployments: cannot be read (%s); trying again", error)
                 await asyncio.sleep(1.0)
 
-    def _fold(self, records: list[Any]) -> None:
+    async def _read_all(self, consumer: AIOKafkaConsumer, is_first: bool) -> Deployments:
+        """The state at the end of the topic. Raises SettingsError if the trusted keys cannot be used.
+
+        is_first: else those before them go on, so that a wrong file does not keep the kill switch from this worker.
+        """
+        try:
+            trusted = trusted_keys(self._settings)
+            found = await self._state(consumer, trusted)
+            require_ends(found, self._settings)
+        except SettingsError as error:
+            if is_first:
+                raise
+            log.error("%s; the keys before it go on", error)
+            return await self._state(consumer, self._trusted)
+        self._trusted = trusted
+        return found
+
+    async def _state(self, consumer: AIOKafkaConsumer, trusted: TrustedKeys | None) -> Deployments:
+        deployments = Deployments(trusted)
+        async for _, records in read_to_end(consumer, {TopicPartition(self._settings.topics.deployments, 0): None}):
+            self._fold(deployments, records)
+        return deployments
+
+    def _fold(self, deployments: Deployments, records: list[Any]) -> None:
         for record in records:
-            before = self.deployments.foreign
-            line = self.deployments.fold(record.key, record.value)
-            if self.deployments.foreign > before and record.offset > self._said:
-                self._said = record.offset  # once, however often the topic is read again
+            foreign, refused = deployments.foreign, len(deployments.refused)
+            line = deployments.fold(record.key, record.value)
+            is_new = record.offset > self._said  # once, however often the topic is read again
+            if deployments.foreign > foreign and is_new:
+                self._said = record.offset
                 metrics.FOREIGN.labels(self._settings.topics.deployments).inc()
                 log.warning("deployments: passed over the record at offset %d, which is none of ours", record.offset)
+            for seq, why in deployments.refused[refused:] if is_new else ():
+                self._said = record.offset
+                metrics.REFUSED_ENTRIES.inc()
+                log.error("deployments: entry %s at offset %d is refused: %s", seq, record.offset, why)
             if line is not None and line.is_void:
                 log.warning("deployments: entry %s is void, because another one came first", line.seq)

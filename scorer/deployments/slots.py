@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from scorer.deployments.records import (
     Withdrawal,
     WorkerReport,
 )
+from scorer.deployments.signatures import TrustedKeys, signer_name
 from scorer.errors import CurrencyError
 from scorer.pipeline.money import Currency
 
@@ -53,22 +55,26 @@ class Slot:
 class LedgerLine:
     """An entry of the ledger. seq: its key.
 
-    is_void: another one came first: a change of the same slots, or whatever settled the same suggestion.
+    is_void: another one came first: a change of the same slots, or whatever settled the same suggestion. signed_by: the
+    name of the key that signed it, where signatures are asked for.
     """
 
     seq: str
     entry: Entry
     is_void: bool = False
+    signed_by: str | None = None
 
 
 @dataclass
 class Deployments:
     """State of the topic after the records folded in so far.
 
-    ledger: in log order. workers: last report by worker. views: by id. was_live: every state of the live slot, oldest
-    first. twins: by the digest of their originals.
+    trusted: whose entries of the ledger count; None if everybody's do. ledger: in log order. workers: last report by
+    worker. views: by id. was_live: every state of the live slot, oldest first. twins: by the digest of their originals.
+    refused: ledger key, and why a record there does not count; only with `trusted`.
     """
 
+    trusted: TrustedKeys | None = None
     slots: dict[str, Slot] = field(default_factory=dict)
     ledger: list[LedgerLine] = field(default_factory=list)
     workers: dict[str, WorkerReport] = field(default_factory=dict)
@@ -77,6 +83,8 @@ class Deployments:
     twins: dict[str, Twin] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)  # suggestions that were approved, rejected or withdrawn
     was_live: list[Slot] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    _values: dict[str, bytes] = field(default_factory=dict)  # digests of the ledger's records, by key
 
     def slot(self, name: str) -> Slot:
         """State of a slot. One that was never filled is empty, with epoch 0."""
@@ -115,8 +123,8 @@ class Deployments:
         kind, _, name = (key or b"").decode(errors="replace").partition("/")
         try:
             body = None if value is None else orjson.loads(value)
-            if kind == "ledger" and body is not None:
-                return self._ledger(name, body)
+            if kind == "ledger":
+                return self._ledger(name, body, sha256(value or b"").digest())
             if kind == "worker":
                 if body is None:
                     self.workers.pop(name, None)
@@ -127,21 +135,42 @@ class Deployments:
                 self.views[name] = PublishedView.model_validate(body)
                 return None
         except ValueError:  # no JSON, or not of this shape
+            if kind == "ledger" and self.trusted is not None:
+                self.refused.append((name, "it is none"))
+                return None
             kind = ""
         if kind != "slot" and value is not None:  # slots are written for other readers
             self.foreign += 1
         return None
 
-    def _ledger(self, seq: str, body: Any) -> LedgerLine | None:
+    def _ledger(self, seq: str, body: Any, digest: bytes) -> LedgerLine | None:
         """Raises ValueError for a body that is no entry of this version."""
-        if any(line.seq == seq for line in self.ledger):
+        if seq in self._values:
+            if self.trusted is not None and self._values[seq] != digest:  # compaction would keep the second one
+                self.refused.append((seq, "somebody writes over an entry, or deletes it"))
             return None  # a retried write
+        if self.trusted is not None:
+            why = "somebody deletes an entry" if body is None else self.trusted.refusal(seq, body, self._values)
+            if why is not None:
+                self.refused.append((seq, why))
+                return None
+        if body is None:
+            return None
         if not isinstance(body, dict) or body.get("schema") != SCHEMA or str(body.get("kind")) not in KINDS:
             raise ValueError("no entry of this version")
         entry = KINDS[str(body["kind"])].model_validate(body)
-        line = LedgerLine(seq, entry, is_void=not self._apply(entry))
+        signed_by = None if self.trusted is None else signer_name(body)
+        self._note_missing(seq)
+        line = LedgerLine(seq, entry, is_void=not self._apply(entry), signed_by=signed_by)
         self.ledger.append(line)
+        self._values[seq] = digest
         return line
+
+    def _note_missing(self, seq: str) -> None:
+        """Whoever wrote an entry numbered it by those that there were: fewer are there if some were removed since."""
+        number = seq.partition("-")[0]
+        if self.trusted is not None and number.isdecimal() and int(number) > len(self.ledger) + 1:
+            self.refused.append((seq, f"it was entry {int(number)}, and only {len(self.ledger)} are before it"))
 
     def _apply(self, entry: Entry) -> bool:
         """Take an entry up; whether it came in time. Of all that settles a suggestion, the first in log order does."""

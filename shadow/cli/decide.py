@@ -11,6 +11,7 @@ import click
 
 from scorer.deployments.arrival import arrived
 from scorer.deployments.deploy import kept_on
+from scorer.deployments.key_files import own_name
 from scorer.deployments.records import CANDIDATE, LIVE
 from scorer.deployments.slots import Deployments
 from scorer.process.signing import SAID, SLOT
@@ -22,7 +23,9 @@ from shadow.settings import ShadowSettings
 def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every decision has."""
     command = click.option("--reason", type=SAID, required=True, help="Reason, for the record.")(command)
-    command = click.option("--by", type=SAID, required=True, help="Your name, for the record.")(command)
+    command = click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key]")(
+        command
+    )
     return click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")(
         command
     )
@@ -40,33 +43,35 @@ def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="Promote whatever the verdict is, and even if a scorer cannot load the bundle. Stays on record as forced.",
 )
-def approve(slot: str, by: str, reason: str, threshold: float | None, force: bool) -> None:
+def approve(slot: str, by: str | None, reason: str, threshold: float | None, force: bool) -> None:
     """Promote the candidate to live, if the gate promotes it at this moment.
 
     Every scorer loads the bundle first; then all swap. The old live model runs on as a shadow in slot `previous`.
     """
     settings = load(ShadowSettings)
-    _, after = asyncio.run(promotion.approve(settings, slot, by, reason, threshold, force, click.echo))
+    name = own_name(settings, by)
+    _, after = asyncio.run(promotion.approve(settings, slot, name, reason, threshold, force, click.echo))
     _say_live(settings, after)
 
 
 @click.command()
 @signed
-def reject(slot: str, by: str, reason: str) -> None:
+def reject(slot: str, by: str | None, reason: str) -> None:
     """Reject the suggestion to promote the candidate. The candidate stays in the shadow."""
-    line = asyncio.run(promotion.reject(load(ShadowSettings), slot, by, reason))
+    settings = load(ShadowSettings)
+    line = asyncio.run(promotion.reject(settings, slot, own_name(settings, by), reason))
     click.echo(f"slot {slot}: suggestion rejected (ledger entry {line.seq})")
 
 
 @click.command()
 @signed
-def rollback(slot: str, by: str, reason: str) -> None:
+def rollback(slot: str, by: str | None, reason: str) -> None:
     """Put the previous live model live again.
 
     The model that it replaces runs on in the slot of the candidate, if that is empty.
     """
     settings = load(ShadowSettings)
-    _, after = asyncio.run(promotion.roll_back(settings, slot, by, reason, click.echo))
+    _, after = asyncio.run(promotion.roll_back(settings, slot, own_name(settings, by), reason, click.echo))
     _say_live(settings, after)
 
 

@@ -11,6 +11,7 @@ import click
 import orjson
 
 from scorer.bundles.store import BundleStore, StoreError
+from scorer.deployments.key_files import trusted_keys
 from scorer.errors import UserError
 from scorer.settings import load
 from shadow.release.archive import all_dossiers, fetch_dossier, open_dossier, versions
@@ -72,24 +73,25 @@ def replay(dossiers: Sequence[str], criteria: Path | None, as_json: bool) -> Non
 
 
 def _opened(names: Sequence[str], unreadable: list[str]) -> Iterator[Dossier]:
-    """The dossiers that are named, or all of the store. Only a digest needs settings.
+    """The dossiers that are named, or all of the store. Files need no settings but the trusted keys, if there are any.
 
     unreadable: takes why one of the store cannot be read, where none is named.
     """
     files = [Path(name) for name in names]
-    if names and all("/" in name or path.suffix or path.exists() for name, path in zip(names, files, strict=True)):
-        yield from map(open_dossier, files)
-        return
     settings = load(ShadowSettings)
+    trusted = trusted_keys(settings)
+    if names and all("/" in name or path.suffix or path.exists() for name, path in zip(names, files, strict=True)):
+        yield from (open_dossier(path, trusted) for path in files)
+        return
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     if names:
         for name, path in zip(names, files, strict=True):
-            yield open_dossier(path) if path.exists() or path.suffix else fetch_dossier(store, name)
+            yield open_dossier(path, trusted) if path.exists() or path.suffix else fetch_dossier(store, name, trusted)
         return
     found = []
     for digest in all_dossiers(store):
         try:
-            found.append(fetch_dossier(store, digest))
+            found.append(fetch_dossier(store, digest, trusted))
         except StoreError:
             raise
         except UserError as error:  # one that was changed hides no other

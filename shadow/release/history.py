@@ -93,7 +93,7 @@ class Row:
 
     seq: its ledger key. at: its time as its writer had it. when: its time as it counts here, see `times_of`. slots:
     those that it is about. fillings: what the slots that it changed held from then on; empty if it is void. suggestion:
-    the ledger key of the suggestion that it settles.
+    the ledger key of the suggestion that it settles. signed_by: whose key has signed it, if signatures are asked for.
     """
 
     seq: str
@@ -108,6 +108,7 @@ class Row:
     is_void: bool
     suggestion: str | None = None
     stood: Stood | None = None
+    signed_by: str | None = None
 
     @property
     def is_forced(self) -> bool:
@@ -130,6 +131,7 @@ class Row:
             "counted_at": _text(self.when),
             "kind": self.kind,
             "by": self.by,
+            "signed_by": self.signed_by,
             "reason": self.reason,
             "forced": self.is_forced,
             "void": self.is_void,
@@ -199,6 +201,7 @@ def _row(
         is_void=line.is_void,
         suggestion=settles,
         stood=_forced_stood(entry) if isinstance(entry, Forced) else None if made is None else _stood(made),
+        signed_by=line.signed_by,
     )
 
 

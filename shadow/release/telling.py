@@ -24,7 +24,8 @@ def told_of(row: Row) -> list[str]:
     """A row for people: the entry, then what stood for and against it, and for how long it stood."""
     void = "  (void: another entry came first)" if row.is_void else ""
     clock = "  (by a clock that disagrees with the ledger's order)" if _is_off(row) else ""
-    return [f"{minute(row.at)}  {_entry(row)}{void}{clock}", *_stood(row), *map(_lasted, row.fillings)]
+    signed = "" if row.signed_by is None else f"  (signed by {row.signed_by})"
+    return [f"{minute(row.at)}  {_entry(row)}{signed}{void}{clock}", *_stood(row), *map(_lasted, row.fillings)]
 
 
 def printable(text: str) -> str:

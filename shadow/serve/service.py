@@ -13,6 +13,7 @@ from typing import Any
 from scorer.bundles.manifest import Manifest
 from scorer.bundles.store import BundleStore
 from scorer.deployments.deploy import now
+from scorer.deployments.key_files import signer, trusted_keys
 from scorer.deployments.ledger import Follower
 from scorer.deployments.records import LIVE, Suggestion
 from scorer.deployments.slots import Deployments
@@ -205,7 +206,7 @@ class Serve:
             last_dossier(deployments),
         )
         try:
-            digest = keep_dossier(self._bundles, content)
+            digest = keep_dossier(self._bundles, content, signer(self.settings, trusted_keys(self.settings)))
         except UserError as error:
             log.warning("slot %s: suggested without a dossier: %s", seen.slot, error)
             return proposed

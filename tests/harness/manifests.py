@@ -33,7 +33,8 @@ BUILDS = (
     ("production", "kafka-sasl"),
     ("production", "strimzi"),
     ("production", "bundle-volume"),
-    ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume"),
+    ("production", "signing"),
+    ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume", "signing"),
 )
 Manifest = dict[str, Any]
 

@@ -32,7 +32,9 @@ _TYPES = {
     "strategy": {"RollingUpdate", "Recreate"},
 }
 #: Secrets that people make by hand: one for each process, and the authorities of Kafka's certificates.
-_BY_HAND = re.compile(r"kafka-ca|(scorer|topics|serve|operator|shadow-[a-z][a-z0-9-]*)-secrets")
+_BY_HAND = re.compile(
+    r"kafka-ca|(serve|operator)-signing-key|(scorer|topics|serve|operator|shadow-[a-z][a-z0-9-]*)-secrets"
+)
 
 
 def quantity(text: str) -> Decimal:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 
 from harness.models import Models
 from harness.patience import PATIENCE_SECONDS
@@ -48,6 +49,20 @@ def suggested(stack: Stack, seen: int) -> list[Suggestion]:
     return made
 
 
+def signing(stack: Stack) -> str:
+    """From now on only signed changes count, and those of the stack are signed. Returns the file of serve's key."""
+    keys, files = {}, {}
+    for name, role in (("test", "releaser"), ("serve", "gate")):
+        files[name] = str(stack.folder / f"{name}.pem")
+        told = stack.run("scorer", "key", "new", name, "--role", role, "--out", files[name])
+        keys |= yaml.safe_load(told[told.index("keys:") :])["keys"]
+    trusted = stack.folder / "trusted.yaml"
+    trusted.write_text(yaml.safe_dump({"keys": keys, "unsigned_until": stack.run("scorer", "key", "last").strip()}))
+    stack.env |= {"SCORER_TRUSTED_KEYS": str(trusted), "SHADOW_TRUSTED_KEYS": str(trusted)}
+    stack.env |= {"SCORER_SIGNING_KEY": files["test"]}
+    return files["serve"]
+
+
 def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     stack: Stack, models: Models, tmp_path: Path
 ) -> None:
@@ -57,10 +72,11 @@ def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     stack.env |= {"SHADOW_RELEASE": str(stack.folder / "release.yaml"), "SHADOW_STORE": str(store)}
     stack.deploy(models.candidate, "candidate")
     stack.deploy(models.control, "control")
+    key = signing(stack)
     segments = parse(RELEASE).segments
     fill(stack.store.address, "control", Run(1, 1), 48, [TWIN], segments)
     fill(stack.store.address, "candidate", Run(1, 1), 48, [GOOD], segments)
-    serve = stack.start("shadow", "serve")
+    serve = stack.start("shadow", "serve", env={"SHADOW_SIGNING_KEY": key})
     (first,) = suggested(stack, 0)
     assert first.dossier is not None
     (line,) = [r for r in stack.read("deployments") if b'"kind":"suggestion"' in (r.value or b"")]
@@ -83,6 +99,7 @@ def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     assert digest_of(content) == second.dossier
     assert f"dossier: {first.dossier[:12]}" in stack.run("shadow", "history")
 
+    ledger = stack.run("shadow", "history", "--json").splitlines()
     serve.stop()
     stack.store.stop()
     stack.broker.stop()
@@ -90,6 +107,23 @@ def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     assert told.startswith(
         f"dossier {second.dossier[:12]} (slot candidate, run L1-C2): the same verdict, byte for byte"
     )
+    rows = [orjson.loads(row) for row in ledger]
+    assert [row["signed_by"] for row in rows if row["kind"] == "suggestion"] == ["serve", "serve"]
+    signature = path.with_suffix(".sig")
+    signed = signature.read_bytes()
+    for other, why in (
+        (store / "dossiers" / f"{first.dossier}.sig", "its signature is not that of serve"),
+        (path, "its signature cannot be read"),
+    ):
+        signature.write_bytes(other.read_bytes())
+        assert f"is not to be trusted: {why}" in stack.fails("shadow", "replay", second.dossier)
+        assert f"is not to be trusted: {why}" in stack.fails("shadow", "replay", str(path))
+    signature.unlink()
+    assert ".sig: is missing in store" in stack.fails("shadow", "replay", second.dossier)
+    assert "cannot be read (No such file or directory)" in stack.fails("shadow", "replay", str(path))
+    signature.write_bytes(signed)
+    assert stack.run("shadow", "replay", str(path)) == told
+
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     copy = shutil.copy(path, elsewhere)

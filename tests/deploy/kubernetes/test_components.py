@@ -18,6 +18,8 @@ from harness.references import selects, settings_of
 from monitoring.settings import PRODUCTION, Limits, duration
 from rights.render import files
 from rights.users import users
+from scorer.deployments.key_files import trusted_keys
+from scorer.errors import SettingsError
 from scorer.kafka.topics import configs_of
 from scorer.process.hosts import Hosts
 from scorer.settings import ScorerSettings, Topics, load
@@ -40,6 +42,7 @@ ADDS: dict[str, set[tuple[str, str]]] = {
     "argo": {("AnalysisTemplate", "gate"), ("NetworkPolicy", "argo")},
     "kafka-sasl": set(),
     "bundle-volume": {("PersistentVolumeClaim", "bundles")},
+    "signing": {("ConfigMap", "trusted-keys")},
     "strimzi": {
         *(("KafkaUser", name) for name in USERS),
         *(("KafkaTopic", name) for name in Topics().model_dump().values()),
@@ -49,6 +52,10 @@ CHANGES: dict[str, set[tuple[str, str]]] = {
     "keda": {("Deployment", "scorer"), ("ConfigMap", "scorer-settings")},
     "kafka-sasl": {("ConfigMap", "scorer-settings"), ("ConfigMap", "shadow-settings")},
     "bundle-volume": {
+        *(("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow")),
+        *(name for name in WORKLOADS if name[0] == "Deployment"),
+    },
+    "signing": {
         *(("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow")),
         *(name for name in WORKLOADS if name[0] == "Deployment"),
     },
@@ -199,6 +206,34 @@ def test_every_pod_reads_the_volume_of_bundles_and_only_the_console_writes() -> 
         stores = {value for name, value in settings_of(made, container).items() if name.endswith("_STORE")}
         assert stores == {"/bundles"}
     assert find(made, "PersistentVolumeClaim", "bundles")["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+# --- signing ---
+
+
+def test_every_pod_knows_the_trusted_keys_and_two_have_one_of_their_own() -> None:
+    made = built("production", "signing")
+    signs = {}
+    for manifest in (m for m in made if m["kind"] == "Deployment"):
+        name, pod = manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        env = settings_of(made, container)
+        assert {env[one] for one in env if one.endswith("_TRUSTED_KEYS")} == {"/settings/trusted/trusted.yaml"}
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes[mounts["/settings/trusted"]]["configMap"]["name"] == "trusted-keys"
+        keys = {env[one] for one in env if one.endswith("_SIGNING_KEY")}
+        if keys:
+            assert keys == {"/settings/signing/key.pem"}
+            signs[name] = volumes[mounts["/settings/signing"]]["secret"]["secretName"]
+    assert signs == {"serve": "serve-signing-key", "console": "operator-signing-key"}
+
+
+def test_nothing_starts_with_keys_that_belong_to_nobody(tmp_path: Path) -> None:
+    given = find(built("production", "signing"), "ConfigMap", "trusted-keys")["data"]["trusted.yaml"]
+    (tmp_path / "trusted.yaml").write_text(given)
+    with pytest.raises(SettingsError, match=r"keys\.operator\.public: "):
+        trusted_keys(ScorerSettings(trusted_keys=tmp_path / "trusted.yaml"))
 
 
 # --- kafka-sasl ---

@@ -78,7 +78,7 @@ def custom_problems(manifests: list[Manifest]) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     "chosen",
-    [("simple",), ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume")],
+    [("simple",), ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume", "signing")],
     ids="-".join,
 )
 def test_core_resources_keep_to_the_strict_schema(chosen: tuple[str, ...], version: str, tmp_path: Path) -> None:

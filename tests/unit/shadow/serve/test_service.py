@@ -57,7 +57,7 @@ def test_a_suggestion_has_a_dossier_where_the_store_can_be_written(
         return
     assert [made.dossier] == all_dossiers(store)
     assert made.evidence["judgement"]["decision"] == "promote"
-    found = fetch_dossier(store, str(made.dossier)[:8])
+    found = fetch_dossier(store, str(made.dossier)[:8], None)
     assert found.body["bundles"]["live"]["threshold"] == 0.5
     assert "trouble" in found.body["bundles"]["live"], "its manifest is not in this store"
     assert replay(found).is_same

@@ -1,0 +1,199 @@
+"""Signatures of ledger entries: who may write which, and whether an entry is theirs. Pure.
+
+An entry is signed with Ed25519 (RFC 8032) over the name of the deployment, its ledger key and all that it says. So
+nothing in it can be changed, and it counts neither under another key nor in another deployment.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from scorer.deployments.records import KINDS, Entry, encode
+from scorer.errors import UserError
+
+#: What begins everything that is signed, so that it cannot be taken for anything else that the key has signed.
+ENTRY, DOSSIER = b"shadow-scorer ledger entry 1", b"shadow-scorer dossier 1"
+#: Where an entry has its signature.
+FIELD = "signature"
+#: `releaser`: a person, who may write every entry in their own name. `gate`: `shadow serve`, which suggests.
+Role = Literal["releaser", "gate"]
+MAY: dict[Role, frozenset[str]] = {"releaser": frozenset(KINDS), "gate": frozenset({"suggestion", "withdrawal"})}
+#: Bytes of a public key.
+LENGTH = 32
+#: The field and the constant of the curve: -x^2 + y^2 = 1 + _D x^2 y^2 modulo _P (RFC 8032, section 5.1).
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+#: The name of whoever has a key.
+NAME = r"^[^\s](.{0,62}[^\s])?$"
+#: How a ledger key looks: its number and a random part.
+SEQ = r"^[0-9]{8,12}-[0-9a-f]{8}$"
+
+
+def _public(text: str) -> str:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != LENGTH:
+        raise ValueError(f"expected {LENGTH} bytes in base64, as `scorer key new` prints them")
+    if _is_of_small_order(raw):
+        raise ValueError("is no key: anybody could sign for it")
+    return text
+
+
+def _is_of_small_order(raw: bytes) -> bool:
+    """Whether the order of a point divides 8, so that signatures can be made for it without a private key.
+
+    Those of order 1 and 2 have y = 1 and -1, of order 4 y = 0. Doubling one of order 8 gives y = 0, so x^2 = -y^2,
+    which makes the curve's equation _D y^4 + 2 y^2 = 1.
+    """
+    y = (int.from_bytes(raw, "little") & (2**255 - 1)) % _P
+    return y in (0, 1, _P - 1) or (_D * pow(y, 4, _P) + 2 * y * y - 1) % _P == 0
+
+
+class Key(BaseModel):
+    """A public key. until: the ledger key of the last entry that it may have signed; None if it is in use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    public: Annotated[str, AfterValidator(_public)]
+    role: Role
+    until: str | None = Field(None, pattern=SEQ)
+
+    @property
+    def raw(self) -> bytes:
+        return base64.b64decode(self.public)
+
+
+class TrustedKeys(BaseModel):
+    """Whose entries of the ledger count.
+
+    deployment: what tells this deployment from others. unsigned_until: the ledger key of the last entry that needs no
+    signature; None if all need one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: dict[Annotated[str, Field(pattern=NAME)], Key] = Field(min_length=1)
+    deployment: str = ""
+    unsigned_until: str | None = Field(None, pattern=SEQ)
+
+    @model_validator(mode="after")
+    def _has_each_once(self) -> TrustedKeys:
+        names: dict[str, str] = {}
+        for name, key in self.keys.items():
+            other = names.setdefault(key.public, name)
+            if other != name:
+                raise ValueError(f"keys: {other} and {name} have the same public key; give each a key of their own")
+        return self
+
+    @cached_property
+    def ends(self) -> frozenset[str]:
+        """The ledger keys that are named as an end. They must be on the ledger: what never comes ends nothing."""
+        return frozenset(end for end in (self.unsigned_until, *(key.until for key in self.keys.values())) if end)
+
+    def refusal(self, seq: str, body: Any, before: Container[str]) -> str | None:
+        """Why an entry does not count; None if it does.
+
+        body: its record. before: the ledger keys of all entries before it in log order.
+        """
+        if not isinstance(body, dict) or FIELD not in body:
+            return None if _is_in_time(self.unsigned_until, seq, before) else "it is not signed"
+        why = self._unlike(body[FIELD], message(self.deployment, seq, body))
+        if why is not None:
+            return why
+        name = str(body[FIELD]["key"])
+        key = self.keys[name]
+        if key.until is not None and not _is_in_time(key.until, seq, before):
+            return f"the key of {name} counts until {key.until} only"
+        kind = str(body.get("kind"))
+        if kind not in MAY[key.role]:
+            return f"{name} may not write it: a {kind} needs the role releaser"
+        if key.role == "releaser" and body.get("by", name) != name:
+            return f"{name} has signed it in the name of somebody else"
+        return None
+
+    def refusal_of_dossier(self, digest: str, signature: Any) -> str | None:
+        """Why a dossier is nobody's that is trusted; None if it is. signature: as it lies beside it."""
+        return self._unlike(signature, _dossier(self.deployment, digest))
+
+    def _unlike(self, told: Any, content: bytes) -> str | None:
+        """Why a signature is not that of a trusted key on this content; None if it is."""
+        try:
+            name, signature = told["key"], base64.b64decode(told["value"], validate=True)
+        except (TypeError, KeyError, ValueError):
+            return "its signature cannot be read"
+        key = self.keys.get(name) if isinstance(name, str) else None
+        if key is None:
+            return f"it is signed with a key {str(name)[:64]!r}, which is not trusted"
+        return None if _verify(key.raw, signature, content) else f"its signature is not that of {name}"
+
+
+def _is_in_time(end: str | None, seq: str, before: Container[str]) -> bool:
+    """Whether an entry is not behind the one that is named as the last; False if none is named."""
+    return end is not None and (seq == end or end not in before)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Whoever signs. name: as the trusted keys have it. sign: Ed25519 of a message."""
+
+    name: str
+    deployment: str
+    sign: Callable[[bytes], bytes]
+
+    def signed(self, seq: str, entry: Entry) -> bytes:
+        """An entry's value on the topic, with its signature."""
+        body = orjson.loads(encode(entry))
+        return orjson.dumps({**body, FIELD: self._signature(message(self.deployment, seq, body))})
+
+    def of_dossier(self, digest: str) -> bytes:
+        """What lies beside a dossier: its signature."""
+        return orjson.dumps(self._signature(_dossier(self.deployment, digest)))
+
+    def _signature(self, content: bytes) -> dict[str, str]:
+        return {"key": self.name, "value": base64.b64encode(self.sign(content)).decode()}
+
+
+def message(deployment: str, seq: str, body: dict[str, Any]) -> bytes:
+    """What is signed of an entry."""
+    rest = {name: value for name, value in body.items() if name != FIELD}
+    return b"\0".join([ENTRY, deployment.encode(), seq.encode(), orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)])
+
+
+def _dossier(deployment: str, digest: str) -> bytes:
+    return b"\0".join([DOSSIER, deployment.encode(), digest.encode()])
+
+
+def signer_name(body: Any) -> str | None:
+    """Who signed an entry that counts; None if nobody did."""
+    return str(body[FIELD]["key"]) if isinstance(body, dict) and FIELD in body else None
+
+
+def _verify(public: bytes, signature: bytes, content: bytes) -> bool:
+    ed25519, invalid = ed25519_library()
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, content)
+    except invalid:
+        return False
+    return True
+
+
+def ed25519_library() -> tuple[Any, type[Exception]]:
+    """The library for Ed25519, and what it raises for a wrong signature. Raises UserError if it is not installed."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError:
+        raise UserError(
+            "trusted_keys: cryptography is not installed; run pip install 'shadow-scorer[signing]'"
+        ) from None
+    return ed25519, InvalidSignature
