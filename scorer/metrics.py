@@ -173,7 +173,7 @@ FOREIGN = Counter(
 )
 REFUSED_ENTRIES = Counter(
     "scorer_refused_entries_total",
-    "Records of the ledger that do not count: no trusted key has signed them, or they write over an entry.",
+    "Records that came to the ledger and do not count: no trusted key has signed them, or they write over an entry.",
     registry=REGISTRY,
 )
 EPOCH = Gauge("scorer_live_epoch", "Epoch of the live slot that this worker decides with.", registry=REGISTRY)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from scorer.deployments.records import KINDS, SCHEMA, SLOT_NAME, PublishedView, WorkerReport
+from scorer.deployments.signatures import FIELD, SEQ
 from scorer.deployments.slots import Slot
 from scorer.pipeline import decision_avro, erasure
 from scorer.pipeline.card_row import ROW
@@ -143,12 +144,22 @@ def _labels() -> TopicSchemas:
     return TopicSchemas("labels", "What people and feeds say on transactions afterwards.", (message,))
 
 
+#: What an entry of the ledger has where changes are signed.
+SIGNATURE: dict[str, Any] = {
+    "type": "object",
+    "description": "whose key has signed it, and the Ed25519 signature in base64",
+    "required": ["key", "value"],
+    "properties": {"key": {"type": "string"}, "value": {"type": "string", "contentEncoding": "base64"}},
+}
+
+
 def _deployments() -> TopicSchemas:
     messages = []
     for name, kind in KINDS.items():
         value = of_type(kind)
         value["required"].append("kind")
-        key = {"type": "string", "pattern": r"^ledger/\d{8}-[0-9a-f]{8}$"}
+        value["properties"][FIELD] = SIGNATURE
+        key = {"type": "string", "pattern": SEQ.replace("^", "^ledger/")}
         messages.append(Message(name, _first_line(kind), key, value))
     slot = of_type(Slot) | {"additionalProperties": False}
     slot["required"] = list(slot["properties"])  # whoever writes one writes all of it

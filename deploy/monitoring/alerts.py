@@ -179,6 +179,13 @@ max by (namespace) (scorer_model_behind) > 0
         hold="swap",
     ),
     Alert(
+        "LedgerEntryRefused",
+        "max by (namespace) (increase(scorer_refused_entries_total[$event])) > 0",
+        "critical",
+        "Somebody writes to the ledger of deployments without a key that is trusted; live has not heeded it",
+        "live",
+    ),
+    Alert(
         "LiveModelOld",
         "max by (namespace) (scorer_model_age_seconds) > $rotation",
         "warning",

@@ -145,6 +145,7 @@ class Follower:
         self._is_stopping = False
         self._said = -1
         self._trusted: TrustedKeys | None = None
+        self._is_following = False  # else what is read was there before
         self.deployments = Deployments()
 
     async def start(self, spawn: Spawn) -> None:
@@ -175,6 +176,7 @@ class Follower:
                     if not consumer.assignment():
                         consumer.assign([TopicPartition(topic, 0)])  # `read_to_end` assigns no empty partition
                     await self._on_change(self.deployments)
+                    self._is_following = True
                     if not caught_up.done():
                         caught_up.set_result(None)
                     while not self._is_stopping and stamp(self._settings) == keys:  # else all counts anew
@@ -222,7 +224,7 @@ class Follower:
                 log.warning("deployments: passed over the record at offset %d, which is none of ours", record.offset)
             for seq, why in deployments.refused[refused:] if is_new else ():
                 self._said = record.offset
-                metrics.REFUSED_ENTRIES.inc()
+                metrics.REFUSED_ENTRIES.inc(self._is_following)
                 log.error("deployments: entry %s at offset %d is refused: %s", seq, record.offset, why)
             if line is not None and line.is_void:
                 log.warning("deployments: entry %s is void, because another one came first", line.seq)

@@ -169,7 +169,7 @@ class PublishedView(_Record):
     """
 
     names: tuple[str, ...]
-    definitions: dict[str, Any]
+    definitions: dict[str, dict[str, Any]]
     currency: Currency | None = None
 
 

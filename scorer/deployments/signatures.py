@@ -34,7 +34,7 @@ _D = -121665 * pow(121666, -1, _P) % _P
 #: The name of whoever has a key.
 NAME = r"^[^\s](.{0,62}[^\s])?$"
 #: How a ledger key looks: its number and a random part.
-SEQ = r"^[0-9]{8,12}-[0-9a-f]{8}$"
+SEQ = r"^[0-9]{8}-[0-9a-f]{8}$"
 
 
 def _public(text: str) -> str:

@@ -35,6 +35,8 @@ from scorer.bundles.bundle import Bundle
 SECONDS = PATIENCE_SECONDS
 #: Innocent transactions after each wave.
 INNOCENT = 60
+#: No true decision has an offset as high as this.
+MOST_TRUE = 10**6
 SIGNED = ("--by", "attack", "--reason", "drill")
 Row = tuple[int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
@@ -216,10 +218,18 @@ def transactions(stage: Stage, n: int) -> list[Row]:
     return rows
 
 
+def _is_true(value: bytes) -> bool:
+    """Whether a decision is one of the innocent transactions', and not of a wave before."""
+    try:
+        return b"innocent-" in value and 0 <= json.loads(value)["source"]["offset"] < MOST_TRUE
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
 def decisions(stage: Stage, n: int) -> list[Row]:
     """True ones with something changed, or with a claim to any source offset; never near to the true ones."""
     chance = stage.chance
-    true = [record.value for record in stage.stack.read("decisions") if record.value and b"innocent-" in record.value]
+    true = [record.value for record in stage.stack.read("decisions") if record.value and _is_true(record.value)]
     rows: list[Row] = []
     for _ in range(n):
         value, roll = chance.choice(true), chance.random()
@@ -232,7 +242,7 @@ def decisions(stage: Stage, n: int) -> list[Row]:
         else:
             record = json.loads(value)
             claim: Any = chance.choice(
-                (10**6, 2**31, 2**53, 2**62, 2**63, -1, "7", None, 1.5, chance.randrange(10**7, 2**61))
+                (MOST_TRUE, 2**31, 2**53, 2**62, 2**63, -1, "7", None, 1.5, chance.randrange(10**7, 2**61))
             )
             record["source"] = {"partition": chance.choice((0, 1, 2, 3, 99)), "offset": claim}
             made = json.dumps(record).encode()

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from harness.models import Models
 from harness.patience import PATIENCE_SECONDS
+from harness.signing import signing
 from harness.stack import BIN, Stack, get, wait_for
 from harness.tallied import fill
 from scorer.deployments.ledger import read
@@ -49,20 +49,6 @@ def suggested(stack: Stack, seen: int) -> list[Suggestion]:
     return made
 
 
-def signing(stack: Stack) -> str:
-    """From now on only signed changes count, and those of the stack are signed. Returns the file of serve's key."""
-    keys, files = {}, {}
-    for name, role in (("test", "releaser"), ("serve", "gate")):
-        files[name] = str(stack.folder / f"{name}.pem")
-        told = stack.run("scorer", "key", "new", name, "--role", role, "--out", files[name])
-        keys |= yaml.safe_load(told[told.index("keys:") :])["keys"]
-    trusted = stack.folder / "trusted.yaml"
-    trusted.write_text(yaml.safe_dump({"keys": keys, "unsigned_until": stack.run("scorer", "key", "last").strip()}))
-    stack.env |= {"SCORER_TRUSTED_KEYS": str(trusted), "SHADOW_TRUSTED_KEYS": str(trusted)}
-    stack.env |= {"SCORER_SIGNING_KEY": files["test"]}
-    return files["serve"]
-
-
 def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     stack: Stack, models: Models, tmp_path: Path
 ) -> None:
@@ -72,11 +58,12 @@ def test_a_dossier_is_replayed_alone_and_refused_once_a_byte_is_changed(
     stack.env |= {"SHADOW_RELEASE": str(stack.folder / "release.yaml"), "SHADOW_STORE": str(store)}
     stack.deploy(models.candidate, "candidate")
     stack.deploy(models.control, "control")
-    key = signing(stack)
+    keys = signing(stack, test="releaser", serve="gate")
+    stack.env |= {"SCORER_SIGNING_KEY": keys["test"]}
     segments = parse(RELEASE).segments
     fill(stack.store.address, "control", Run(1, 1), 48, [TWIN], segments)
     fill(stack.store.address, "candidate", Run(1, 1), 48, [GOOD], segments)
-    serve = stack.start("shadow", "serve", env={"SHADOW_SIGNING_KEY": key})
+    serve = stack.start("shadow", "serve", env={"SHADOW_SIGNING_KEY": keys["serve"]})
     (first,) = suggested(stack, 0)
     assert first.dossier is not None
     (line,) = [r for r in stack.read("deployments") if b'"kind":"suggestion"' in (r.value or b"")]

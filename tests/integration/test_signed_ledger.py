@@ -12,20 +12,12 @@ import orjson
 import yaml
 
 from harness.models import Models
+from harness.signing import a_key, smuggle
 from harness.stack import Stack, wait_for
-from scorer.deployments.ledger import append, put
-from scorer.deployments.records import Change, Target, encode
-from scorer.deployments.slots import Deployments
+from scorer.deployments.ledger import put
+from scorer.deployments.records import Target, encode
 
 WHY = ("--reason", "because")
-
-
-def a_key(stack: Stack, name: str, role: str = "releaser") -> tuple[str, dict[str, Any]]:
-    """A new private key's file, and what has it trusted."""
-    path = stack.folder / f"{name}.pem"
-    told = stack.run("scorer", "key", "new", name, "--role", role, "--out", str(path))
-    assert path.stat().st_mode & 0o777 == 0o600
-    return str(path), yaml.safe_load(told[told.index("keys:") :])["keys"][name]
 
 
 def write(path: Path, told: dict[str, Any] | str) -> None:
@@ -35,23 +27,13 @@ def write(path: Path, told: dict[str, Any] | str) -> None:
     os.replace(new, path)
 
 
-def smuggle(stack: Stack, digest: str) -> None:
-    """Write a change of live as somebody does who may write to the topic, and has no key."""
-
-    def build(present: Deployments) -> Change:
-        expects = {"live": present.slot("live").epoch}
-        target = Target(digest=digest, threshold=0.5)
-        return Change(slots={"live": target}, expects=expects, by="ann", reason="x", cause="deploy", at="2026-01-01")
-
-    asyncio.run(append(stack.settings(), build))
-
-
 def test_only_what_a_trusted_key_has_signed_changes_live(stack: Stack, models: Models) -> None:
     (ann, of_ann), (bob, of_bob), (gate, of_gate) = (
         a_key(stack, "ann"),
         a_key(stack, "bob"),
         a_key(stack, "serve", "gate"),
     )
+    assert Path(ann).stat().st_mode & 0o777 == 0o600
     before = stack.run("scorer", "key", "last").strip()
     keys = {"deployment": "test", "unsigned_until": before, "keys": {"ann": of_ann, "serve": of_gate}}
     path, ours = stack.folder / "worker.yaml", stack.folder / "ours.yaml"
@@ -116,6 +98,8 @@ def test_only_what_a_trusted_key_has_signed_changes_live(stack: Stack, models: M
     stack.until_ready()
     assert again.metric("scorer_live_epoch") == 4
     assert again.metric("scorer_override") == 1
+    assert again.metric("scorer_refused_entries_total") == 0, "told when they came, and not at every start"
+    assert again.log.read_text().count("is refused: ") == 3
 
 
 def test_keys_that_cannot_be_used_stop_the_start_in_one_line(stack: Stack) -> None:

@@ -237,8 +237,9 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         # by topic or kind, so there is no series before the first
                         + [
                             Query(
-                                f"sum(rate(scorer_foreign_records_total{{{IN}}}[$__rate_interval])) or vector(0)",
-                                "foreign",
+                                f"(sum(rate(scorer_foreign_records_total{{{IN}}}[$__rate_interval])) or vector(0))"
+                                f" + (sum(rate(scorer_refused_entries_total{{{IN}}}[$__rate_interval])) or vector(0))",
+                                "foreign or refused",
                                 GREEN,
                             ),
                             Query(

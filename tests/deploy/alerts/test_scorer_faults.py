@@ -15,6 +15,7 @@ from deploy.alerts.stage import ON_STAGE, Stage
 from faults.scenario import injected
 from harness import models
 from harness.patience import PATIENCE_SECONDS
+from harness.signing import signing, smuggle
 
 #: Longest wait until everybody is at work, for an alert, and for its end.
 WARM_SECONDS, FIRE_SECONDS, RESOLVE_SECONDS = 180.0, 120.0, 180.0
@@ -27,6 +28,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made = models.make(tmp_path_factory.mktemp("models"))
     with Stage(tmp_path_factory.mktemp("stage"), made) as begun:
         begun.stack.env |= {**injected("spoiling"), "SPOIL_IN": str(begun.folder)}
+        begun.stack.env |= {"SCORER_SIGNING_KEY": signing(begun.stack, ann="releaser")["ann"]}
         for name in ("scorer", "other"):
             begun.start(name, "scorer", "run")
         begun.start("serve", "shadow", "serve")
@@ -88,6 +90,12 @@ def no_scorer_takes_up_the_kill_switch(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def somebody_changes_live_without_a_key(stage: Stage) -> Iterator[None]:
+    smuggle(stage.stack, stage.models.candidate)
+    yield
+
+
+@contextmanager
 def a_scorer_dies(stage: Stage) -> Iterator[None]:
     stage.workers["other"].kill()
     yield
@@ -100,6 +108,7 @@ FAULTS: dict[str, tuple[str, Callable[[Stage], AbstractContextManager[None]]]] =
     "raised": ("RecordsNotDecidable", a_transaction_raises),
     "override": ("KillSwitchOn", the_kill_switch_is_on),
     "epoch": ("LiveWorkersDisagree", no_scorer_takes_up_the_kill_switch),
+    "unsigned": ("LedgerEntryRefused", somebody_changes_live_without_a_key),
     "replica": ("ScorerLost", a_scorer_dies),  # last: which scorer is which changes
 }
 

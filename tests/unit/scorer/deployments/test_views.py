@@ -68,3 +68,14 @@ def test_a_view_that_is_none_is_passed_over(body: Any) -> None:
     deployments.fold(b"view/v1", b"not JSON")
     assert deployments.views == {}
     assert PublishedView(names=("a",), definitions={}).currency is None
+
+
+@pytest.mark.parametrize("definitions", [[], {"a": 1}, {"a": None}, {"a": ["kind"]}, {"a": "category"}])
+def test_a_view_of_another_shape_is_passed_over(definitions: Any) -> None:
+    true = {"names": list(VIEW.names), "definitions": VIEW.definitions(VIEW.names)}
+    deployments = a_topic(**{VIEW.id: true})
+    deployments.fold(
+        f"view/{VIEW.id}".encode(), orjson.dumps({"schema": 1, "names": ["a"], "definitions": definitions})
+    )
+    assert deployments.views[VIEW.id].names == VIEW.names
+    assert deployments.foreign == 1
