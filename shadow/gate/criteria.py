@@ -19,6 +19,9 @@ from scorer.yaml_text import YamlTextError, read_yaml
 from shadow.comparison.segments import Segments
 from shadow.comparison.totals import ALL
 
+#: Most transactions and clean hours that can be asked for: what JSON's readers keep exactly, and ten years.
+MOST, MOST_HOURS = 2**53, 24 * 366 * 10
+
 
 class Unit(Enum):
     """What a criterion's number counts."""
@@ -109,7 +112,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    minimum_transactions: int = Field(10_000, ge=1, description="compared transactions that are required")
+    minimum_transactions: int = Field(10_000, ge=1, le=MOST, description="compared transactions that are required")
     minimum_coverage: float = Field(0.99, ge=0, le=1, description="smallest share of decisions that must be compared")
     maximum_candidate_error_rate: float = Field(
         0.001, ge=0, le=1, description="largest share of decisions that the candidate may fail to score"
@@ -190,7 +193,7 @@ class Limits(BaseModel):
 class SegmentLimits(Limits):
     """Limits for one segment: by default they require less traffic and allow larger shifts."""
 
-    minimum_transactions: int = Field(1000, ge=1)
+    minimum_transactions: int = Field(1000, ge=1, le=MOST)
     maximum_more_blocks: float = Field(0.25, ge=0)
     maximum_fewer_blocks: float = Field(0.25, ge=0)
     maximum_more_blocked_amount: float = Field(0.4, ge=0)
@@ -212,7 +215,9 @@ class Release(BaseModel):
 
     schema_number: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
     segments: Segments = Field(default_factory=lambda: Segments({}))
-    minimum_covered_hours: int = Field(336, ge=1, description="clean event hours that are required: the clean period")
+    minimum_covered_hours: int = Field(
+        336, ge=1, le=MOST_HOURS, description="clean event hours that are required: the clean period"
+    )
     tolerated_error_rate: float = Field(
         0.0, ge=0, lt=1, description="share of an hour's decisions that the candidate may fail to score in a clean hour"
     )

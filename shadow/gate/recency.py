@@ -198,13 +198,20 @@ def _mixed(each: Sequence[Array], begins: Sequence[npt.NDArray[np.int64]]) -> Ar
     return np.asarray(np.logaddexp.reduce(parts, axis=0))
 
 
+#: Sums of which the last days ask nothing.
+_OF_MONEY = frozenset({"capped", "money", "tops"})
+
+
 def _split(path: Sums, start: npt.NDArray[np.int64]) -> tuple[Sums, Sums]:
-    """Sums since a look, and before it. start: (T,), positions of the first look that counts."""
+    """Sums since a look, and before it, without money. start: (T,), positions of the first look that counts."""
     since, before = [], []
     for field in fields(Sums):
         array = getattr(path, field.name)
+        if field.name in _OF_MONEY:
+            array = array[..., :0]
         axis = path.errors.ndim - 2
-        gone = np.take(np.insert(array, 0, 0.0, axis=axis), start, axis=axis)
+        gone = np.take(array, np.maximum(start - 1, 0), axis=axis)
+        gone[(slice(None),) * axis + (start == 0,)] = 0.0
         before.append(gone)
         since.append(array - gone)
     return Sums(*since), Sums(*before)

@@ -74,9 +74,15 @@ def log_evidence(
         even = np.log1p(c)
         if squares is None:
             wins = wins + total * even
+            continue
+        is_gain = c >= 0
+        if is_gain.all():  # as for nearly every value: the other half would be worked out for nothing
+            wins = wins + np.maximum(even * total, c * total - c * c / 2 * squares[at])
+        elif not is_gain.any():
+            wins = wins + (c * total + (even - c) * squares[at])
         else:
             gain = np.maximum(even * total, c * total - c * c / 2 * squares[at])
-            wins = wins + np.where(c >= 0, gain, c * total + (even - c) * squares[at])
+            wins = wins + np.where(is_gain, gain, c * total + (even - c) * squares[at])
     return mixed(wins, STAKES)
 
 

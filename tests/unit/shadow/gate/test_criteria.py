@@ -115,3 +115,12 @@ def test_what_is_above_the_cap_is_a_segment_and_holds_nothing_unless_it_was_decl
     assert parse("schema: 1").segments.names == ("all", "amount=<500", "amount=>=500", "amount=other")
     clash = parse("schema: 1\nsegments: {amount: {field: country, values: [DE]}}\n")
     assert clash.implied == "amount_bands=>=500"
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**30, -(10**30)])
+@pytest.mark.parametrize("name", ["minimum_covered_hours", "overall.minimum_transactions", "calibration_days"])
+def test_a_number_that_no_reader_of_json_keeps_is_refused(name: str, number: int) -> None:
+    where, _, field = name.rpartition(".")
+    told = f"{where}: {{{field}: {number}}}" if where else f"{field}: {number}"
+    with pytest.raises(SettingsError, match=name):
+        parse(f"schema: 1\n{told}\n")
