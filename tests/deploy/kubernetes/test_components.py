@@ -24,6 +24,7 @@ from scorer.kafka.topics import configs_of
 from scorer.process.hosts import Hosts
 from scorer.settings import ScorerSettings, Topics, load
 from shadow.gate.criteria import parse
+from shadow.release.archive import FOLDER
 from shadow.serve.service import Serve
 from shadow.settings import ShadowSettings
 from shadow.web.app import build as application
@@ -194,15 +195,19 @@ def test_argo_alone_may_ask_the_api_too() -> None:
 # --- bundle-volume ---
 
 
-def test_every_pod_reads_the_volume_of_bundles_and_only_the_console_writes() -> None:
+def test_every_pod_reads_the_volume_only_the_console_writes_bundles_and_serve_dossiers() -> None:
     made = built("production", "bundle-volume")
     for manifest in (m for m in made if m["kind"] == "Deployment"):
-        pod, is_console = manifest["spec"]["template"]["spec"], manifest["metadata"]["name"] == "console"
+        pod, name = manifest["spec"]["template"]["spec"], manifest["metadata"]["name"]
         (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "bundles")
-        assert volume["persistentVolumeClaim"] == {"claimName": "bundles", **({} if is_console else {"readOnly": True})}
+        is_open = {} if name in ("console", "serve") else {"readOnly": True}
+        assert volume["persistentVolumeClaim"] == {"claimName": "bundles", **is_open}
         (container,) = pod["containers"]
-        (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "bundles")
-        assert mount == {"name": "bundles", "mountPath": "/bundles", **({} if is_console else {"readOnly": True})}
+        mount, *others = (mount for mount in container["volumeMounts"] if mount["name"] == "bundles")
+        is_open = {} if name == "console" else {"readOnly": True}
+        assert mount == {"name": "bundles", "mountPath": "/bundles", **is_open}
+        theirs = {"name": "bundles", "mountPath": f"/bundles/{FOLDER}", "subPath": FOLDER}
+        assert others == ([theirs] if name == "serve" else [])
         stores = {value for name, value in settings_of(made, container).items() if name.endswith("_STORE")}
         assert stores == {"/bundles"}
     assert find(made, "PersistentVolumeClaim", "bundles")["spec"]["accessModes"] == ["ReadWriteMany"]
