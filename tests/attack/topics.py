@@ -35,8 +35,6 @@ from scorer.bundles.bundle import Bundle
 SECONDS = PATIENCE_SECONDS
 #: Innocent transactions after each wave.
 INNOCENT = 60
-#: No true decision has an offset as high as this.
-MOST_TRUE = 10**6
 SIGNED = ("--by", "attack", "--reason", "drill")
 Row = tuple[int | None, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
@@ -54,6 +52,7 @@ class Stage:
             "serve": lambda: stack.start("shadow", "serve", ready=False),
         }
         self._n = 0
+        self._true: dict[str, list[tuple[bytes, bytes]]] = {}
 
     def begin(self, *names: str) -> None:
         """Start workers, those that run by a kill first."""
@@ -88,6 +87,12 @@ class Stage:
                         raise answer  # a broker may refuse a record, as a compacted topic does one without a key
 
         asyncio.run(go())
+
+    def true(self, topic: str) -> list[tuple[bytes, bytes]]:
+        """Keys and values of a topic's records that no wave has written, those that have both."""
+        if topic not in self._true:
+            self._true[topic] = [(r.key, r.value) for r in self.stack.read(topic) if r.key and r.value]
+        return self._true[topic]
 
     def innocent(self) -> None:
         """Send transactions that anybody may send; raises TimeoutError unless each is decided and compared in time."""
@@ -218,18 +223,10 @@ def transactions(stage: Stage, n: int) -> list[Row]:
     return rows
 
 
-def _is_true(value: bytes) -> bool:
-    """Whether a decision is one of the innocent transactions', and not of a wave before."""
-    try:
-        return b"innocent-" in value and 0 <= json.loads(value)["source"]["offset"] < MOST_TRUE
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
 def decisions(stage: Stage, n: int) -> list[Row]:
     """True ones with something changed, or with a claim to any source offset; never near to the true ones."""
     chance = stage.chance
-    true = [record.value for record in stage.stack.read("decisions") if record.value and _is_true(record.value)]
+    true = [value for _, value in stage.true("decisions") if b"innocent-" in value]
     rows: list[Row] = []
     for _ in range(n):
         value, roll = chance.choice(true), chance.random()
@@ -242,7 +239,7 @@ def decisions(stage: Stage, n: int) -> list[Row]:
         else:
             record = json.loads(value)
             claim: Any = chance.choice(
-                (MOST_TRUE, 2**31, 2**53, 2**62, 2**63, -1, "7", None, 1.5, chance.randrange(10**7, 2**61))
+                (10**6, 2**31, 2**53, 2**62, 2**63, -1, "7", None, 1.5, chance.randrange(10**7, 2**61))
             )
             record["source"] = {"partition": chance.choice((0, 1, 2, 3, 99)), "offset": claim}
             made = json.dumps(record).encode()
@@ -266,7 +263,7 @@ def rejected(stage: Stage, n: int) -> list[Row]:
 def velocity(stage: Stage, n: int) -> list[Row]:
     """Rows of cards with anything in them, and what is no row at all."""
     chance = stage.chance
-    true = [(record.key, record.value) for record in stage.stack.read("velocity") if record.key and record.value]
+    true = stage.true("velocity")
     size = len(true[0][1])
     rows: list[Row] = []
     for _ in range(n):
@@ -305,7 +302,7 @@ def labels(stage: Stage, n: int) -> list[Row]:
 def deployments(stage: Stage, n: int) -> list[Row]:
     """Whatever may lie on the ledger that is no change of live: that would be the right of who may write there."""
     chance = stage.chance
-    records = [(record.key, record.value) for record in stage.stack.read("deployments") if record.key and record.value]
+    records = stage.true("deployments")
     bad = ("..", "../../..", "/", "a" * 63, "A" * 64, "g" * 64, "0" * 65, "\u0000" * 64, "", 7, None, "é" * 64)
     rows: list[Row] = []
     for at in range(n):
