@@ -195,6 +195,14 @@ LABELS_LOST = Counter(
 GATE_SECONDS = Histogram(
     "shadow_gate_seconds", "Time that the gate takes to judge a slot.", buckets=LATENCY_BUCKETS, registry=SERVE_REGISTRY
 )
+NOTIFICATIONS = Counter(
+    "shadow_notifications_total", "Messages on releases that a destination took.", ["event"], registry=SERVE_REGISTRY
+)
+NOTIFICATIONS_FAILED = Counter(
+    "shadow_notifications_failed_total",
+    "Messages on releases that a destination did not take; each is sent again.",
+    registry=SERVE_REGISTRY,
+)
 GATE_ERRORS = Counter(
     "shadow_gate_errors_total",
     "Looks of the gate that failed because Kafka or Redis was unavailable.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -12,6 +12,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from scorer.process.hosts import PATTERN
 from scorer.settings import CommonSettings, FetchWait, Seconds
 
+#: What people can be told of.
+Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review"]
+EVENTS: tuple[Event, ...] = get_args(Event)
 #: How an address of Redis begins.
 _ADDRESS = re.compile(r"(?:(?:redis|valkey)s?(?:\+(?:cluster|sentinel))?|unix)://\S")
 
@@ -71,6 +74,23 @@ class ShadowSettings(CommonSettings):
         min_length=1,
         description="Bearer token for handing out and marking reviews under /api; default: nobody may",
     )
+    notify: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="whom `shadow serve` tells of releases: addresses of Apprise for chat, mail and webhooks, with "
+        "blanks between them; default: nobody; see [release.md](release.md#messages)",
+    )
+    notify_events: Annotated[tuple[Event, ...], NoDecode] = Field(
+        EVENTS,
+        description="what they are told, with commas between: `suggestion`, `withdrawal`, `rejection`, `live` (a "
+        "change of what decides), `verdict` (another one), `review` (asked for, once a day)",
+    )
+    notify_templates: Path | None = Field(
+        None, description="folder with templates of these messages, such as `suggestion.txt.j2`; default: ours"
+    )
+    notify_link: str | None = Field(
+        None, description="address of `shadow serve` as people reach it, for the end of each message"
+    )
     http_port: int = Field(
         9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz, and of /api in `shadow serve`"
     )
@@ -82,7 +102,7 @@ class ShadowSettings(CommonSettings):
             raise ValueError("is no address of Redis; expected one such as redis://127.0.0.1:6379/0")
         return value
 
-    @field_validator("http_names", mode="before")
+    @field_validator("http_names", "notify_events", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

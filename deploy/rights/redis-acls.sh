@@ -38,7 +38,8 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \
     '(~shadow:lease:* +del +set)' \
-    '(~shadow:salt +set)'
+    '(~shadow:salt +set)' \
+    '(~shadow:told:* +hgetall +hset)'
 
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow verify, shadow erase, and all of the reviewer's
 allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \

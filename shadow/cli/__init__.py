@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "verify",
     "labels": "labels",
     "review": "review",
+    "notify": "notify",
     "report": "report",
     "erase": "erase",
 }

@@ -22,6 +22,7 @@ from scorer.process.tasks import Tasks
 from shadow import metrics
 from shadow.gate.criteria import Release
 from shadow.intake.topic import LabelTail
+from shadow.notify.notifier import Notifier
 from shadow.release.archive import keep_dossier, versions
 from shadow.release.dossier import beside, dossier_of, last_dossier
 from shadow.release.history import forced_by_verdict
@@ -66,6 +67,7 @@ class Serve:
         self._tasks = Tasks(self._task_ended)
         self._stopping = asyncio.Event()
         self._watch = Watch(settings, self.redis, self.store)
+        self._notifier = Notifier(settings, self.redis)
 
     @property
     def deployments(self) -> Deployments:
@@ -84,6 +86,7 @@ class Serve:
             (self._labels.run(), "labels"),
             (self._look_often(), "gate"),
             (self._watch_often(), "watch"),
+            (self._notify_often(), "notify"),
         ):
             self._tasks.start(work, name)
 
@@ -218,6 +221,14 @@ class Serve:
     async def _watch_often(self) -> None:
         while not self._stopping.is_set():
             await self._watch.look(self.deployments)
+            await self._pause()
+
+    async def _notify_often(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._notifier.tell(self.deployments, self.looks.values())
+            except AWAY as error:
+                log.warning("nobody can be told of releases, as nobody knows who was: %s", error)
             await self._pause()
 
     def _known(self, deployments: Deployments, slot: str) -> dict[str, Any]:

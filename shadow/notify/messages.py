@@ -1,0 +1,103 @@
+"""What is worth telling: entries of the ledger, verdicts that changed, reviews that are asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scorer.pipeline.card_number import masked
+from shadow.release.history import Row
+from shadow.release.look import Look
+from shadow.release.telling import lines
+from shadow.settings import Event
+
+#: A verdict near its limits comes and goes: another one of the same slot is told of after this time at the earliest.
+PAUSE = timedelta(hours=1)
+#: Characters of a message. Some chats take no more than 2,000.
+LONGEST = 1800
+_OF_ROWS: Mapping[str, Event] = {"suggestion": "suggestion", "withdrawal": "withdrawal", "rejection": "rejection"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """mark: where what has been told is noted, and what is noted there once this is told. facts: for the template."""
+
+    event: Event
+    mark: tuple[str, str]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody has been told, as it is noted; everything is new to whoever has no mark of the ledger."""
+
+    marks: Mapping[str, str]
+
+    def at(self, name: str) -> str | None:
+        """What is noted under a name."""
+        return self.marks.get(name)
+
+
+#: The mark of the ledger: the key of the last entry that was told of, or that was there before anybody was told.
+LEDGER = "ledger"
+
+
+#: Facts as each template gets them.
+EXAMPLES: Mapping[Event, Mapping[str, Any]] = {
+    **{
+        event: {"slot": "candidate", "lines": ["2026-11-03 10:00  suggested: slot candidate", "    verdict: promote"]}
+        for event in ("suggestion", "withdrawal", "rejection", "live")
+    },
+    "verdict": {"slot": "candidate", "run": "L1-C1", "reason": "promote: all criteria pass", "is_first": False},
+    "review": {"slot": "candidate", "run": "L1-C1", "segments": ["all", "country=FR"]},
+}
+
+
+def place(rows: Sequence[Row], told: Told) -> int | None:
+    """The position of the first entry that is new; None if nothing was told yet, or it is on the ledger no more."""
+    last = told.at(LEDGER)
+    if last == "":
+        return 0
+    return next((n + 1 for n, row in enumerate(rows) if row.seq == last), None)
+
+
+def of_ledger(rows: Sequence[Row], told: Told) -> list[Message]:
+    """A message for each entry after the last one told of that changes live, or is about a suggestion.
+
+    rows: in log order. Nobody is told of what was there before they were told anything.
+    """
+    begin = place(rows, told)
+    if begin is None:
+        return []
+    found = []
+    for row in rows[begin:]:
+        event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
+        if event is not None and not row.is_void:
+            found.append(Message(event, (LEDGER, row.seq), {"lines": list(lines([row])), "slot": row.slots[0]}))
+    return found
+
+
+def of_look(seen: Look, told: Told, now: datetime) -> list[Message]:
+    """A message if the verdict on a slot is another one than was told, and one a day while reviews are asked for."""
+    found = []
+    judgement, slot = seen.judgement, seen.slot
+    name = f"verdict/{slot}"
+    before, _, since = (told.at(name) or "").partition(" ")
+    stands = f"{judgement.run}:{judgement.decision.value}"
+    if before != stands and (not since or now - datetime.fromisoformat(since) >= PAUSE):
+        facts = {"slot": slot, "run": judgement.run, "reason": judgement.reason, "is_first": not before}
+        found.append(Message("verdict", (name, f"{stands} {now.isoformat(timespec='seconds')}"), facts))
+    if seen.labels.wanted:
+        day = now.astimezone(UTC).date().isoformat()
+        if told.at(f"review/{slot}") != f"{judgement.run} {day}":
+            facts = {"slot": slot, "run": judgement.run, "segments": sorted(seen.labels.wanted)}
+            found.append(Message("review", (f"review/{slot}", f"{judgement.run} {day}"), facts))
+    return found
+
+
+def shortened(text: str) -> str:
+    """A text for people anywhere: card numbers that somebody has typed are masked, and it is cut to `LONGEST`."""
+    plain = masked(text.strip())
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
