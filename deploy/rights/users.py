@@ -206,7 +206,7 @@ def _serve(of: Names) -> User:
         (
             _reading(of),
             *_marking(of),
-            Selector((f"~{of.prefix}:told:*",), ("hgetall", "hset"), "notes whom it has told what"),
+            Selector((f"~{of.prefix}:told:*",), ("hset",), "notes whom it has told what"),
             Selector((), ("info",), "measures the memory of Redis"),
         ),
     )

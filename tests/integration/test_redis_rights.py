@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, ResponseError
 
 from harness.access import PASSWORD, USERS, give_rights_in_redis, redis_address
@@ -20,12 +21,15 @@ from integration.test_redis_cluster import masters
 from integration.test_store import RUN, SEGMENTS, a_block, an_increment
 from rights.redis import rules
 from rights.users import Selector, User
+from scorer.deployments.slots import Deployments
 from shadow.comparison.bins import BINS, KINDS
 from shadow.comparison.case import by_transaction
 from shadow.comparison.outcome import Outcome
 from shadow.comparison.query import Query
 from shadow.comparison.sample import Contribution
 from shadow.comparison.sampling import KEEP_DISAGREEMENTS
+from shadow.notify.notifier import Notifier
+from shadow.settings import ShadowSettings
 from shadow.store import keys
 from shadow.store.connection import connect, memory
 from shadow.store.labels import LabelStore
@@ -112,6 +116,8 @@ async def serve_works(client: Any) -> None:
     await LabelStore(client).merge([], {0: 7})
     assert await LabelStore(client).reached([0]) == {0: 7}
     assert await memory(client)
+    settings = ShadowSettings(notify=SecretStr("json://127.0.0.1:1"))
+    await Notifier(settings, client).tell(Deployments(), [])
 
 
 async def an_operator_works(client: Any) -> None:

@@ -206,13 +206,23 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Failed calls",
-                        "Failed calls per second: of shadows to Redis, of the gate, and of the watch on backlogs and "
-                        "memory. All are repeated.",
+                        "Failed calls per second: of shadows to Redis, of the gate, of the watch on backlogs and memory, "
+                        "and to those who are told of releases. All are repeated. Messages: those that somebody took.",
                         "cps",
                         [
                             Query(_rate("shadow_redis_errors_total"), "{{slot}}"),
                             Query(f"sum(rate(shadow_gate_errors_total{{{IN}}}[$__rate_interval]))", "gate", ORANGE),
                             Query(f"sum(rate(shadow_watch_errors_total{{{IN}}}[$__rate_interval]))", "watch", PURPLE),
+                            Query(
+                                f"sum(rate(shadow_notifications_failed_total{{{IN}}}[$__rate_interval]))",
+                                "messages refused",
+                                VERMILION,
+                            ),
+                            Query(
+                                f"sum(rate(shadow_notifications_total{{{IN}}}[$__rate_interval])) or vector(0)",
+                                "messages",
+                                GREY,
+                            ),
                         ],
                     ),
                 ],
