@@ -207,7 +207,8 @@ def shadow(samples: str) -> dict[str, Any]:
                     lines(
                         "Failed calls",
                         "Failed calls per second: of shadows to Redis, of the gate, of the watch on backlogs and "
-                        "memory, and to those who are told of releases. All are repeated. Messages: those that somebody took.",
+                        "memory, and to those who are told of releases. All are repeated. Messages: those that "
+                        "somebody took.",
                         "cps",
                         [
                             Query(_rate("shadow_redis_errors_total"), "{{slot}}"),
