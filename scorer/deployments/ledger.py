@@ -215,14 +215,15 @@ class Follower:
 
     def _fold(self, deployments: Deployments, records: list[Any]) -> None:
         for record in records:
-            foreign, refused = deployments.foreign, len(deployments.refused)
+            foreign, refusals = deployments.foreign, deployments.refusals
             line = deployments.fold(record.key, record.value)
             is_new = record.offset > self._said  # once, however often the topic is read again
             if deployments.foreign > foreign and is_new:
                 self._said = record.offset
                 metrics.FOREIGN.labels(self._settings.topics.deployments).inc()
                 log.warning("deployments: passed over the record at offset %d, which is none of ours", record.offset)
-            for seq, why in deployments.refused[refused:] if is_new else ():
+            news = deployments.refusals - refusals if is_new else 0
+            for seq, why in list(deployments.refused)[len(deployments.refused) - news :]:
                 self._said = record.offset
                 metrics.REFUSED_ENTRIES.inc(self._is_following)
                 log.error("deployments: entry %s at offset %d is refused: %s", seq, record.offset, why)

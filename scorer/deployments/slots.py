@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -28,6 +29,8 @@ from scorer.deployments.signatures import TrustedKeys, signer_name
 from scorer.errors import CurrencyError
 from scorer.pipeline.money import Currency
 
+#: Refused records whose keys and reasons are kept: who may write to the topic may write any number.
+KEPT_REFUSALS = 100
 #: Used until a scorer has published its feature view: there are no amounts before. XXX is ISO 4217's "no currency".
 NOTHING_DECIDED = Currency(code="XXX", digits=2)
 
@@ -71,7 +74,7 @@ class Deployments:
 
     trusted: whose entries of the ledger count; None if everybody's do. ledger: in log order. workers: last report by
     worker. views: by id. was_live: every state of the live slot, oldest first. twins: by the digest of their originals.
-    refused: ledger key, and why a record there does not count; only with `trusted`.
+    refused: ledger key, and why a record there does not count, the last ones of `refusals`; only with `trusted`.
     """
 
     trusted: TrustedKeys | None = None
@@ -83,7 +86,8 @@ class Deployments:
     twins: dict[str, Twin] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)  # suggestions that were approved, rejected or withdrawn
     was_live: list[Slot] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refusals: int = 0
+    refused: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_REFUSALS))
     _values: dict[str, bytes] = field(default_factory=dict)  # digests of the ledger's records, by key
 
     def slot(self, name: str) -> Slot:
@@ -136,7 +140,7 @@ class Deployments:
                 return None
         except ValueError:  # no JSON, or not of this shape
             if kind == "ledger" and self.trusted is not None:
-                self.refused.append((name, "it is none"))
+                self._refuse(name, "it is none")
                 return None
             kind = ""
         if kind != "slot" and value is not None:  # slots are written for other readers
@@ -147,12 +151,12 @@ class Deployments:
         """Raises ValueError for a body that is no entry of this version."""
         if seq in self._values:
             if self.trusted is not None and self._values[seq] != digest:  # compaction would keep the second one
-                self.refused.append((seq, "somebody writes over an entry, or deletes it"))
+                self._refuse(seq, "somebody writes over an entry, or deletes it")
             return None  # a retried write
         if self.trusted is not None:
             why = "somebody deletes an entry" if body is None else self.trusted.refusal(seq, body, self._values)
             if why is not None:
-                self.refused.append((seq, why))
+                self._refuse(seq, why)
                 return None
         if body is None:
             return None
@@ -166,11 +170,15 @@ class Deployments:
         self._values[seq] = digest
         return line
 
+    def _refuse(self, seq: str, why: str) -> None:
+        self.refusals += 1
+        self.refused.append((seq[:80], why))
+
     def _note_missing(self, seq: str) -> None:
         """Whoever wrote an entry numbered it by those that there were: fewer are there if some were removed since."""
         number = seq.partition("-")[0]
         if self.trusted is not None and number.isdecimal() and int(number) > len(self.ledger) + 1:
-            self.refused.append((seq, f"it was entry {int(number)}, and only {len(self.ledger)} are before it"))
+            self._refuse(seq, f"it was entry {int(number)}, and only {len(self.ledger)} are before it")
 
     def _apply(self, entry: Entry) -> bool:
         """Take an entry up; whether it came in time. Of all that settles a suggestion, the first in log order does."""

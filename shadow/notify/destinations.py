@@ -11,6 +11,8 @@ from typing import Any
 from scorer.errors import SettingsError
 from shadow.settings import ShadowSettings
 
+log = logging.getLogger(__name__)
+
 #: Longest wait for a destination to take a message.
 SECONDS = 30.0
 
@@ -28,7 +30,8 @@ class Destination:
         try:
             sent = asyncio.to_thread(self.service.notify, body=body, title=title)
             return bool(await asyncio.wait_for(sent, SECONDS))
-        except (TimeoutError, OSError, ValueError, TypeError):
+        except Exception as error:  # of a hundred services, each with its own ways to fail
+            log.warning("notify: %s: %s", self.name, type(error).__name__)
             return False
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scorer.pipeline.card_number import masked
-from shadow.release.history import Row
+from shadow.release.history import Row, instant
 from shadow.release.look import Look
 from shadow.release.telling import lines
 from shadow.settings import Event
@@ -86,7 +86,8 @@ def of_look(seen: Look, told: Told, now: datetime) -> list[Message]:
     name = f"verdict/{slot}"
     before, _, since = (told.at(name) or "").partition(" ")
     stands = f"{judgement.run}:{judgement.decision.value}"
-    if before != stands and (not since or now - datetime.fromisoformat(since) >= PAUSE):
+    last = instant(since)
+    if before != stands and (last is None or now - last >= PAUSE):
         facts = {"slot": slot, "run": judgement.run, "reason": judgement.reason, "is_first": not before}
         found.append(Message("verdict", (name, f"{stands} {now.isoformat(timespec='seconds')}"), facts))
     if seen.labels.wanted:

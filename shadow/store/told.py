@@ -11,7 +11,7 @@ from shadow.store import keys
 async def marks(redis: Any, prefix: str, destination: str) -> Mapping[str, str]:
     """What is noted of a destination, by name."""
     found = await redis.hgetall(keys.told(prefix, destination))
-    return {name.decode(): value.decode() for name, value in found.items()}
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
 
 
 async def note(redis: Any, prefix: str, destination: str, name: str, value: str) -> None:

@@ -209,4 +209,13 @@ def test_without_trusted_keys_all_is_as_ever() -> None:
     state.fold(f"ledger/{SEQ}".encode(), by("stranger").signed(SEQ, a_change({"live": "a"}, {"live": 0})))
     assert state.slot("live").digest == "a" * 64
     assert state.ledger[0].signed_by is None
-    assert state.refused == []
+    assert state.refusals == len(state.refused) == 0
+
+
+def test_whoever_floods_the_ledger_fills_no_memory() -> None:
+    state = Deployments(trusted())
+    for n in range(1000):
+        state.fold(f"ledger/{'9' * 500}{n}".encode(), b"{}")
+    assert state.refusals == 1000
+    assert len(state.refused) == 100
+    assert max(len(seq) for seq, _ in state.refused) == 80
