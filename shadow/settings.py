@@ -6,15 +6,29 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from scorer.pipeline.transaction import Name
 from scorer.process.hosts import PATTERN
 from scorer.settings import CommonSettings, FetchWait, Seconds
 
 #: What people can be told of.
 Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review"]
 EVENTS: tuple[Event, ...] = get_args(Event)
+#: What a person may do over the API.
+PersonRole = Literal["viewer", "reviewer"]
+
+
+class Person(BaseModel):
+    """Somebody who may use the API. token: SHA-256 of their token, as hex."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: str = Field(pattern=r"^[0-9a-f]{64}$")
+    role: PersonRole
+
+
 #: How an address of Redis begins.
 _ADDRESS = re.compile(r"(?:(?:redis|valkey)s?(?:\+(?:cluster|sentinel))?|unix)://\S")
 
@@ -74,6 +88,11 @@ class ShadowSettings(CommonSettings):
         min_length=1,
         description="Bearer token for handing out and marking reviews under /api; default: nobody may",
     )
+    people: dict[Name, Person] = Field(
+        default_factory=dict,
+        description="who may use the API, by name, as an object of what `shadow token` prints; reviews then bear the "
+        "name of a token, and reading needs one",
+    )
     notify: SecretStr | None = Field(
         None,
         min_length=1,
@@ -94,6 +113,16 @@ class ShadowSettings(CommonSettings):
     http_port: int = Field(
         9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz, and of /api in `shadow serve`"
     )
+
+    @field_validator("people")
+    @classmethod
+    def _have_own_tokens(cls, value: dict[str, Person]) -> dict[str, Person]:
+        names: dict[str, str] = {}
+        for name, person in value.items():
+            other = names.setdefault(person.token, name)
+            if other != name:
+                raise ValueError(f"{other} and {name} have the same token; make one for each with `shadow token`")
+        return value
 
     @field_validator("redis")
     @classmethod

@@ -24,6 +24,7 @@ COMMANDS = {
     "labels": "labels",
     "review": "review",
     "notify": "notify",
+    "token": "token",
     "report": "report",
     "erase": "erase",
 }
