@@ -121,6 +121,9 @@ def read_dossier(content: bytes, expect: str) -> Dossier:
         found = Dossier(digest, body, from_json(body["evidence"]), release)
         if not isinstance(body["verdict"]["decision"], str) or not isinstance(body["verdict"]["findings"], list):
             raise ValueError("no verdict")
+        for one in body["verdict"]["findings"]:
+            if not all(isinstance(one[name], str) for name in ("criterion", "segment", "verdict", "reason")):
+                raise ValueError("a finding of another shape")
         str(body["slot"]), str(body["at"]), dict(body["versions"])
     except (ValidationError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

@@ -209,6 +209,17 @@ def test_one_changed_byte_is_refused(data: st.DataObject) -> None:
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "finding", [[], "x", None, {}, {"criterion": [], "segment": "all", "verdict": "pass", "reason": "x"}]
+)
+def test_a_finding_of_another_shape_makes_it_none(finding: Any) -> None:
+    body = orjson.loads(a_dossier())
+    body["verdict"]["findings"] = [finding]
+    content = orjson.dumps(body)
+    with pytest.raises(DossierError, match="is none that this version reads"):
+        read_dossier(content, digest_of(content))
+
+
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=[Phase.generate])
 @given(st.data())
