@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -38,6 +39,26 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def joined(parts: Sequence[Events]) -> Events:
+    """The transactions of several, at least one, in order."""
+    return Events(
+        ids=list(chain.from_iterable(part.ids for part in parts)),
+        cards=list(chain.from_iterable(part.cards for part in parts)),
+        merchants=list(chain.from_iterable(part.merchants for part in parts)),
+        occurred_ms=np.concatenate([part.occurred_ms for part in parts]),
+        amount=np.concatenate([part.amount for part in parts]),
+        minor=np.concatenate([part.minor for part in parts]),
+        attributes={name: _column([part.attributes[name] for part in parts]) for name in parts[0].attributes},
+        documents=list(chain.from_iterable(part.documents for part in parts)),
+    )
+
+
+def _column(parts: Sequence[Column]) -> Column:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return list(chain.from_iterable(parts))
 
 
 @dataclass(frozen=True, slots=True)

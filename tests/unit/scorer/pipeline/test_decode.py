@@ -194,3 +194,40 @@ def test_times_in_lower_case_are_read_and_passed_on() -> None:
     decoded = decode([orjson.dumps(a_transaction(occurred_at=text)) for text in (upper, lower)], READING)
     assert decoded.events.occurred_ms[0] == decoded.events.occurred_ms[1]
     assert lower.encode() in decoded.events.documents[1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_values_decoded_some_at_a_time_are_those_decoded_together(data: st.DataObject) -> None:
+    odd = [
+        None,
+        b"not JSON",
+        b'{"a":1}',
+        b"[]",
+        orjson.dumps(a_transaction(amount="1,5")),
+        orjson.dumps(a_transaction()),
+    ]
+    odd.append(orjson.dumps(a_transaction(occurred_at=1_769_860_800, card_id=7)))
+    odd.append(orjson.dumps(a_transaction(), option=orjson.OPT_INDENT_2))
+    values = data.draw(st.lists(st.sampled_from(odd), max_size=12))
+    keys = data.draw(st.sampled_from([(), [b"4111111111111111" if n % 3 == 1 else b"k" for n in range(len(values))]]))
+    mapping = data.draw(
+        st.sampled_from([{}, {"fields": {"merchant_id": "card_id"}}, {"envelope": "x.y", "changes": "skip"}])
+    )
+    reading = Reading(money=READING.money, mapping=FieldNames.model_validate(mapping), attributes=READING.attributes)
+    together = decode(values, reading, keys, at_a_time=100)
+    parts = decode(values, reading, keys, at_a_time=data.draw(st.integers(1, 5)))
+    assert parts.refusals == together.refusals
+    assert parts.skipped == together.skipped
+    assert parts.positions.tolist() == together.positions.tolist()
+    assert parts.positions.dtype == together.positions.dtype
+    for name in ("ids", "cards", "merchants", "documents"):
+        assert getattr(parts.events, name) == getattr(together.events, name)
+    for name in ("occurred_ms", "amount", "minor"):
+        one, other = getattr(parts.events, name), getattr(together.events, name)
+        assert one.dtype == other.dtype
+        assert one.tolist() == other.tolist()
+    for name, column in together.events.attributes.items():
+        found = parts.events.attributes[name]
+        assert type(found) is type(column)
+        assert str(list(found)) == str(list(column)), "NaN is no number, and the same text"
