@@ -180,6 +180,31 @@ FORCED = Gauge(
     ["verdict"],
     registry=SERVE_REGISTRY,
 )
+LIVE_WORSE = Gauge(
+    "shadow_live_worse",
+    "Whether live is found to be worse than the model that it replaced; NaN while that is not watched.",
+    registry=SERVE_REGISTRY,
+)
+WATCHED_DAYS = Gauge(
+    "shadow_watched_days", "Days for which live was watched after its release.", registry=SERVE_REGISTRY
+)
+WATCHED = Gauge(
+    "shadow_watched_transactions",
+    "Transactions that live and the model before it both decided since the release.",
+    registry=SERVE_REGISTRY,
+)
+AUTOMATION = Gauge(
+    "shadow_automation",
+    "Whether suggestions of a kind of change are carried out by themselves: retrain, threshold, design, rollback.",
+    ["change"],
+    registry=SERVE_REGISTRY,
+)
+STREAK = Gauge(
+    "shadow_accepted_in_a_row",
+    "Suggestions of a kind of change in a row that people accepted as they were.",
+    ["change"],
+    registry=SERVE_REGISTRY,
+)
 LABELS = Counter(
     "shadow_labels_total",
     "Labels read, by source (chargeback, review) and verdict; a repeated label counts again.",

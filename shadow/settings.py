@@ -12,9 +12,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from scorer.pipeline.transaction import Name
 from scorer.process.hosts import PATTERN
 from scorer.settings import CommonSettings, FetchWait, Seconds
+from shadow.office_hours import office_hours
 
 #: What people can be told of.
-Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review"]
+Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review", "rollback", "automation"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 #: What a person may do over the API.
 PersonRole = Literal["viewer", "reviewer"]
@@ -69,6 +70,30 @@ class ShadowSettings(CommonSettings):
         10, ge=0, le=19, description="niceness of a shadow's process; higher leaves more of the machine to others"
     )
     gate_seconds: Seconds = Field(60.0, description="time between two looks of the gate in `shadow serve`")
+    watch_days: float = Field(
+        14.0,
+        ge=0,
+        le=90,
+        description="days for which live is compared with the model before it after a release; 0: none",
+    )
+    automation_accepted: int = Field(
+        5,
+        ge=3,
+        le=100,
+        description="suggestions of a kind of change in a row that people have to accept as they were "
+        "before it may be automated",
+    )
+    automation_days: float = Field(60.0, ge=0, le=3650, description="days that these take, at least")
+    automation_grace_hours: float = Field(
+        4.0, ge=0.25, le=72, description="hours in which a person can stop what automation is about to do"
+    )
+    automation_every_days: float = Field(
+        14.0, ge=1, le=365, description="days between two automatic promotions, at least"
+    )
+    automation_hours: str = Field(
+        "",
+        description="when automation may act, such as `mon-fri 09:00-17:00 Europe/Berlin`; default: at any time",
+    )
     promote_seconds: Seconds = Field(
         30.0, description="longest time that a promotion waits for the scorers to load the bundle"
     )
@@ -102,7 +127,8 @@ class ShadowSettings(CommonSettings):
     notify_events: Annotated[tuple[Event, ...], NoDecode] = Field(
         EVENTS,
         description="what they are told, with commas between: `suggestion`, `withdrawal`, `rejection`, `live` (a "
-        "change of what decides), `verdict` (another one), `review` (asked for, once a day)",
+        "change of what decides), `verdict` (another one), `review` (asked for, once a day), `rollback` (live is "
+        "found to be worse than the model before it), `automation` (on, off or lost)",
     )
     notify_templates: Path | None = Field(
         None, description="folder with templates of these messages, such as `suggestion.txt.j2`; default: ours"
@@ -113,6 +139,12 @@ class ShadowSettings(CommonSettings):
     http_port: int = Field(
         9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz, and of /api in `shadow serve`"
     )
+
+    @field_validator("automation_hours")
+    @classmethod
+    def _are_hours(cls, value: str) -> str:
+        office_hours(value)
+        return value
 
     @field_validator("people")
     @classmethod

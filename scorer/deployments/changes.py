@@ -132,11 +132,20 @@ def forced(change: Change, verdict: Judged, overrode: Sequence[str]) -> Forced:
     return Forced(**change.model_dump(exclude={"kind"}), verdict=verdict, overrode=tuple(overrode))
 
 
-def rollback(deployments: Deployments, by: str, reason: str, at: str, slot: str, control: str = CONTROL) -> Change:
+def rollback(
+    deployments: Deployments,
+    by: str,
+    reason: str,
+    at: str,
+    slot: str,
+    control: str = CONTROL,
+    suggestion: str | None = None,
+) -> Change:
     """The change that puts the bundle of slot `previous` live again, and the replaced one into `slot` if that is empty.
 
     The twin of the bundle takes slot `control`, if it is known. A kill switch that is on stays on. by, reason: for the
-    record. at: time of the change, RFC 3339. Raises ValueError if `previous` is empty.
+    record. at: time of the change, RFC 3339. suggestion: its ledger entry, if the rollback answers one. Raises
+    ValueError if `previous` is empty.
     """
     live, previous = deployments.slot(LIVE), deployments.slot(PREVIOUS)
     if previous.digest is None:
@@ -148,4 +157,4 @@ def rollback(deployments: Deployments, by: str, reason: str, at: str, slot: str,
     if live.digest is not None and deployments.slot(slot).is_empty:
         slots[slot] = Target(digest=live.digest, threshold=live.threshold)
     slots = _with_twin(deployments, slots, control, previous.digest)
-    return _change(deployments, slots, by, reason, "rollback", at)
+    return _change(deployments, slots, by, reason, "rollback", at, suggestion)

@@ -18,6 +18,9 @@ CANDIDATE = "candidate"
 CONTROL = "control"
 PREVIOUS = "previous"
 Override = Literal["allow_all", "block_all"]
+#: Kinds of changes of live that may be automated once people accept them as they are. `retrain`: the same features and
+#: parameters on other data. `threshold`: the same model. `design`: anything else. `rollback`: to the model before.
+ChangeKind = Literal["retrain", "threshold", "design", "rollback"]
 #: How long a suggestion may be approved: evidence that nobody acted on for longer is to be looked at again.
 STANDS = timedelta(hours=72)
 
@@ -57,7 +60,8 @@ class Change(_Record):
     """Fills or empties slots. Void unless each slot that it names still has the epoch that it expects.
 
     slots: new content by slot, None to empty it. expects: epoch by slot. twins: by the digest of their originals, to
-    take slot control when those are live. at: RFC 3339, here and below.
+    take slot control when those are live. automatic: made by `shadow serve`, as automation is on. at: RFC 3339, here
+    and below.
     """
 
     kind: Literal["change"] = "change"
@@ -68,6 +72,7 @@ class Change(_Record):
     cause: Literal["deploy", "override", "approve", "rollback"]
     suggestion: str | None = None
     twins: dict[Digest, Twin] = Field(default_factory=dict)
+    automatic: bool = False
     at: str
 
 
@@ -105,14 +110,18 @@ class Prepare(_Record):
 
 
 class Suggestion(_Record):
-    """The gate's proposal to put the bundle of `slot` live. Stands while each slot in `expects` keeps its epoch, nobody
-    has answered it or taken it back, and it is not older than `STANDS`.
+    """The proposal to put the bundle of `slot` live: of the gate, or of the watch after a release, which wants the
+    model in slot `previous` back. Stands while each slot in `expects` keeps its epoch, nobody has answered it or taken
+    it back, and it is not older than `STANDS`.
 
-    dossier: digest of all that the verdict follows from, which lies in the store of bundles; None if it could not be
-    stored, and in records of older versions.
+    change: the kind of change that it would be; None if that is not known, and in records of older versions. dossier:
+    digest of all that the verdict follows from, which lies in the store of bundles; None if it could not be stored, and
+    in records of older versions.
     """
 
     kind: Literal["suggestion"] = "suggestion"
+    action: Literal["promote", "rollback"] = "promote"
+    change: ChangeKind | None = None
     slot: str
     target: Target
     expects: dict[str, int]
@@ -161,6 +170,34 @@ class Withdrawal(_Record):
     at: str
 
 
+class Watched(_Record):
+    """What the watch after a release saw by its end.
+
+    expects: the epochs of live and of slot `previous` that it was about. verdict: whether live was found to be worse
+    than the model before it. compared: transactions. days: that it lasted.
+    """
+
+    kind: Literal["watched"] = "watched"
+    expects: dict[SlotName, Epoch]
+    verdict: Literal["no_harm", "harm"]
+    reason: str = Field(min_length=1)
+    compared: int = Field(ge=0)
+    days: float = Field(ge=0)
+    by: str = Field(min_length=1)
+    at: str
+
+
+class Automation(_Record):
+    """Switches the automation of a kind of change on or off; `lost`: it was taken away. by: who did, or who noticed."""
+
+    kind: Literal["automation"] = "automation"
+    change: ChangeKind
+    state: Literal["on", "off", "lost"]
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    at: str
+
+
 class PublishedView(_Record):
     """A feature view, as published by the scorers that use it.
 
@@ -188,7 +225,7 @@ class WorkerReport(_Record):
     at: str
 
 
-Entry = Change | Forced | Prepare | Suggestion | Answer | Withdrawal
+Entry = Change | Forced | Prepare | Suggestion | Answer | Withdrawal | Watched | Automation
 KINDS: dict[str, type[Entry]] = {
     "change": Change,
     "forced": Forced,
@@ -196,6 +233,8 @@ KINDS: dict[str, type[Entry]] = {
     "suggestion": Suggestion,
     "answer": Answer,
     "withdrawal": Withdrawal,
+    "watched": Watched,
+    "automation": Automation,
 }
 
 

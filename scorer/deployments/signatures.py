@@ -24,8 +24,16 @@ ENTRY, DOSSIER = b"shadow-scorer ledger entry 1", b"shadow-scorer dossier 1"
 #: Where an entry has its signature.
 FIELD = "signature"
 #: `releaser`: a person, who may write every entry in their own name. `gate`: `shadow serve`, which suggests.
-Role = Literal["releaser", "gate"]
-MAY: dict[Role, frozenset[str]] = {"releaser": frozenset(KINDS), "gate": frozenset({"suggestion", "withdrawal"})}
+#: `automation`: `shadow serve` where it may also carry suggestions out by itself.
+Role = Literal["releaser", "gate", "automation"]
+_OF_GATE = frozenset({"suggestion", "withdrawal", "watched", "automation"})
+MAY: dict[Role, frozenset[str]] = {
+    "releaser": frozenset(KINDS),
+    "gate": _OF_GATE,
+    "automation": _OF_GATE | {"change", "prepare"},
+}
+#: Causes of changes that may be automatic.
+_AUTOMATIC = frozenset({"approve", "rollback"})
 #: Bytes of a public key.
 LENGTH = 32
 #: The field and the constant of the curve: -x^2 + y^2 = 1 + _D x^2 y^2 modulo _P (RFC 8032, section 5.1).
@@ -117,8 +125,12 @@ class TrustedKeys(BaseModel):
         kind = str(body.get("kind"))
         if kind not in MAY[key.role]:
             return f"{name} may not write it: a {kind} needs the role releaser"
-        if key.role == "releaser" and body.get("by", name) != name:
-            return f"{name} has signed it in the name of somebody else"
+        if key.role == "releaser":
+            return None if body.get("by", name) == name else f"{name} has signed it in the name of somebody else"
+        if kind == "automation" and body.get("state") != "lost":
+            return f"{name} may not write it: to switch automation needs the role releaser"
+        if kind == "change" and (body.get("automatic") is not True or body.get("cause") not in _AUTOMATIC):
+            return f"{name} may not write it: a change that is not automatic needs the role releaser"
         return None
 
     def refusal_of_dossier(self, digest: str, signature: Any) -> str | None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "gate": "gate",
     "evidence": "evidence",
     "disagreements": "disagreements",
+    "automate": "automate",
     "approve": "decide",
     "reject": "decide",
     "rollback": "decide",

@@ -13,6 +13,7 @@ from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from scorer.settings import load
 from shadow.intake.reviews import verdict_of
+from shadow.release.after_release import Afterwards, look_afterwards, period_of
 from shadow.release.criteria_file import load_release
 from shadow.release.look import judged_slots, look
 from shadow.release.standing import status_of
@@ -39,25 +40,26 @@ def status(as_json: bool) -> None:
 async def _status(settings: ShadowSettings) -> Status:
     deployments = await read(settings)
     verdicts: dict[str, SlotVerdict] = {}
-    trouble = None
+    trouble, afterwards = None, None
     try:
-        verdicts = await _verdicts(settings, deployments)
+        verdicts, afterwards = await _seen(settings, deployments)
     except UserError as error:
         trouble = str(error)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
-    return await asyncio.to_thread(status_of, deployments, store.manifest, verdicts, trouble)
+    return await asyncio.to_thread(status_of, deployments, store.manifest, verdicts, trouble, settings, afterwards)
 
 
-async def _verdicts(settings: ShadowSettings, deployments: Deployments) -> dict[str, SlotVerdict]:
+async def _seen(settings: ShadowSettings, deployments: Deployments) -> tuple[dict[str, SlotVerdict], Afterwards | None]:
+    """The verdict on each candidate, and what the watch over live sees."""
     slots = judged_slots(deployments, settings)
-    if not slots:
-        return {}
+    if not slots and period_of(deployments, settings.watch_days) is None:
+        return {}, None
     release = load_release(settings.release)
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
-            return {
-                slot: verdict_of(await look(redis, deployments, slot, release, settings), release) for slot in slots
-            }
+            seen = {slot: await look(redis, deployments, slot, release, settings) for slot in slots}
+            verdicts = {slot: verdict_of(one, release) for slot, one in seen.items()}
+            return verdicts, await look_afterwards(redis, deployments, release, settings)
         finally:
             await redis.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,13 @@ from shadow.settings import Event
 PAUSE = timedelta(hours=1)
 #: Characters of a message. Some chats take no more than 2,000.
 LONGEST = 1800
-_OF_ROWS: Mapping[str, Event] = {"suggestion": "suggestion", "withdrawal": "withdrawal", "rejection": "rejection"}
+_OF_ROWS: Mapping[str, Event] = {
+    "suggestion": "suggestion",
+    "rollback_suggestion": "rollback",
+    "withdrawal": "withdrawal",
+    "rejection": "rejection",
+    "automation": "automation",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ LEDGER = "ledger"
 EXAMPLES: Mapping[Event, Mapping[str, Any]] = {
     **{
         event: {"slot": "candidate", "lines": ["2026-11-03 10:00  suggested: slot candidate", "    verdict: promote"]}
-        for event in ("suggestion", "withdrawal", "rejection", "live")
+        for event in ("suggestion", "withdrawal", "rejection", "live", "rollback", "automation")
     },
     "verdict": {"slot": "candidate", "run": "L1-C1", "reason": "promote: all criteria pass", "is_first": False},
     "review": {"slot": "candidate", "run": "L1-C1", "segments": ["all", "country=FR"]},
@@ -63,10 +69,13 @@ def place(rows: Sequence[Row], told: Told) -> int | None:
     return next((n + 1 for n, row in enumerate(rows) if row.seq == last), None)
 
 
-def of_ledger(rows: Sequence[Row], told: Told) -> list[Message]:
+def of_ledger(
+    rows: Sequence[Row], told: Told, intention: Callable[[str], str | None] = lambda seq: None
+) -> list[Message]:
     """A message for each entry after the last one told of that changes live, or is about a suggestion.
 
-    rows: in log order. Nobody is told of what was there before they were told anything.
+    rows: in log order. Nobody is told of what was there before they were told anything. intention: what automation is
+    about to do with the suggestion of a ledger key.
     """
     begin = place(rows, told)
     if begin is None:
@@ -75,7 +84,9 @@ def of_ledger(rows: Sequence[Row], told: Told) -> list[Message]:
     for row in rows[begin:]:
         event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
         if event is not None and not row.is_void:
-            found.append(Message(event, (LEDGER, row.seq), {"lines": list(lines([row])), "slot": row.slots[0]}))
+            soon = intention(row.seq) if event in ("suggestion", "rollback") else None
+            told_of = [*lines([row]), *([] if soon is None else [f"    {soon}"])]
+            found.append(Message(event, (LEDGER, row.seq), {"lines": told_of, "slot": (*row.slots, "")[0]}))
     return found
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from scorer.deployments.slots import Deployments
@@ -14,6 +15,7 @@ from shadow import metrics
 from shadow.notify.destinations import Destination, destinations
 from shadow.notify.messages import LEDGER, Message, Told, of_ledger, of_look, place
 from shadow.notify.texts import TEST, Texts
+from shadow.release.automatic import intention
 from shadow.release.history import history
 from shadow.release.look import Look
 from shadow.settings import ShadowSettings
@@ -50,7 +52,11 @@ class Notifier:
             if place(rows, told) is None:
                 last = rows[-1].seq if rows else ""
                 await note(self._redis, self._settings.prefix, one.id, LEDGER, last)
-            messages = [*of_ledger(rows, told), *(message for look in seen for message in of_look(look, told, now))]
+            soon = partial(intention, deployments, settings=self._settings)
+            messages = [
+                *of_ledger(rows, told, soon),
+                *(message for look in seen for message in of_look(look, told, now)),
+            ]
             for message in messages:
                 if not await self._send(one, message):
                     break

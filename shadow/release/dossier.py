@@ -67,11 +67,13 @@ def dossier_of(
     bundles: Mapping[str, Any],
     versions: Mapping[str, str],
     before: str | None,
+    challenge: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The dossier of a suggestion that is to be made.
 
     bundles: what is known of live, candidate, control and twin, lineage included. versions: of the code and of what it
-    computes with. before: digest of the dossier before it on the ledger, None if there is none.
+    computes with. before: digest of the dossier before it on the ledger, None if there is none. challenge: what planted
+    harm would have come to (`shadow.gate.challenge`).
     """
     told = judgement.to_json()
     return canonical(
@@ -93,6 +95,7 @@ def dossier_of(
             "evidence": to_json(evidence),
             "verdict": verdict_json(judgement),
             "informs": {name: told[name] for name in sorted(INFORMS)},
+            "challenge": challenge,
         }
     )
 
@@ -116,8 +119,8 @@ def read_dossier(content: bytes, expect: str) -> Dossier:
         if len(ordered) != len(segments):
             raise ValueError("divisions")
         release = Release.again({**body["criteria"], "segments": ordered}, body["implied"])
-        if release.digest != body["criteria_digest"]:
-            raise ValueError("its criteria mean something else now")
+        if digest_of(canonical(body["criteria"])) != body["criteria_digest"]:
+            raise ValueError("its criteria are not those that it names")
         found = Dossier(digest, body, from_json(body["evidence"]), release)
         if not isinstance(body["verdict"]["decision"], str) or not isinstance(body["verdict"]["findings"], list):
             raise ValueError("no verdict")

@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from scorer.deployments.records import LIVE, Answer, Change, Entry, Forced, Judged, Prepare, Suggestion, Withdrawal
+from scorer.deployments.records import (
+    LIVE,
+    PREVIOUS,
+    Answer,
+    Automation,
+    Change,
+    Entry,
+    Forced,
+    Judged,
+    Prepare,
+    Suggestion,
+    Watched,
+    Withdrawal,
+)
 from scorer.deployments.slots import Deployments, LedgerLine, Slot
 from shadow.release.wording import minute
 
@@ -25,8 +38,11 @@ Kind = Literal[
     "forced",
     "rollback",
     "suggestion",
+    "rollback_suggestion",
     "rejection",
     "withdrawal",
+    "watched",
+    "automation",
 ]
 
 
@@ -94,6 +110,7 @@ class Row:
     seq: its ledger key. at: its time as its writer had it. when: its time as it counts here, see `times_of`. slots:
     those that it is about. fillings: what the slots that it changed held from then on; empty if it is void. suggestion:
     the ledger key of the suggestion that it settles. signed_by: whose key has signed it, if signatures are asked for.
+    aftermath: what the watch saw after a change of the live model; None if the ledger has nothing of it.
     """
 
     seq: str
@@ -109,6 +126,7 @@ class Row:
     suggestion: str | None = None
     stood: Stood | None = None
     signed_by: str | None = None
+    aftermath: str | None = None
 
     @property
     def is_forced(self) -> bool:
@@ -139,6 +157,7 @@ class Row:
             "fillings": [one.to_json() for one in self.fillings],
             "suggestion": self.suggestion,
             "verdict": None if self.stood is None else self.stood.to_json(),
+            "aftermath": self.aftermath,
         }
 
 
@@ -168,10 +187,26 @@ def history(deployments: Deployments) -> list[Row]:
                 states[name] = Slot(epoch, target.digest, target.threshold, target.override, line.entry.at)
             open_in[name] = at, len(fillings[at])
             fillings[at].append(Filling(name, states[name], when))
+    after = _aftermaths(lines)
     return [
-        _row(line, when, kind, tuple(held), suggested)
+        _row(line, when, kind, tuple(held), suggested, after)
         for line, when, kind, held in zip(lines, times, kinds, fillings, strict=True)
     ]
+
+
+def _aftermaths(lines: Sequence[LedgerLine]) -> dict[int, str]:
+    """What the watch saw, by the epoch of slot `previous`, which only a change of the live model fills."""
+    found: dict[int, list[str]] = {}
+    for line in lines:
+        match line.entry:
+            case Suggestion(action="rollback") as made:
+                told = made.evidence.get("judgement")
+                why = told.get("reason") if isinstance(told, dict) else None
+                found.setdefault(made.expects.get(PREVIOUS, 0), []).append(f"rollback suggested as {line.seq}: {why}")
+            case Watched() as watched if not line.is_void:
+                told_of = f"watched for {watched.days:g} days: {watched.reason}"
+                found.setdefault(watched.expects.get(PREVIOUS, 0), []).append(told_of)
+    return {epoch: "; ".join(told) for epoch, told in found.items()}
 
 
 def _row(
@@ -180,12 +215,16 @@ def _row(
     kind: Kind,
     fillings: tuple[Filling, ...],
     suggested: dict[str, Suggestion],
+    after: dict[int, str],
 ) -> Row:
     entry = line.entry
+    former = {one.state.epoch for one in fillings if one.slot == PREVIOUS} if isinstance(entry, Change) else set()
     settles = entry.suggestion if isinstance(entry, Change | Answer | Withdrawal) else None
     made = entry if isinstance(entry, Suggestion) else suggested.get(str(settles))
     if isinstance(entry, Change):
         slots = tuple(sorted(entry.slots, key=lambda name: (name != LIVE, name)))
+    elif isinstance(entry, Watched):
+        slots = tuple(sorted(entry.expects, key=lambda name: (name != LIVE, name)))
     else:
         slots = () if made is None else (made.slot,)
     return Row(
@@ -202,6 +241,7 @@ def _row(
         suggestion=settles,
         stood=_forced_stood(entry) if isinstance(entry, Forced) else None if made is None else _stood(made),
         signed_by=line.signed_by,
+        aftermath=next((after[epoch] for epoch in former if epoch in after), None),
     )
 
 
@@ -228,9 +268,13 @@ def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
         case Change():
             return "rollback"
         case Suggestion():
-            return "suggestion"
+            return "suggestion" if entry.action == "promote" else "rollback_suggestion"
         case Answer():
             return "rejection"
+        case Watched():
+            return "watched"
+        case Automation():
+            return "automation"
     return "withdrawal"
 
 

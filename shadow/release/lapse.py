@@ -24,6 +24,11 @@ def lapse(suggestion: Suggestion, judgement: Judgement, criteria: str, at: datet
     """
     if judgement.decision is not Decision.PROMOTE:
         return Lapse("verdict" if criteria == suggestion.criteria else "criteria", judgement.reason)
+    return lapse_by_age(suggestion, criteria, at)
+
+
+def lapse_by_age(suggestion: Suggestion, criteria: str, at: datetime) -> Lapse | None:
+    """Why a suggestion that the evidence bears out is to be withdrawn all the same; None while it stands."""
     if criteria != suggestion.criteria:
         return Lapse(
             "criteria",

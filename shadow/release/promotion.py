@@ -45,6 +45,7 @@ async def approve(
     threshold: float | None = None,
     force: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    automatic: Callable[[Deployments], None] | None = None,
 ) -> tuple[LedgerLine, Deployments]:
     """Put a slot's bundle live, and the old live model into slot `previous`.
 
@@ -52,8 +53,9 @@ async def approve(
 
     threshold: of the new live model, instead of the slot's. force: go ahead whatever stands against it (`weigh`), and
     even if a scorer cannot load the bundle; the ledger keeps that, with the verdict at this moment. tell: takes a line
-    on what happens. Raises UserError if the slot is empty, something stands against a promotion, or somebody changed a
-    slot meanwhile; NotReadyError naming the scorers that did not load the bundle.
+    on what happens. automatic: nobody asked for it; called with the state that it would change, and raises UserError if
+    automation may not act. Raises UserError if the slot is empty, something stands against a promotion, or somebody
+    changed a slot meanwhile; NotReadyError naming the scorers that did not load the bundle.
     """
     release = load_release(settings.release)
     deployments = await read(settings)
@@ -61,6 +63,10 @@ async def approve(
     candidate = deployments.slot(slot)
     if candidate.digest is None:
         raise UserError(why_empty(deployments, slot))
+    if slot == PREVIOUS:
+        raise UserError(
+            f"slot {PREVIOUS}: its model goes live by `shadow rollback --by … --reason …`, not by an approval"
+        )
     judgement = await _judged(settings, deployments, slot, release, force)
     found = weigh(deployments, slot, judgement, release.digest, threshold, datetime.now(UTC))
     if found.against and not force:
@@ -95,10 +101,13 @@ async def approve(
 
     def build(present: Deployments) -> Change:
         require_unchanged(present)
+        if automatic is not None:
+            automatic(present)
         if force:
             change = promotion(present, slot, by, reason, now(), threshold, None, *beside)
             return forced(change, verdict_of(judgement, release.digest), overrode)
-        return promotion(present, slot, by, reason, now(), threshold, found.suggestion, *beside)
+        change = promotion(present, slot, by, reason, now(), threshold, found.suggestion, *beside)
+        return change.model_copy(update={"automatic": automatic is not None})
 
     try:
         line, after = await append(settings, build)
@@ -220,24 +229,43 @@ async def reject(settings: ShadowSettings, slot: str, by: str, reason: str) -> L
 
 
 async def roll_back(
-    settings: ShadowSettings, slot: str, by: str, reason: str, tell: Callable[[str], None] = lambda text: None
+    settings: ShadowSettings,
+    slot: str,
+    by: str,
+    reason: str,
+    tell: Callable[[str], None] = lambda text: None,
+    automatic: Callable[[Deployments], None] | None = None,
 ) -> tuple[LedgerLine, Deployments]:
     """Put the model in slot `previous` live again; the one it replaces goes into `slot` if that is empty.
 
-    tell: takes a line on what that ends.
+    Answers the suggestion of the watch to do so, if one stands. tell: takes a line on what that ends. automatic: as in
+    `approve`.
     """
     if slot in (LIVE, PREVIOUS):
         raise UserError(f"--slot {slot}: the model that is replaced needs another slot, such as {CANDIDATE}")
     before: list[Deployments] = []
 
+    def epochs(present: Deployments) -> list[int]:
+        return [present.slot(name).epoch for name in (LIVE, PREVIOUS)]
+
     def build(present: Deployments) -> Change:
+        if before and epochs(before[0]) != epochs(present):
+            raise StaleChangeError("somebody else changed a slot first; look at the change, then repeat the command")
         before[:] = [present]
+        answers = unsettled(present, PREVIOUS)
+        seq = None if answers is None else answers[0]
+        if automatic is not None:
+            automatic(present)
         try:
-            return rollback(present, by, reason, now(), slot, settings.control)
+            change = rollback(present, by, reason, now(), slot, settings.control, seq)
+            return change.model_copy(update={"automatic": automatic is not None})
         except ValueError as error:
             raise UserError(str(error)) from None
 
-    line, after = await append(settings, build)
+    try:
+        line, after = await append(settings, build)
+    except StaleChangeError:  # if it is only that the suggestion was withdrawn just now, there is no reason to stay
+        line, after = await append(settings, build)
     _tell_control(settings, line, after, tell)
     await _tell_ended(settings, before[0], after, line, tell)
     return line, after

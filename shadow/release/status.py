@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -47,13 +47,31 @@ def data_age(training_ended: str | None, made: datetime) -> DataAge:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A suggestion that waits for a person. expires: when it can no longer be approved."""
+    """A suggestion that waits for a person. expires: when it can no longer be approved. automatic: what automation is
+    about to do with it."""
 
     seq: str
     slot: str
     digest: str | None
     at: str
     expires: datetime | None
+    action: Literal["promote", "rollback"] = "promote"
+    automatic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSeen:
+    """What the watch over live sees. days: since the release. until: when it ends, None if that is not known."""
+
+    days: float
+    until: datetime | None
+    is_harm: bool
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        until = None if self.until is None else self.until.isoformat(timespec="milliseconds")
+        return {"days": round(self.days, 2), "until": until, "harm": self.is_harm, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,8 @@ class Status:
     """How things stand at a time.
 
     live: the row that put the bundle live at its threshold, kill: the one that turned the kill switch on; None if
-    nobody has. trouble: why verdicts and reviews are not known.
+    nobody has. trouble: why verdicts and reviews are not known. watch: None while nothing is watched, or it is not
+    known. automated: the kinds of changes that are carried out by themselves.
     """
 
     at: datetime
@@ -74,6 +93,8 @@ class Status:
     waiting: tuple[Waiting, ...]
     forced: int
     trouble: str | None = None
+    watch: WatchSeen | None = None
+    automated: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -92,6 +113,8 @@ class Status:
             "waiting": [
                 {
                     "suggestion": one.seq,
+                    "action": one.action,
+                    "automatic": one.automatic,
                     "slot": one.slot,
                     "digest": one.digest,
                     "at": one.at,
@@ -101,6 +124,8 @@ class Status:
             ],
             "forced": self.forced,
             "trouble": self.trouble,
+            "watch": None if self.watch is None else self.watch.to_json(),
+            "automated": list(self.automated),
         }
 
     @property
@@ -129,8 +154,12 @@ def status(
     verdicts: Mapping[str, SlotVerdict],
     at: datetime,
     trouble: str | None = None,
+    watch: WatchSeen | None = None,
+    automated: Sequence[str] = (),
+    intention: Callable[[str], str | None] = lambda seq: None,
 ) -> Status:
-    """How things stand. data: of the live bundle. runs, verdicts: by slot, as far as they are known."""
+    """How things stand. data: of the live bundle. runs, verdicts: by slot, as far as they are known. intention: what
+    automation is about to do with the suggestion of a ledger key."""
     rows = history(deployments)
     ofs = [(row, one) for row in rows for one in row.fillings if one.slot == LIVE]
     waiting = []
@@ -138,7 +167,18 @@ def status(
         if isinstance(line.entry, Suggestion):
             made = instant(line.entry.at)
             expires = None if made is None else made + STANDS
-            waiting.append(Waiting(line.seq, line.entry.slot, line.entry.target.digest, line.entry.at, expires))
+            made_of = line.entry
+            waiting.append(
+                Waiting(
+                    seq=line.seq,
+                    slot=made_of.slot,
+                    digest=made_of.target.digest,
+                    at=made_of.at,
+                    expires=expires,
+                    action=made_of.action,
+                    automatic=intention(line.seq),
+                )
+            )
     return Status(
         at=at,
         slots=dict(deployments.slots),
@@ -150,6 +190,8 @@ def status(
         waiting=tuple(waiting),
         forced=len(deployments.forced),
         trouble=trouble,
+        watch=watch,
+        automated=tuple(automated),
     )
 
 
@@ -195,6 +237,9 @@ def _told(found: Status) -> Iterator[tuple[str, str]]:
         if verdict is not None:
             told += f"; {verdict.reason}"
         yield name, told
+    if found.watch is not None:
+        ends = "" if found.watch.until is None else f", until {minute(found.watch.until.isoformat())}"
+        yield "watch", f"{found.watch.days:.1f} days since the release{ends}: {found.watch.reason}"
     if not found.waiting:
         yield "waiting", "no suggestion waits for a person"
     for one in found.waiting:
@@ -202,13 +247,21 @@ def _told(found: Status) -> Iterator[tuple[str, str]]:
         if one.expires is not None:
             left = duration(max(0.0, (one.expires - found.at).total_seconds()))
             until = f"; expires at {minute(one.expires.isoformat())}, in {left}"
-        yield "waiting", f"slot {one.slot}: to be approved or rejected by a person, as {one.seq}{until}"
+        what = (
+            "to be approved or rejected"
+            if one.action == "promote"
+            else "to be put back (`shadow rollback`) or rejected"
+        )
+        soon = "" if one.automatic is None else f"; {one.automatic}"
+        yield "waiting", f"slot {one.slot}: {what} by a person, as {one.seq}{until}{soon}"
     cases = {name: one.reviews for name, one in found.verdicts.items() if one.reviews}
     many = ", ".join(f"{n:,} {'case' if n == 1 else 'cases'} of slot {name}" for name, n in sorted(cases.items()))
     if found.trouble is not None:
         yield "reviews", f"verdicts and reviews cannot be seen: {found.trouble}"
     else:
         yield "reviews", f"a reviewer: {many}; see `shadow review next`" if many else "No reviews needed"
+    if found.automated:
+        yield "automation", f"on for {', '.join(found.automated)}; see `shadow automate`"
     if found.forced:
         yield "forced", f"{found.forced:,} {'release' if found.forced == 1 else 'releases'}; see `shadow history`"
 

@@ -44,21 +44,7 @@ def proposal(
         return None
     state = deployments.slot(seen.slot)
     expects = {LIVE: deployments.slot(LIVE).epoch, seen.slot: state.epoch}
-    mine = {
-        line.seq: line.entry.criteria
-        for line in deployments.ledger
-        if isinstance(line.entry, Suggestion) and line.entry.slot == seen.slot and line.entry.expects == expects
-    }
-    if any(seq not in deployments.settled for seq in mine):
-        return None
-    back: list[Withdrawal] = []
-    for line in deployments.ledger:
-        match line.entry:
-            case Answer(suggestion=seq) if not line.is_void and mine.get(seq) == release.digest:
-                return None
-            case Withdrawal(suggestion=seq, cause="verdict") if not line.is_void and mine.get(seq) == release.digest:
-                back.append(line.entry)
-    if back and _is_waiting(back[-1].at, datetime.fromisoformat(at), wait_after(len(back))):
+    if not may_be_made(deployments, seen.slot, expects, release.digest, datetime.fromisoformat(at)):
         return None
     twin = deployments.twins.get(str(state.digest))
     return Suggestion(
@@ -76,6 +62,26 @@ def proposal(
         },
         at=at,
     )
+
+
+def may_be_made(deployments: Deployments, slot: str, expects: dict[str, int], criteria: str, at: datetime) -> bool:
+    """Whether a suggestion is not there yet: the same one does not stand, no person rejected it under these criteria,
+    and its verdict has not come and gone too often (`wait_after`). expects: the epochs that it is about."""
+    mine = {
+        line.seq: line.entry.criteria
+        for line in deployments.ledger
+        if isinstance(line.entry, Suggestion) and line.entry.slot == slot and line.entry.expects == expects
+    }
+    if any(seq not in deployments.settled for seq in mine):
+        return False
+    back: list[Withdrawal] = []
+    for line in deployments.ledger:
+        match line.entry:
+            case Answer(suggestion=seq) if not line.is_void and mine.get(seq) == criteria:
+                return False
+            case Withdrawal(suggestion=seq, cause="verdict") if not line.is_void and mine.get(seq) == criteria:
+                back.append(line.entry)
+    return not (back and _is_waiting(back[-1].at, at, wait_after(len(back))))
 
 
 def _is_waiting(since: str, present: datetime, wait: timedelta) -> bool:

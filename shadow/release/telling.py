@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from scorer.deployments.records import LIVE, Answer, Change, Forced, Suggestion, Target, Withdrawal
+from scorer.deployments.records import (
+    LIVE,
+    Answer,
+    Automation,
+    Change,
+    Forced,
+    Suggestion,
+    Target,
+    Watched,
+    Withdrawal,
+)
 from shadow.release.history import Filling, Row
 from shadow.release.wording import minute
 
@@ -25,7 +35,8 @@ def told_of(row: Row) -> list[str]:
     void = "  (void: another entry came first)" if row.is_void else ""
     clock = "  (by a clock that disagrees with the ledger's order)" if _is_off(row) else ""
     signed = "" if row.signed_by is None else f"  (signed by {row.signed_by})"
-    return [f"{minute(row.at)}  {_entry(row)}{signed}{void}{clock}", *_stood(row), *map(_lasted, row.fillings)]
+    after = [] if row.aftermath is None else [f"afterwards: {row.aftermath}"]
+    return [f"{minute(row.at)}  {_entry(row)}{signed}{void}{clock}", *_stood(row), *map(_lasted, row.fillings), *after]
 
 
 def printable(text: str) -> str:
@@ -47,13 +58,20 @@ def _entry(row: Row) -> str:
             )
         case Change() as change:
             kind = _KINDS.get(row.kind, change.cause)
+            kind = f"automatic {kind}" if change.automatic else kind
             return f"{kind} by {change.by}: {_slots(change)}; reason: {change.reason}"
+        case Suggestion(action="rollback") as made:
+            return f"suggested: roll back to {held(made.target)}, as {row.seq}"
         case Suggestion() as made:
             return f"suggested: slot {made.slot}, {held(made.target)}, as {row.seq}"
         case Answer() as answer:
             return f"rejected by {answer.by}: {answer.suggestion}; reason: {answer.reason}"
         case Withdrawal() as back:
             return f"withdrawn by {back.by}: {back.suggestion}; reason: {back.reason}"
+        case Watched() as watched:
+            return f"the watch over live ended after {watched.days:g} days: {watched.reason}"
+        case Automation() as switched:
+            return f"automation of {switched.change} {switched.state} by {switched.by}; reason: {switched.reason}"
     return row.kind  # pragma: no cover - requests to prepare have no row
 
 
@@ -92,7 +110,7 @@ def _stood(row: Row) -> Iterator[str]:
     left = len(row.stood.against) - AGAINST
     if left > 0:
         yield f"and {left} more against it, which --json lists"
-    if row.stood.dossier is not None and row.kind == "suggestion":
+    if row.stood.dossier is not None and isinstance(row.entry, Suggestion):
         yield f"dossier: {row.stood.dossier[:12]}; judge it again with `shadow replay {row.stood.dossier[:12]}`"
 
 

@@ -8,28 +8,27 @@ import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from scorer.bundles.manifest import Manifest
-from scorer.bundles.store import BundleStore
 from scorer.deployments.deploy import now
-from scorer.deployments.key_files import signer, trusted_keys
 from scorer.deployments.ledger import Follower
-from scorer.deployments.records import LIVE, Suggestion
+from scorer.deployments.records import Suggestion
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from scorer.process.tasks import Tasks
 from shadow import metrics
+from shadow.gate.challenge import challenge
 from shadow.gate.criteria import Release
 from shadow.intake.topic import LabelTail
 from shadow.notify.notifier import Notifier
-from shadow.release.archive import keep_dossier, versions
-from shadow.release.dossier import beside, dossier_of, last_dossier
 from shadow.release.history import forced_by_verdict
 from shadow.release.lapse import lapse, unsettled
 from shadow.release.look import Look, control_totals, judged_slots, look, present_run
 from shadow.release.suggestion import proposal, suggest, withdraw
 from shadow.serve import gauges
+from shadow.serve.automation import Automatic
+from shadow.serve.papers import Papers
+from shadow.serve.release_watch import ReleaseWatch
 from shadow.serve.watch import Watch
 from shadow.settings import ShadowSettings
 from shadow.store.connection import AWAY, connect
@@ -41,8 +40,6 @@ log = logging.getLogger(__name__)
 
 #: `/readyz` fails once the last look is older than this many intervals of the gate.
 LATE_LOOKS = 5
-#: Manifests kept in memory, those of live and the candidates.
-HELD = 16
 TOO_OLD = "the last evaluation of the gate is too old; see the log of `shadow serve`"
 
 
@@ -60,13 +57,14 @@ class Serve:
         self.looked = time.monotonic()
         self.trouble: str | None = "starting"
         self.failure: Exception | None = None  # of a task, which stopped all of it
-        self._bundles = BundleStore(settings.store, settings.cache, settings.store_seconds)
-        self._manifests: dict[str, Manifest] = {}
+        self.papers = Papers(settings)
         self._follower = Follower(settings, self._noted)
         self._labels = LabelTail(settings, LabelStore(self.redis, settings.prefix, settings.label_days))
         self._tasks = Tasks(self._task_ended)
         self._stopping = asyncio.Event()
         self._watch = Watch(settings, self.redis, self.store)
+        self._automatic = Automatic(settings)
+        self.release_watch = ReleaseWatch(settings, self.redis, self.papers)
         self._notifier = Notifier(settings, self.redis)
 
     @property
@@ -125,10 +123,7 @@ class Serve:
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest of a bundle, kept in memory. May wait for the store. Raises BundleError."""
-        if digest not in self._manifests:
-            found = self._bundles.manifest(digest)
-            self._manifests = {**dict(list(self._manifests.items())[1 - HELD :]), digest: found}
-        return self._manifests[digest]
+        return self.papers.manifest(digest)
 
     async def _look_often(self) -> None:
         while not self._stopping.is_set():
@@ -169,6 +164,8 @@ class Serve:
             if seen.control is not None:
                 gauges.show_outcomes(self.settings.control, seen.control)
             await self._keep_suggestion(deployments, seen)
+        await self.release_watch.look(deployments, self.release)
+        await self._automatic.act(self.deployments)
         self._count_suggestions(deployments)
 
     async def _keep_suggestion(self, deployments: Deployments, seen: Look) -> None:
@@ -183,37 +180,21 @@ class Serve:
             if why is not None and await withdraw(self.settings, seq, why, "shadow serve") is not None:
                 log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, why.reason)
             return
-        known = await asyncio.to_thread(self._known, deployments, slot)
+        known = await asyncio.to_thread(self.papers.known, str(deployments.slot(slot).digest))
         proposed = proposal(deployments, seen, self.release, known, now())
         if proposed is not None:
-            line = await suggest(
-                self.settings, await asyncio.to_thread(self._with_dossier, deployments, seen, proposed)
-            )
+            line = await suggest(self.settings, await asyncio.to_thread(self._whole, deployments, seen, proposed))
             log.info("slot %s: suggested for promotion (ledger entry %s)", slot, line.seq)
 
-    def _with_dossier(self, deployments: Deployments, seen: Look, proposed: Suggestion) -> Suggestion:
-        """The suggestion with its dossier in the store; as it is, with all of the judgement, if that cannot be."""
+    def _whole(self, deployments: Deployments, seen: Look, proposed: Suggestion) -> Suggestion:
+        """A suggestion with the kind of its change, what planted harm would have come to, and its dossier."""
+        proposed = proposed.model_copy(update={"change": self.papers.change_of(deployments, seen.slot)})
         if seen.evidence is None:
             return proposed
-        bundles = {
-            name: None if state.digest is None else {**self._facts(state.digest), "threshold": state.threshold}
-            for name, state in ((n, deployments.slot(n)) for n in (LIVE, seen.slot, self.settings.control))
-        }
-        content = dossier_of(
-            proposed,
-            seen.evidence,
-            seen.judgement,
-            self.release,
-            {**bundles, "twin": proposed.evidence["twin"]},
-            versions(),
-            last_dossier(deployments),
-        )
-        try:
-            digest = keep_dossier(self._bundles, content, signer(self.settings, trusted_keys(self.settings)))
-        except UserError as error:
-            log.warning("slot %s: suggested without a dossier: %s", seen.slot, error)
-            return proposed
-        return beside(proposed, seen.judgement, digest)
+        planted = challenge(seen.evidence, self.release)
+        told = {**proposed.evidence, "challenge": {"stopped": round(planted.stopped, 4), "copies": planted.copies}}
+        proposed = proposed.model_copy(update={"evidence": told})
+        return self.papers.with_dossier(deployments, proposed, seen.evidence, seen.judgement, self.release, planted)
 
     def _count_suggestions(self, deployments: Deployments) -> None:
         metrics.SUGGESTIONS.set(len(deployments.open_suggestions(datetime.now(UTC))))
@@ -230,22 +211,3 @@ class Serve:
             except AWAY as error:
                 log.warning("nobody can be told of releases, as nobody knows who was: %s", error)
             await self._pause()
-
-    def _known(self, deployments: Deployments, slot: str) -> dict[str, Any]:
-        facts = self._facts(str(deployments.slot(slot).digest))
-        return {name: value for name, value in facts.items() if name != "parent"}
-
-    def _facts(self, digest: str) -> dict[str, Any]:
-        """What is known of a bundle and its lineage, or why nothing is."""
-        try:
-            manifest = self.manifest(digest)
-        except UserError as error:
-            return {"digest": digest, "trouble": str(error)}
-        return {
-            "digest": digest,
-            "code_version": manifest.code_version,
-            "training": manifest.training.model_dump() if manifest.training else None,
-            "view": manifest.view.id,
-            "metrics": manifest.metrics.get("overall"),
-            "parent": manifest.parent,
-        }

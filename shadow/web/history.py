@@ -67,7 +67,8 @@ async def present_status(serve: Serve) -> Status:
 
     def gathered() -> Status:
         verdicts = {slot: verdict_of(seen, release) for slot, seen in looks.items()}
-        return status_of(deployments, serve.manifest, verdicts, trouble)
+        seen = None if trouble else serve.release_watch.last
+        return status_of(deployments, serve.manifest, verdicts, trouble, serve.settings, seen)
 
     return await asyncio.to_thread(gathered)
 
