@@ -1,4 +1,4 @@
-"""Automation is earned by suggestions accepted as they were, and whatever shows that a person was needed takes it away."""
+"""Automation is earned by suggestions accepted as they were; whatever shows that a person was needed takes it away."""
 
 from __future__ import annotations
 
@@ -82,8 +82,16 @@ class History:
         expects = {name: self.deployments.slot(name).epoch for name in (LIVE, PREVIOUS)}
         target = Target(digest=self.deployments.slot(PREVIOUS).digest, threshold=0.5)
         return self.add(
-            Suggestion(action="rollback", change="rollback", slot=PREVIOUS, target=target, expects=expects, criteria="c",
-                       evidence={}, at=self.at)  # fmt: skip
+            Suggestion(
+                action="rollback",
+                change="rollback",
+                slot=PREVIOUS,
+                target=target,
+                expects=expects,
+                criteria="c",
+                evidence={},
+                at=self.at,
+            )
         )
 
     def switch(self, state: Literal["on", "off", "lost"] = "on", change: ChangeKind = "retrain") -> str:
@@ -177,7 +185,8 @@ def test_what_takes_it_away(what: Any, loses: tuple[ChangeKind, ...], why: str) 
         told.release("design")
     told.switch()
     told.switch(change="design")
-    assert told.of().is_on and told.of("design").is_on
+    assert told.of().is_on
+    assert told.of("design").is_on
     seq = what(told)
     for kind in ("retrain", "design"):
         one = told.of(kind)  # type: ignore[arg-type]
@@ -277,8 +286,13 @@ def test_it_is_on_only_after_enough_releases_since_whatever_took_it_away(steps: 
                 run += 1
             case "reject":
                 told.add(
-                    Answer(suggestion=told.suggest(criteria=f"c{criteria}"), answer="rejected", by="b", reason="n",
-                           at=told.at)  # fmt: skip
+                    Answer(
+                        suggestion=told.suggest(criteria=f"c{criteria}"),
+                        answer="rejected",
+                        by="b",
+                        reason="n",
+                        at=told.at,
+                    )
                 )
                 run, is_on = 0, False
             case "edit":
