@@ -11,8 +11,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from scorer.pipeline.transaction import Name
 from scorer.process.hosts import PATTERN
+from scorer.process.office_hours import office_hours
 from scorer.settings import CommonSettings, FetchWait, Seconds
-from shadow.office_hours import office_hours
 
 #: What people can be told of.
 Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review", "rollback", "automation"]

@@ -186,6 +186,13 @@ max by (namespace) (scorer_model_behind) > 0
         "live",
     ),
     Alert(
+        "LiveWorse",
+        "max by (namespace) (shadow_live_worse) > 0",
+        "critical",
+        "Live is worse than the model that it replaced; a rollback is suggested",
+        "release",
+    ),
+    Alert(
         "LiveModelOld",
         "max by (namespace) (scorer_model_age_seconds) > $rotation",
         "warning",

@@ -192,7 +192,7 @@ class Due:
 def due(deployments: Deployments, seq: str, rules: Rules, pace: Pace) -> Due:
     """When a standing suggestion is carried out by itself, if nobody answers it.
 
-    seq: its ledger key. Business hours are not reckoned with here (`shadow.office_hours`).
+    seq: its ledger key. Business hours are not reckoned with here (`scorer.process.office_hours`).
     """
     suggestion = next((line.entry for line in deployments.ledger if line.seq == seq), None)
     if not isinstance(suggestion, Suggestion) or seq in deployments.settled:

@@ -11,8 +11,8 @@ from scorer.deployments.ledger import append
 from scorer.deployments.records import CANDIDATE, Automation, Suggestion
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.office_hours import office_hours
 from shadow import metrics
-from shadow.office_hours import office_hours
 from shadow.release.automatic import pace_of, rules_of
 from shadow.release.promotion import approve, roll_back
 from shadow.release.streak import due, streaks

@@ -14,12 +14,23 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.changes import AT, a_change
-from scorer.deployments.records import Answer, Entry, Prepare, Suggestion, Target, Withdrawal, encode
+from scorer.deployments.changes import forced
+from scorer.deployments.records import (
+    Answer,
+    Automation,
+    Entry,
+    Judged,
+    Prepare,
+    Suggestion,
+    Target,
+    Withdrawal,
+    encode,
+)
 from scorer.deployments.signatures import Signer, TrustedKeys
 from scorer.deployments.slots import Deployments
 
-KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "serve", "stranger")}
-ROLES = {"ann": "releaser", "bob": "releaser", "serve": "gate"}
+KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "serve", "robot", "stranger")}
+ROLES = {"ann": "releaser", "bob": "releaser", "serve": "gate", "robot": "automation"}
 SEQ = "00000001-a1b2c3d4"
 
 
@@ -219,3 +230,38 @@ def test_whoever_floods_the_ledger_fills_no_memory() -> None:
     assert state.refusals == 1000
     assert len(state.refused) == 100
     assert max(len(seq) for seq, _ in state.refused) == 80
+
+
+def _automatic(**more: Any) -> Entry:
+    change: Entry = a_change({"live": "a"}, {"live": 0}).model_copy(
+        update={"automatic": True, "cause": "approve", "by": "robot", **more}
+    )
+    return change
+
+
+def _switched(state: Any) -> Automation:
+    return Automation(change="retrain", state=state, by="ann", reason="r", at=AT)
+
+
+@pytest.mark.parametrize(
+    ("entry", "who"),
+    [
+        (_automatic(), {"robot"}),
+        (_automatic(cause="rollback"), {"robot"}),
+        (_automatic(cause="deploy"), set()),
+        (_automatic(cause="override"), set()),
+        (_automatic(automatic=False), set()),
+        (_switched("lost"), {"serve", "robot", "ann"}),
+        (_switched("on"), {"ann"}),
+        (_switched("off"), {"ann"}),
+    ],
+)
+def test_only_an_automatic_promotion_or_rollback_needs_no_person(entry: Entry, who: set[str]) -> None:
+    allowed = {name for name in ("ann", "serve", "robot") if refusal(trusted(), by(name).signed(SEQ, entry)) is None}
+    assert allowed == who
+
+
+def test_a_forced_release_is_never_automatic() -> None:
+    change = _automatic()
+    entry = forced(change, Judged(decision="hold", reason="thin"), ())  # type: ignore[arg-type]
+    assert "needs the role releaser" in str(refusal(trusted(), by("robot").signed(SEQ, entry)))

@@ -49,7 +49,7 @@ def office_hours(text: str) -> OfficeHours | None:
     except (ValueError, KeyError, OSError):
         raise ValueError(EXPECTED) from None
     if begin >= end:
-        raise ValueError("the hours end before they begin; those over midnight need two entries, which are not known")
+        raise ValueError("the hours end before they begin")
     return OfficeHours(days, begin, end, zone)
 
 
