@@ -23,7 +23,7 @@ STORES := $(IMAGE) --extra stores
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults attack soak study deploy-render deploy-check \
+.PHONY: help demo setup test check lint types imports integration faults attack soak study release-study deploy-render deploy-check \
 	docs bench bench-quick lock clean
 
 help: ## list the targets
@@ -63,6 +63,9 @@ soak: .venv/.dev ## run at half of saturation for 20 minutes: memory, files and 
 
 study: .venv/.bench ## judge 2,000 releases of known truth, beside simpler rules (ARGS=--publish writes docs/study.md)
 	@cd tests && ../$(BIN)/python -m study.run $(ARGS)
+
+release-study: .venv/.bench ## simulate two years of releases, their automation and the watch after each, half an hour (ARGS="--share 0.1")
+	@cd tests && ../$(BIN)/python -m study.rotations.run $(ARGS)
 
 bench: .venv/.bench .venv/.peers ## measure speed, latency and memory, 35 minutes (ARGS=--publish writes docs/performance.md)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)

@@ -41,6 +41,8 @@ CUT = "2026-02-12"
 FIRST_PART = 60_000
 #: Invalid records to stream.
 BAD = 3
+#: Who approves, and the entries of the ledger about the candidate: it was filled, suggested, and approved.
+APPROVER, HISTORY = "Ann Example", 3
 #: Features of last quarter's model.
 OLD_FEATURES = (
     "amount,hour_of_day,channel,country,merchant_category,card_count_1d,card_mean_30d,card_mean_7d,device_age_days"
@@ -326,8 +328,8 @@ def story(demo: Demo) -> dict[str, Any]:
     demo.wait("suggestion", lambda: demo.get("/api/suggestions"))
     suggested = demo.get("/api/suggestions")
     check([s["slot"] for s in suggested] == ["candidate"], "the gate suggests this candidate and no other")
-    demo.say("A person approves.")
-    demo.run("shadow", "approve", "--slot", "candidate", "--by", "demo", "--reason", "clean for two weeks of traffic")
+    demo.say("A person approves, and signs with a name.")
+    demo.run("shadow", "approve", "--slot", "candidate", "--by", APPROVER, "--reason", "clean for two weeks of traffic")
 
     demo.say("Stream the rest through the new model. The old one runs on as a shadow, in slot previous.")
     demo.stream("--skip", str(FIRST_PART))
@@ -356,6 +358,13 @@ def story(demo: Demo) -> dict[str, Any]:
         demo.run("shadow", "verify", "--slot", slot)
     run = present_run(found["deployments"], "control")
     check(isinstance(run, Run) and run.live_epoch == live.epoch, "the control is compared with the new live model")
+
+    demo.say("Judge again what was approved: the dossier of the suggestion has all that the verdict follows from.")
+    again = demo.run("shadow", "replay", suggested[0]["dossier"][:12])
+    check("the same verdict, byte for byte" in again, "the same verdict, from the dossier alone")
+    demo.say("Who did what to the candidate, for ever on the ledger. Live is watched beside the model before it.")
+    entries = demo.run("shadow", "history", "--slot", "candidate", "--brief").splitlines()
+    check(len(entries) == HISTORY and APPROVER in entries[-1], "filled, suggested, approved: the last line has a name")
     return {
         "transactions": len(sent),
         "decisions": len(decided),

@@ -16,7 +16,7 @@ from scorer.settings import load
 from shadow.release.history import chosen
 from shadow.release.history import history as rows_of
 from shadow.release.named import require_any_slot
-from shadow.release.telling import in_force, lines
+from shadow.release.telling import DEEPER, in_force, lines
 from shadow.release.wording import minute
 from shadow.settings import ShadowSettings
 
@@ -46,9 +46,10 @@ MOMENT = _Moment()
 @click.option("--since", type=MOMENT, help="Only entries at or after this time, such as 2026-11-03T10:00 (UTC).")
 @click.option("--until", type=MOMENT, help="Only entries before this time.")
 @click.option("--at", type=MOMENT, help="Only what each slot held at this time, and who had put it there.")
+@click.option("--brief", is_flag=True, help="One line for each entry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: all that is known of each entry, one a line.")
 def history(
-    slot: str | None, since: datetime | None, until: datetime | None, at: datetime | None, as_json: bool
+    slot: str | None, since: datetime | None, until: datetime | None, at: datetime | None, brief: bool, as_json: bool
 ) -> None:
     """Show every change, suggestion and decision on the ledger, oldest first.
 
@@ -64,7 +65,8 @@ def history(
             click.echo(orjson.dumps(row.to_json()))
         return
     for line in lines(rows) if at is None else in_force(rows, at, slot):
-        click.echo(line)
+        if not (brief and line.startswith(DEEPER)):
+            click.echo(line)
     if not rows:
         when = "" if at is None else f" at {minute(at.isoformat())}"
         click.echo(f"the ledger has nothing of this{when}", err=True)

@@ -2,8 +2,9 @@
 
 A verdict says something only if harm would have changed it. Where a segment may lack evidence, or nobody looks, it
 might not. So in copies of the evidence the candidate lets through a part of what both models block in one segment:
-fraud, as much of live's blocks as `maximum_lost_fraud` allows there. What would be reviewed of it, at the rate of the
-reviews so far, is known to be fraud. A copy is *stopped* if any criterion no longer passes that has to.
+fraud, until it loses as much of live's blocks as `maximum_lost_fraud` allows there; a candidate that gains some loses
+that first. What would be reviewed of it, at the rate of the reviews so far, is known to be fraud. A copy is *stopped* if
+any criterion no longer passes that has to.
 
 It is a lower bound on what the gate would notice: what the harm adds to other divisions of the traffic is left out, and
 so are the clean period and the last days.
@@ -57,13 +58,21 @@ def challenge(evidence: Evidence, release: Release, seed: int = 1) -> Challenge:
     control = None if evidence.floor is None else Sums(**_copies(Sums.of(evidence.floor, names)))
     pairs = labelled(evidence.cases, evidence.known, names, release.cap_minor(evidence.minor_per_unit))
     rng = np.random.default_rng(seed)
+    lost = _lost_so_far(pairs, sums, release)
     places = [at for at in range(len(names)) if sums.live_cards[at] > 0]
     stopped = {}
     for at in places:
-        harmed, reviewed = _planted(sums, pairs, at, release, rng)
+        harmed, reviewed = _planted(sums, pairs, at, float(lost[at]), release, rng)
         found = measure(harmed, control, _no_progress(COPIES), release, label_claims(reviewed, harmed, release))
         stopped[names[at]] = float(np.mean(_is_stopped(found.rows)))
     return Challenge(_overall(stopped, sums, names), stopped)
+
+
+def _lost_so_far(pairs: LabelledPairs, sums: Sums, release: Release) -> Array:
+    """Fraud that the candidate loses already by the reviews, as a share of live's blocks: (S,). Below 0: it gains."""
+    (claim,) = (one for one in label_claims(pairs, sums, release) if one.criterion is Criterion.LOST_FRAUD)
+    limit = release.limit(Criterion.LOST_FRAUD)
+    return np.minimum(np.nan_to_num(claim.estimate), limit / 2)
 
 
 def _overall(stopped: dict[str, float], sums: Sums, names: Sequence[str]) -> float:
@@ -98,11 +107,11 @@ def _copies(of: Sums | LabelledPairs) -> dict[str, Array]:
 
 
 def _planted(
-    sums: Sums, pairs: LabelledPairs, at: int, release: Release, rng: np.random.Generator
+    sums: Sums, pairs: LabelledPairs, at: int, lost: float, release: Release, rng: np.random.Generator
 ) -> tuple[Sums, LabelledPairs]:
-    """Copies of sums and reviews in which live alone keeps a part of what both blocked in a segment."""
+    """Copies of sums and reviews in which live alone keeps a part of what both blocked in a segment. lost: so far."""
     both, mine = float(sums.cells[at, _AGREED]), float(sums.live_cards[at])
-    wanted = float(release.limit(Criterion.LOST_FRAUD)[at]) * mine
+    wanted = (float(release.limit(Criterion.LOST_FRAUD)[at]) - lost) * mine
     moved = rng.binomial(int(both), min(1.0, wanted / both) if both else 0.0, COPIES).astype(float)
     rows = [0, at] if at else [0]  # all traffic, and the segment
     out = _copies(sums)

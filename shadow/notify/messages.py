@@ -10,7 +10,7 @@ from typing import Any
 from scorer.pipeline.card_number import masked
 from shadow.release.history import Row, instant
 from shadow.release.look import Look
-from shadow.release.telling import lines
+from shadow.release.telling import DEEPER, lines
 from shadow.settings import Event
 
 #: A verdict near its limits comes and goes: another one of the same slot is told of after this time at the earliest.
@@ -85,7 +85,7 @@ def of_ledger(
         event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
         if event is not None and not row.is_void:
             soon = intention(row.seq) if event in ("suggestion", "rollback") else None
-            told_of = [*lines([row]), *([] if soon is None else [f"    {soon}"])]
+            told_of = [*lines([row]), *([] if soon is None else [f"{DEEPER}{soon}"])]
             found.append(Message(event, (LEDGER, row.seq), {"lines": told_of, "slot": (*row.slots, "")[0]}))
     return found
 

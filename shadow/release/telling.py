@@ -21,13 +21,15 @@ from shadow.release.wording import minute
 
 #: Lines on what stood against a change, at most; `--json` has all.
 AGAINST = 4
+#: What begins a line that belongs to the entry above it.
+DEEPER = "    "
 
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
     """Each row as a line, and what belongs to it in indented lines below."""
     for row in rows:
         for n, told in enumerate(told_of(row)):
-            yield ("    " if n else "") + printable(told)
+            yield (DEEPER if n else "") + printable(told)
 
 
 def told_of(row: Row) -> list[str]:
