@@ -49,7 +49,7 @@ OLD_FEATURES = (
 )
 #: Most rounds of reviews, of 100 cases each.
 ROUNDS = 12
-#: Longest wait for anything.
+#: Longest wait in which nothing moves.
 WAIT_SECONDS = 90.0
 
 
@@ -144,14 +144,20 @@ class Demo:
         signed = ("--by", "demo", "--reason", "demo")
         self.run("scorer", "deploy", bundles["candidate"], "--slot", "candidate", "--twin", bundles["heir"], *signed)
 
-    def wait(self, what: str, is_there: Any, seconds: float = WAIT_SECONDS) -> None:
-        """Wait until `is_there` returns something true. Raises UserError after `seconds`, or if `shadow up` ends."""
-        deadline = time.monotonic() + seconds
+    def wait(self, what: str, is_there: Callable[[], Any], moves: Callable[[], Any] = lambda: None) -> None:
+        """Wait for something. moves: a value that changes as it comes nearer, however slowly; each change gives as much
+        time again. Raises UserError if `shadow up` ends, or if nothing moves for `WAIT_SECONDS`."""
+        at, deadline = moves(), time.monotonic() + WAIT_SECONDS
         while not is_there():
             if self.up is not None and self.up.poll() is not None:
                 raise UserError(f"shadow up: ended with code {self.up.returncode}; see {self.folder / 'up.log'}")
+            now = moves()
+            if now != at:
+                at, deadline = now, time.monotonic() + WAIT_SECONDS
             if time.monotonic() > deadline:
-                raise UserError(f"{what}: not there within {seconds:g} s; see {self.folder / 'up.log'}")
+                raise UserError(
+                    f"{what}: not there, and nothing moved for {WAIT_SECONDS:g} s; see {self.folder / 'up.log'}"
+                )
             time.sleep(0.2)
 
     def get(self, path: str) -> Any:
@@ -190,7 +196,7 @@ class Demo:
             answers.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             self.run("shadow", "labels", "load", answers.name, "--source", "review", "--by", "demo")
             done += len(cases)
-            self.wait("the answers", lambda wanted=done: self.answered(slot) >= wanted)
+            self.wait("the answers", lambda wanted=done: self.answered(slot) >= wanted, lambda: self.answered(slot))
             if self.get(f"/api/gate/verdict?slot={slot}")["decision"] == "promote":
                 break
         print(f"    {done} cases reviewed", flush=True)
@@ -225,7 +231,7 @@ class Demo:
                 shown = found
                 return found == each * len(slots)
 
-            self.wait(f"{each} comparisons of {', '.join(slots)}", done)
+            self.wait(f"{each} comparisons of {', '.join(slots)}", done, lambda: shown)
 
     def compared(self, slot: str) -> int:
         """Number of comparisons of a slot, over all runs."""
@@ -334,7 +340,8 @@ def story(demo: Demo) -> dict[str, Any]:
     demo.say("Stream the rest through the new model. The old one runs on as a shadow, in slot previous.")
     demo.stream("--skip", str(FIRST_PART))
     demo.until_compared(["challenger", "control"], demo.sent - BAD)
-    demo.wait("comparisons of previous", lambda: demo.compared("previous") >= demo.sent - FIRST_PART - BAD)
+    rest = demo.sent - FIRST_PART - BAD
+    demo.wait("comparisons of previous", lambda: demo.compared("previous") >= rest, lambda: demo.compared("previous"))
 
     demo.say("Check the books: read back all topics and Redis, and recount every slot.")
     found = asyncio.run(read_back(slots))

@@ -3,8 +3,8 @@
 A verdict says something only if harm would have changed it. Where a segment may lack evidence, or nobody looks, it
 might not. So in copies of the evidence the candidate lets through a part of what both models block in one segment:
 fraud, until it loses as much of live's blocks as `maximum_lost_fraud` allows there; a candidate that gains some loses
-that first. What would be reviewed of it, at the rate of the reviews so far, is known to be fraud. A copy is *stopped* if
-any criterion no longer passes that has to.
+that first. What would be reviewed of it, at the rate of the reviews so far, is known to be fraud. A copy is *stopped*
+if any criterion no longer passes that has to.
 
 It is a lower bound on what the gate would notice: what the harm adds to other divisions of the traffic is left out, and
 so are the clean period and the last days.
