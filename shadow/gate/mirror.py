@@ -29,11 +29,9 @@ WATCH_ERROR = 0.01
 _OTHER = {Outcome.LIVE_ONLY: Outcome.CANDIDATE_ONLY, Outcome.CANDIDATE_ONLY: Outcome.LIVE_ONLY}
 #: The kinds of card-days with bits 2 (live alone) and 4 (the candidate alone) exchanged.
 _CELLS = [kind & 1 | (kind & 2) << 1 | (kind & 4) >> 1 for kind in range(CELLS)]
-#: Limits that say nothing of live: how much was compared, what the shadow could not score, and whole money.
+#: Limits that say nothing of live: how much was compared, and whole money.
 _NOT_OF_LIVE = {
     "minimum_transactions": 1,
-    "minimum_coverage": 0.0,
-    "maximum_candidate_error_rate": 1.0,
     "maximum_more_uncapped_amount": None,
     "maximum_fewer_uncapped_amount": None,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import yaml
@@ -183,3 +185,71 @@ def model_store_away_at_start(arena: Arena) -> None:
     (arena.folder / "away").rename(store)
     arena.until("the right model is taken up", lambda: not scorer.alive.metric("scorer_model_behind"))
     _expect_live(arena, 2)
+
+
+@scenario(env=SLOW)
+def approver_killed(arena: Arena) -> None:
+    """Whoever approves is killed in the middle, again and again: of all approvals one counts."""
+    arena.scorer()
+    arena.scorer()
+    arena.shadow()
+    arena.ready()
+    _suggest(arena, "candidate")
+    codes: list[int] = []
+
+    def approve() -> None:
+        for _ in range(4):
+            (approval,) = _approvals(arena, ["candidate"])
+            time.sleep(arena.rng.uniform(0.5, 4.0))  # to load its code alone takes about a second
+            approval.kill()
+            approval.wait(PATIENCE_SECONDS)
+        (last,) = _approvals(arena, ["candidate"])
+        codes.append(last.wait(PATIENCE_SECONDS))
+
+    with arena.pouring(400):
+        arena.strike_at_once(approve, 2000)
+    _expect_live(arena, 2)
+    approvals = _counted(arena, "approve")
+    if len(approvals) != 1:
+        arena.problems.append(f"{len(approvals)} approvals count, not one; the last one ended with {codes}")
+
+
+@scenario(env=SLOW)
+def ledger_raced(arena: Arena) -> None:
+    """An approval, a rejection and another bundle for the slot are appended at once: one settles the suggestion."""
+    arena.scorer()
+    arena.shadow()
+    arena.ready()
+    _suggest(arena, "candidate")
+    signed = ("--by", "somebody", "--reason", "test")
+    codes: dict[str, int] = {}
+
+    def race() -> None:
+        racers = {
+            "approve": arena.stack.begin("shadow", "approve", *signed),
+            "reject": arena.stack.begin("shadow", "reject", *signed),
+            "deploy": arena.stack.begin(
+                "scorer", "deploy", arena.models.control, "--slot", "candidate", "--discard-evidence", *signed
+            ),
+        }
+        codes.update({name: racer.wait(PATIENCE_SECONDS) for name, racer in racers.items()})
+
+    with arena.pouring(400):
+        arena.strike_at_once(race, 2000)
+    approved = len(_counted(arena, "approve"))
+    _expect_live(arena, 1 + approved)
+    bodies = [
+        orjson.loads(r.value) for r in arena.wire.read("deployments")["deployments"][0] if r.key[:7] == b"ledger/"
+    ]
+    answers = sum(body["kind"] == "answer" for body in bodies)
+    told = f"exit codes {codes}; {approved} approvals count, {answers} rejections are there"
+    if (codes["approve"] == 0) != (approved == 1) or approved > 1 or (codes["approve"] == codes["reject"] == 0):
+        arena.problems.append(f"who was told of success is not who had it: {told}")
+    if codes["reject"] == 0 and not answers:
+        arena.problems.append(f"a rejection is lost: {told}")
+
+
+def _counted(arena: Arena, cause: str) -> list[dict[str, Any]]:
+    """The changes of a cause that count."""
+    history = fold(arena.wire.read("deployments")["deployments"][0])
+    return [change for change in history.changes if change["cause"] == cause]
