@@ -76,6 +76,8 @@ class Afterwards:
     @property
     def reason(self) -> str:
         """What it sees, in one line for people."""
+        if not self.compared:
+            return f"nothing is compared with the model before it: is there a shadow for slot {PREVIOUS}?"
         if not self.is_harm:
             return f"no harm found in {self.compared:,} transactions beside the model before it"
         failed = [f for f in self.judgement.findings if f.verdict is Verdict.FAIL]

@@ -69,7 +69,9 @@ def table(report: dict[str, Any]) -> str:
     rows = {
         f"rotations, {report['harmful']} of them harmful": report["rotations"],
         "promoted by automation; harmful ones": f"{report['automatic']}; {report['harmful_live']}",
-        "harmful ones approved by people; forced": f"{report['harmful_live_by_people']}; {report['harmful_live_forced']}",
+        "harmful ones approved by people; forced": (
+            f"{report['harmful_live_by_people']}; {report['harmful_live_forced']}"
+        ),
         "times that automation was lost": report["lost"],
         "alarms of the watch; rolled back": f"{report['alarms']}; {report['rolled_back']}",
         "dossiers that give the same verdict again": f"{report['replayed']} of {report['dossiers']}",

@@ -149,7 +149,9 @@ def test_its_end_is_reported_once_with_what_it_saw() -> None:
 def test_a_watch_that_saw_nothing_reports_nothing() -> None:
     deployments = a_ledger()
     nothing = RunTotals(a_run().run, {}, 0)
-    assert report(deployments, look(deployments, nothing, days=15)) is None
+    seen = look(deployments, nothing, days=15)
+    assert report(deployments, seen) is None
+    assert seen.reason == "nothing is compared with the model before it: is there a shadow for slot previous?"
 
 
 def test_records_of_older_versions_are_promotions_and_nobodys_automation() -> None:
