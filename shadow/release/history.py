@@ -10,8 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from scorer.deployments.records import LIVE, Answer, Change, Entry, Forced, Judged, Prepare, Suggestion, Withdrawal
+from scorer.deployments.records import (
+    LIVE,
+    Answer,
+    Approval,
+    Change,
+    Comment,
+    Entry,
+    Forced,
+    Judged,
+    Prepare,
+    Suggestion,
+    Withdrawal,
+)
 from scorer.deployments.slots import Deployments, LedgerLine, Slot
+from scorer.people import Means
 from shadow.release.wording import minute
 
 Kind = Literal[
@@ -27,6 +40,8 @@ Kind = Literal[
     "suggestion",
     "rejection",
     "withdrawal",
+    "approval",
+    "comment",
 ]
 
 
@@ -93,7 +108,8 @@ class Row:
 
     seq: its ledger key. at: its time as its writer had it. when: its time as it counts here, see `times_of`. slots:
     those that it is about. fillings: what the slots that it changed held from then on; empty if it is void. suggestion:
-    the ledger key of the suggestion that it settles. signed_by: whose key has signed it, if signatures are asked for.
+    the ledger key of the suggestion that it settles, or is about. signed_by: whose key has signed it, if signatures are
+    asked for.
     """
 
     seq: str
@@ -114,6 +130,25 @@ class Row:
     def is_forced(self) -> bool:
         return isinstance(self.entry, Forced)
 
+    @property
+    def verified(self) -> Means | None:
+        """How the name of whoever wrote it was verified, as far as the ledger shows it."""
+        is_own = self.signed_by is not None and self.signed_by == self.by
+        return "key" if is_own else getattr(self.entry, "verified", None)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether it bears the name of a person that nobody has verified."""
+        return not isinstance(self.entry, Suggestion | Withdrawal | Prepare) and self.verified is None
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """Everybody who has approved a change, in order; nobody if it is none."""
+        if not isinstance(self.entry, Change):
+            return ()
+        first = self.entry.first
+        return (self.entry.by,) if first is None else (first.by, self.entry.by)
+
     def was_in_force(self, at: datetime, slot: str | None = None) -> bool:
         """Whether what a slot held at a time was put there by this. slot: None for any."""
         return any(
@@ -132,6 +167,8 @@ class Row:
             "kind": self.kind,
             "by": self.by,
             "signed_by": self.signed_by,
+            "verified": self.verified,
+            "approved_by": self.approved_by,
             "reason": self.reason,
             "forced": self.is_forced,
             "void": self.is_void,
@@ -183,8 +220,9 @@ def _row(
 ) -> Row:
     entry = line.entry
     settles = entry.suggestion if isinstance(entry, Change | Answer | Withdrawal) else None
-    made = entry if isinstance(entry, Suggestion) else suggested.get(str(settles))
-    if isinstance(entry, Change):
+    about = entry.suggestion if isinstance(entry, Approval | Comment) else settles
+    made = entry if isinstance(entry, Suggestion) else suggested.get(str(about))
+    if isinstance(entry, Change | Approval):
         slots = tuple(sorted(entry.slots, key=lambda name: (name != LIVE, name)))
     else:
         slots = () if made is None else (made.slot,)
@@ -194,15 +232,19 @@ def _row(
         when=when,
         kind=kind,
         by=None if isinstance(entry, Suggestion) else entry.by,
-        reason=None if isinstance(entry, Suggestion | Prepare) else entry.reason,
+        reason=None if isinstance(entry, Suggestion | Prepare) else _said(entry),
         slots=slots,
         fillings=fillings,
         entry=entry,
         is_void=line.is_void,
-        suggestion=settles,
+        suggestion=about,
         stood=_forced_stood(entry) if isinstance(entry, Forced) else None if made is None else _stood(made),
         signed_by=line.signed_by,
     )
+
+
+def _said(entry: Change | Answer | Approval | Comment | Withdrawal) -> str:
+    return entry.text if isinstance(entry, Comment) else entry.reason
 
 
 def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
@@ -231,6 +273,10 @@ def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
             return "suggestion"
         case Answer():
             return "rejection"
+        case Approval():
+            return "approval"
+        case Comment():
+            return "comment"
     return "withdrawal"
 
 

@@ -15,6 +15,7 @@ from scorer.bundles.store import BundleStore
 from scorer.deployments.deploy import now
 from scorer.deployments.key_files import signer, trusted_keys
 from scorer.deployments.ledger import Follower
+from scorer.deployments.pending import outdated
 from scorer.deployments.records import LIVE, Suggestion
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
@@ -26,8 +27,9 @@ from shadow.notify.notifier import Notifier
 from shadow.release.archive import keep_dossier, versions
 from shadow.release.dossier import beside, dossier_of, last_dossier
 from shadow.release.history import forced_by_verdict
-from shadow.release.lapse import lapse, unsettled
+from shadow.release.lapse import Lapse, lapse, unsettled
 from shadow.release.look import Look, control_totals, judged_slots, look, present_run
+from shadow.release.obstacles import verdict_of
 from shadow.release.suggestion import proposal, suggest, withdraw
 from shadow.serve import gauges
 from shadow.serve.watch import Watch
@@ -176,12 +178,17 @@ class Serve:
         slot, at = seen.slot, datetime.now(UTC)
         if present_run(deployments, slot) != seen.candidate.run:
             return  # the look was at something else
+        judged = verdict_of(seen.judgement, self.release.digest)
+        for line in outdated(deployments, slot, judged.decision, self.release.digest, at):
+            why = Lapse("verdict", f"the verdict is another one: {judged.reason}")
+            if await withdraw(self.settings, line.seq, why, "shadow serve") is not None:
+                log.info("slot %s: first approval %s is withdrawn: %s", slot, line.seq, why.reason)
         found = unsettled(deployments, slot)
         if found is not None:
             seq, suggestion = found
-            why = lapse(suggestion, seen.judgement, self.release.digest, at)
-            if why is not None and await withdraw(self.settings, seq, why, "shadow serve") is not None:
-                log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, why.reason)
+            lapsed = lapse(suggestion, seen.judgement, self.release.digest, at)
+            if lapsed is not None and await withdraw(self.settings, seq, lapsed, "shadow serve") is not None:
+                log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, lapsed.reason)
             return
         known = await asyncio.to_thread(self._known, deployments, slot)
         proposed = proposal(deployments, seen, self.release, known, now())
@@ -248,4 +255,5 @@ class Serve:
             "view": manifest.view.id,
             "metrics": manifest.metrics.get("overall"),
             "parent": manifest.parent,
+            **({} if manifest.made_by is None else {"made_by": manifest.made_by}),
         }

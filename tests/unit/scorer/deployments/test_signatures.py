@@ -155,7 +155,7 @@ def test_such_keys_are_a_danger_and_ours_are_none() -> None:
         ({"keys": {}}, "keys"),
         ({"keys": {"ann": {"public": "AAAA", "role": "releaser"}}}, "32 bytes"),
         ({"keys": {" ann": {"public": public("ann"), "role": "releaser"}}}, "keys"),
-        ({"keys": {"ann": {"public": public("ann"), "role": "admin"}}}, "role"),
+        ({"keys": {"ann": {"public": public("ann"), "role": "owner"}}}, "role"),
         ({"keys": {n: {"public": public("ann"), "role": "releaser"} for n in ("ann", "bob")}}, "ann and bob"),
         ({"keys": {"ann": {"public": public("ann"), "role": "gate"}}, "unsigned_until": "12"}, "unsigned_until"),
     ],
