@@ -47,7 +47,8 @@ def test_a_status_has_about_ten_lines(state: Deployments) -> None:
     told = list(lines(seen(state, candidate=HOLD)))
     assert len(told) == 8
     assert told == [
-        "live         bundle aaaaaaaaaaaa at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), deploy by ann (name not verified): because",
+        "live         bundle aaaaaaaaaaaa at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), "
+        "deploy by ann (name not verified): because",
         "data         33.2 days old: training data ended at 2025-12-01 07:00 UTC",
         "kill switch  off",
         "candidate    bundle bbbbbbbbbbbb at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), run L1-C1; "

@@ -150,8 +150,12 @@ def signed_in(issuer: str, subject: str) -> str:
 
 
 def test_people_of_a_real_provider_are_known_by_their_groups() -> None:
-    with run_server_in_thread(user_claims=(User(sub="ann", claims={"groups": ["fraud"]}),
-                                           User(sub="gus", claims={"groups": ["guests"]}), User(sub="eve"))) as server:  # fmt: skip
+    people = (
+        User(sub="ann", claims={"groups": ["fraud"]}),
+        User(sub="gus", claims={"groups": ["guests"]}),
+        User(sub="eve"),
+    )
+    with run_server_in_thread(user_claims=people) as server:
         issuer = f"http://localhost:{server.server_port}"
         told = settings(issuer)
         reader, operator = reader_of(told), operator_of(told)
