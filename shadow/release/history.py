@@ -183,7 +183,7 @@ def history(deployments: Deployments) -> list[Row]:
     """One row for each entry but requests to prepare, in log order. Fillings of one slot never overlap."""
     lines = [line for line in deployments.ledger if not isinstance(line.entry, Prepare)]
     times = times_of([line.entry.at for line in lines])
-    suggested = {line.seq: line.entry for line in lines if isinstance(line.entry, Suggestion)}
+    suggested = {line.seq: line.entry for line in lines if isinstance(line.entry, Suggestion | Approval)}
     states: dict[str, Slot] = {}
     open_in: dict[str, tuple[int, int]] = {}  # row and place of the filling that a slot holds
     fillings: list[list[Filling]] = []
@@ -216,14 +216,16 @@ def _row(
     when: datetime | None,
     kind: Kind,
     fillings: tuple[Filling, ...],
-    suggested: dict[str, Suggestion],
+    suggested: dict[str, Suggestion | Approval],
 ) -> Row:
     entry = line.entry
     settles = entry.suggestion if isinstance(entry, Change | Answer | Withdrawal) else None
     about = entry.suggestion if isinstance(entry, Approval | Comment) else settles
     made = entry if isinstance(entry, Suggestion) else suggested.get(str(about))
-    if isinstance(entry, Change | Approval):
-        slots = tuple(sorted(entry.slots, key=lambda name: (name != LIVE, name)))
+    of_slots = entry if isinstance(entry, Change) else made if isinstance(made, Approval) else entry
+    made = made if isinstance(made, Suggestion) else None
+    if isinstance(of_slots, Change | Approval):
+        slots = tuple(sorted(of_slots.slots, key=lambda name: (name != LIVE, name)))
     else:
         slots = () if made is None else (made.slot,)
     return Row(

@@ -237,7 +237,7 @@ def _told(found: Status) -> Iterator[tuple[str, str]]:
         else:
             yield (
                 "waiting",
-                f"slot {one.slot}: {one.first} has approved, and a second person has to, as {one.seq}{until}",
+                f"slot {one.slot}: {one.first} has approved, a second person has to, as {one.seq}{until}",
             )
         if one.comments:
             by, text = one.comments[-1]

@@ -144,6 +144,8 @@ def in_force(rows: Sequence[Row], at: datetime, slot: str | None = None) -> Iter
         )  # fmt: skip
         what = "empty" if target is None else held(target)
         kind = "FORCED" if row.is_forced else _KINDS.get(row.kind, row.kind)
+        unverified = f" ({NOT_VERIFIED})" if row.is_unverified else ""
         yield printable(
-            f"{filling.slot}: {what}, by {row.by} since {minute(row.at)} ({kind}: {row.reason}), entry {row.seq}"
+            f"{filling.slot}: {what}, by {' and '.join(row.approved_by)}{unverified} since {minute(row.at)} "
+            f"({kind}: {row.reason}), entry {row.seq}"
         )
