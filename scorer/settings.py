@@ -25,10 +25,12 @@ from pydantic_settings import (
 )
 
 from scorer.errors import SettingsError
+from scorer.people import Person, require_different
 from scorer.pipeline.encoding import registry_address
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.money import Money
+from scorer.pipeline.transaction import Name
 from scorer.yaml_text import YamlTextError, read_yaml
 
 #: Where a secret may go without TLS.
@@ -182,8 +184,32 @@ class CommonSettings(BaseSettings):
     signing_key: Path | None = Field(
         None, description="PEM file of the private Ed25519 key with which this process signs what it writes there"
     )
+    people: dict[Name, Person] = Field(
+        default_factory=dict,
+        description="who may use the API and decide on the command line, by name, as an object of what `shadow token` "
+        "prints; decisions and reviews then bear the name of a token, and reading over HTTP needs one",
+    )
+    token: SecretStr | None = Field(
+        None, min_length=1, description="your token on the command line, with `people`; see `shadow token`"
+    )
+    four_eyes: bool = Field(
+        False,
+        description="two people approve what one alone must not: a forced release, a bundle of one's own, a release "
+        "under changed criteria, another bundle straight into slot live; see [release.md](release.md#four-eyes)",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level to log")
     log_format: Literal["json", "text"] = Field("json", description="`json` for machines, `text` for people")
+
+    @field_validator("people")
+    @classmethod
+    def _have_own_tokens(cls, value: dict[str, Person]) -> dict[str, Person]:
+        names: dict[str, str] = {}
+        for name, person in value.items():
+            other = names.setdefault(person.token, name)
+            if other != name:
+                raise ValueError(f"{other} and {name} have the same token; make one for each with `shadow token`")
+        require_different(list(value))
+        return value
 
     @field_validator("kafka", "card_number_fields", mode="before")
     @classmethod

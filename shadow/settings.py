@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from scorer.pipeline.transaction import Name
+from scorer.people import PersonRole
 from scorer.process.hosts import PATTERN
 from scorer.process.office_hours import office_hours
-from scorer.settings import CommonSettings, FetchWait, Seconds
+from scorer.settings import LOOPBACK, CommonSettings, FetchWait, Seconds
 
 #: What people can be told of.
 Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review", "rollback", "automation"]
 EVENTS: tuple[Event, ...] = get_args(Event)
-#: What a person may do over the API.
-PersonRole = Literal["viewer", "reviewer"]
-
-
-class Person(BaseModel):
-    """Somebody who may use the API. token: SHA-256 of their token, as hex."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    token: str = Field(pattern=r"^[0-9a-f]{64}$")
-    role: PersonRole
-
-
+#: How a header is named.
+HEADER = r"^[A-Za-z0-9-]{1,64}$"
 #: How an address of Redis begins.
 _ADDRESS = re.compile(r"(?:(?:redis|valkey)s?(?:\+(?:cluster|sentinel))?|unix)://\S")
 
@@ -113,10 +104,41 @@ class ShadowSettings(CommonSettings):
         min_length=1,
         description="Bearer token for handing out and marking reviews under /api; default: nobody may",
     )
-    people: dict[Name, Person] = Field(
+    oidc_issuer: str | None = Field(
+        None,
+        description="https address of an OpenID Connect provider, whose tokens the API then takes as Bearer tokens; "
+        "see [release.md](release.md#who-asks-over-http)",
+    )
+    oidc_audience: str | None = Field(
+        None, min_length=1, description="with `oidc_issuer`: whom its tokens must be for (claim `aud`)"
+    )
+    oidc_name_claim: str = Field(
+        "sub",
+        min_length=1,
+        description="claim of its tokens that names the person; choose one that nobody can change themselves",
+    )
+    oidc_groups_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="claim of its tokens with the person's groups; `a.b` is the field `b` of claim `a`",
+    )
+    proxy_addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks, separated by commas, of proxies that say in headers who asks; from "
+        "anywhere else these headers are refused; default: none",
+    )
+    proxy_name_header: str = Field(
+        "X-Forwarded-User", pattern=HEADER, description="with `proxy_addresses`: header with the name of who asks"
+    )
+    proxy_groups_header: str = Field(
+        "X-Forwarded-Groups",
+        pattern=HEADER,
+        description="with `proxy_addresses`: header with their groups, separated by commas",
+    )
+    groups: dict[str, PersonRole] = Field(
         default_factory=dict,
-        description="who may use the API, by name, as an object of what `shadow token` prints; reviews then bear the "
-        "name of a token, and reading needs one",
+        description="role by group, for `oidc_issuer` and `proxy_addresses`, as an object such as "
+        '`{"fraud-team": "reviewer"}`; of several the highest counts, and who has none may do nothing',
     )
     notify: SecretStr | None = Field(
         None,
@@ -146,15 +168,38 @@ class ShadowSettings(CommonSettings):
         office_hours(value)
         return value
 
-    @field_validator("people")
+    @field_validator("proxy_addresses", mode="before")
     @classmethod
-    def _have_own_tokens(cls, value: dict[str, Person]) -> dict[str, Person]:
-        names: dict[str, str] = {}
-        for name, person in value.items():
-            other = names.setdefault(person.token, name)
-            if other != name:
-                raise ValueError(f"{other} and {name} have the same token; make one for each with `shadow token`")
+    def _networks(cls, value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            return tuple(ip_network(str(part).strip()) for part in parts if str(part).strip())
+        except ValueError as error:
+            raise ValueError(f"{error}; expected addresses or networks such as 10.0.0.7 or 10.1.0.0/24") from None
+
+    @field_validator("proxy_addresses")
+    @classmethod
+    def _are_few(cls, value: tuple[IPv4Network | IPv6Network, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+        if any(network.prefixlen == 0 for network in value):
+            raise ValueError("holds every address there is; name those of your proxy")
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_issuer(cls, value: str | None) -> str | None:
+        if value is not None:
+            url = urlsplit(value)
+            if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+                raise ValueError("is not https://…")
+            if url.username is not None or url.query or url.fragment:
+                raise ValueError("expected an address without user, query and fragment")
+        return value
+
+    @model_validator(mode="after")
+    def _is_for_somebody(self) -> ShadowSettings:
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError("oidc_audience: is missing; name whom the tokens of oidc_issuer must be for")
+        return self
 
     @field_validator("redis")
     @classmethod

@@ -38,7 +38,7 @@ allow shadow-previous --operation Read --group shadow-previous
 allow serve --operation Read --operation Write --topic deployments --topic labels
 allow serve --operation Read --topic decisions
 
-# scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow verify, shadow erase, and all of the reviewer's
+# scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator --operation Read --operation Write --topic deployments --topic erasures
 allow operator --operation Read --topic decisions
 allow operator --operation Write --topic labels

@@ -41,7 +41,7 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(~shadow:salt +set)' \
     '(~shadow:told:* +hset)'
 
-# scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow verify, shadow erase, and all of the reviewer's
+# scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \

@@ -222,6 +222,7 @@ def _operator(of: Names) -> User:
             "shadow approve",
             "shadow reject",
             "shadow rollback",
+            "shadow comment",
             "shadow verify",
             "shadow erase",
             "and all of the reviewer's",

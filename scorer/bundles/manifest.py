@@ -57,7 +57,7 @@ class Checked(BaseModel):
 
 
 #: Fields of a manifest that are left out where there is nothing to say, so that earlier versions read it.
-OPTIONAL = ("link", "calibration", "checked")
+OPTIONAL = ("link", "calibration", "checked", "made_by")
 
 
 class Manifest(BaseModel):
@@ -67,6 +67,7 @@ class Manifest(BaseModel):
     chosen. parameters: of the training. libraries: their versions. metrics: overall and by segment. parent: digest of
     the bundle that this one replaces. link: how the model's answers become probabilities, None if they are.
     calibration: what is applied after it. checked: rows with their trainer's scores that the bundle was held against.
+    made_by: who has trained it, or brought it here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +88,7 @@ class Manifest(BaseModel):
     link: Link | None = None
     calibration: Calibration | None = None
     checked: Checked | None = None
+    made_by: str | None = Field(None, min_length=1, max_length=200)
 
     @field_validator("metrics")
     @classmethod

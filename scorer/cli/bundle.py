@@ -15,7 +15,9 @@ from scorer.bundles.manifest import Checked, describe
 from scorer.bundles.names import feature_names
 from scorer.bundles.store import BundleStore, files_in, proven
 from scorer.bundles.view_file import load_view
+from scorer.deployments.identity import maker
 from scorer.errors import BundleError
+from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.sources.scored_rows import read_scored
 
@@ -35,6 +37,7 @@ def bundle() -> None:
 @click.option("--threshold", required=True, type=click.FloatRange(0, 1), help="Score from which the model blocks.")
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--note", help="A remark, for the record.")
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
 @click.option(
     "--link",
     help="What the model answers if not probabilities: sigmoid for log-odds, LOW:HIGH for a scale such as 0:1000.",
@@ -60,6 +63,7 @@ def create(
     threshold: float,
     parent: str | None,
     note: str | None,
+    by: str | None,
     link: str | None,
     calibration: Path | None,
     rows: Path | None,
@@ -78,6 +82,7 @@ def create(
         "threshold_chosen": {"method": "given"},
         "parent": store.resolve(parent) if parent else None,
         "note": note,
+        "made_by": maker(settings, by),
         "link": _link(link),
         "calibration": _calibration(calibration),
     }
@@ -162,7 +167,7 @@ def show(name: str, as_json: bool) -> None:
             f"trained on  {training.rows} transactions, {training.frauds} frauds, {training.first} to {training.last}"
         )
         click.echo(f"            data {training.fingerprint}")
-    for title, text in (("parent", manifest.parent), ("note", manifest.note)):
+    for title, text in (("made by", manifest.made_by), ("parent", manifest.parent), ("note", manifest.note)):
         if text:
             click.echo(f"{title:<11} {text}")
     for segment, measured in {

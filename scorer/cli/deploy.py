@@ -11,9 +11,10 @@ from scorer.deployments.arrival import arrived
 from scorer.deployments.changes import Action
 from scorer.deployments.deploy import asked, fill, told_of
 from scorer.deployments.evidence import told_lost
-from scorer.deployments.key_files import own_name
+from scorer.deployments.identity import own_identity
 from scorer.deployments.records import CONTROL, LIVE
 from scorer.errors import UserError
+from scorer.people import NOT_VERIFIED, Who
 from scorer.process.signing import SAID, SLOT
 from scorer.settings import ScorerSettings, load
 
@@ -29,7 +30,7 @@ from scorer.settings import ScorerSettings, load
 @click.option(
     "--twin", help="The seed twin of BUNDLE (`scorer train --twin`): slot control gets it when BUNDLE becomes live."
 )
-@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key]")
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token]")
 @click.option("--reason", type=SAID, required=True, help="Why, for the record.")
 @click.option(
     "--discard-evidence",
@@ -69,10 +70,10 @@ def deploy(
     if action == "empty" and slot == LIVE:
         raise UserError("--slot live: cannot be emptied; deploy another bundle instead")
     settings = load(ScorerSettings)
-    name = own_name(settings, by)
+    who = own_identity(settings, by, "releaser")
     is_turned = action in ("allow_all", "block_all", "resume")
     sys.exit(
-        asyncio.run(_deploy(settings, slot, bundle, threshold, action, is_turned, twin, name, reason, discard, wait))
+        asyncio.run(_deploy(settings, slot, bundle, threshold, action, is_turned, twin, who, reason, discard, wait))
     )
 
 
@@ -84,15 +85,19 @@ async def _deploy(
     action: Action | None,
     is_turned: bool,
     twin: str | None,
-    by: str,
+    who: Who,
     reason: str,
     discard: bool,
     wait: float,
 ) -> int:
     """Returns the exit code. is_turned: the action turns the kill switch; only then is asked what it has cost."""
-    filled = await fill(settings, slot, bundle, threshold, action, by, reason, discard, anew=discard, twin=twin)
+    filled = await fill(settings, slot, bundle, threshold, action, who, reason, discard, anew=discard, twin=twin)
     for line in told_of(slot, filled, is_turned):
         click.echo(line)
+    if who.verified is None:
+        click.echo(f"by {who.name} ({NOT_VERIFIED})")
+    if filled.waits is not None:
+        return 0
     if not filled.is_changed and slot != LIVE and filled.state.digest is not None:
         click.echo("its run goes on; to begin a new one, add --discard-evidence")
     late = False

@@ -12,8 +12,9 @@ import yaml
 
 from scorer.deployments.key_files import write_new_key
 from scorer.deployments.ledger import read
-from scorer.deployments.signatures import NAME, Role
+from scorer.deployments.signatures import NAME
 from scorer.errors import UserError
+from scorer.people import Role
 from scorer.settings import ScorerSettings, load
 
 
@@ -29,7 +30,7 @@ def key() -> None:
     type=click.Choice(get_args(Role)),
     default="releaser",
     show_default=True,
-    help="releaser: a person, who may change slots; gate: `shadow serve`, which may only suggest.",
+    help="releaser, admin: people who may change slots; reviewer: may comment; gate: `shadow serve`, which suggests.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the private key. [default: NAME.pem]"

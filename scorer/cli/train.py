@@ -13,9 +13,11 @@ import orjson
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.store import BundleStore
 from scorer.bundles.view_file import load_view
+from scorer.deployments.identity import maker
 from scorer.errors import UserError
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
+from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.sources.files import read_transactions, time_bound
 from scorer.sources.source import Source
@@ -66,6 +68,7 @@ TWIN_STEP = 1_000_003
 )
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--note", help="A remark, for the record.")
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
 def train(
     files: tuple[Path, ...],
     label: str | None,
@@ -82,6 +85,7 @@ def train(
     twin: str | None,
     parent: str | None,
     note: str | None,
+    by: str | None,
 ) -> None:
     """Train a model on FILEs, and put it into the store as a bundle. Prints the digest.
 
@@ -122,6 +126,7 @@ def train(
             bar.update,
             parent=store.resolve(parent) if parent else (model.digest if model is not None else None),
             note=note,
+            made_by=maker(settings, by),
         )
     store.put(bundle)
     overall = bundle.manifest.metrics["overall"]

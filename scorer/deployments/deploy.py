@@ -15,10 +15,13 @@ from scorer.deployments.ask_shadow import Ask, gathered
 from scorer.deployments.changes import Action, deployment, emptying, switch
 from scorer.deployments.evidence import Gathered, ended, lost, necessary, told, told_lost, unseen
 from scorer.deployments.ledger import append, read
-from scorer.deployments.records import CONTROL, LIVE, Change, Override, Twin
+from scorer.deployments.pending import told as told_first
+from scorer.deployments.pending import two_or_one
+from scorer.deployments.records import CONTROL, LIVE, Approval, Change, Override, Twin
 from scorer.deployments.slots import Deployments, Slot
 from scorer.errors import BundleError, UserError
 from scorer.kafka.topics import ensure_topics
+from scorer.people import Who
 from scorer.settings import ScorerSettings
 
 #: What else can be done than to throw evidence away, and how to do it.
@@ -35,13 +38,15 @@ def now() -> str:
 @dataclass(frozen=True, slots=True)
 class Filled:
     """What became of a slot. ended: the runs that this ended, see `evidence.ended`. told: what is lost with them; None
-    if nothing is, or nobody has asked yet. twin: of the bundle in it, if it is known."""
+    if nothing is, or nobody has asked yet. twin: of the bundle in it, if it is known. waits: what to say if somebody
+    else has to approve it first, as nothing is changed until then."""
 
     state: Slot
     is_changed: bool = True
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     told: str | None = None
     twin: str | None = None
+    waits: str | None = None
 
 
 class _UnchangedError(Exception):
@@ -54,7 +59,7 @@ async def fill(
     bundle: str | None,
     threshold: float | None,
     action: Action | None,
-    by: str,
+    who: Who | str,
     reason: str,
     discard: bool = False,
     ask: Ask = gathered,
@@ -64,10 +69,10 @@ async def fill(
     """Change a slot, unless it is as wanted already.
 
     bundle: digest, its first digits, or a folder; None if there is an action instead. threshold: None for the bundle's
-    own. by, reason: for the record. discard: even if runs end that have gathered evidence. ask: what runs have
-    gathered. anew: begin a new run in a slot other than live even if it holds this bundle already. Turning the kill
-    switch waits for nothing: ask afterwards what is lost with the runs that it `ended`. twin: digest, its first digits,
-    or folder of the bundle's seed twin; to name it changes no slot.
+    own. who, reason: for the record; a text is a name that nobody has verified. discard: even if runs end that have
+    gathered evidence. ask: what runs have gathered. anew: begin a new run in a slot other than live even if it holds
+    this bundle already. Turning the kill switch waits for nothing: ask afterwards what is lost with the runs that it
+    `ended`. twin: digest, its first digits, or folder of the bundle's seed twin; to name it changes no slot.
 
     Creates missing topics. Raises UserError if the bundle cannot be used, evidence would be lost, nothing is to resume,
     or another change came first.
@@ -75,6 +80,8 @@ async def fill(
     chosen = _bundle(settings, bundle) if bundle is not None else None
     paired = None if twin is None or chosen is None else _twin(settings, chosen, twin)
     runs: dict[str, tuple[int, int]] = {}
+    who = Who.called(who) if isinstance(who, str) else who
+    by = who.name
 
     def build(deployments: Deployments) -> Change:
         change = wanted(deployments)
@@ -111,6 +118,10 @@ async def fill(
             )
         return change
 
+    def written(deployments: Deployments) -> Change | Approval:
+        change = build(deployments) if is_switch else checked(deployments)
+        return two_or_one(deployments, change, who, settings.four_eyes, now())
+
     is_switch = action in _OVERRIDES
     # whatever is wrong with the other topics must not hold up the kill switch
     await ensure_topics(settings, settings.topics.deployments if is_switch else None)
@@ -121,9 +132,11 @@ async def fill(
             build(await read(settings))
             if runs:
                 seen, unknown = await asked(ask)
-        line, after = await append(settings, build if is_switch else checked)
+        line, after = await append(settings, written)
     except _UnchangedError:
         return Filled((await read(settings)).slot(slot), is_changed=False)
+    if isinstance(line.entry, Approval):
+        return Filled(after.slot(slot), is_changed=False, waits=told_first(line))
     is_changed = isinstance(line.entry, Change) and slot in line.entry.slots
     known = after.twins.get(str(after.slot(slot).digest))
     its_twin = None if known is None else known.digest
@@ -146,6 +159,9 @@ async def asked(ask: Ask = gathered) -> tuple[list[Gathered], str | None]:
 
 def told_of(slot: str, filled: Filled, is_turned: bool = False) -> Iterator[str]:
     """What to tell people of a slot that was filled, line by line. is_turned: the kill switch was turned."""
+    if filled.waits is not None:
+        yield f"slot {slot}: {filled.waits}"
+        return
     state = filled.state
     held = f"bundle {state.digest[:12]} at threshold {state.threshold:g}" if state.digest else "empty"
     if is_turned and state.override is not None:

@@ -76,21 +76,6 @@ def signer(settings: CommonSettings, trusted: TrustedKeys | None) -> Signer | No
     return Signer(name, trusted.deployment, key.sign)
 
 
-def own_name(settings: CommonSettings, by: str | None) -> str:
-    """The name of whoever decides: that of the key to sign with, else the one that is given.
-
-    Raises UserError if there is none, or the key is somebody else's.
-    """
-    signs = signer(settings, trusted_keys(settings))
-    if signs is None:
-        if by is None:
-            raise UserError("--by: is missing; give your name, for the record")
-        return by
-    if by is not None and by != signs.name:
-        raise UserError(f"--by {by}: the key in setting signing_key is that of {signs.name}; leave out --by")
-    return signs.name
-
-
 def write_new_key(path: Path) -> str:
     """Write a new private key to a file that only its owner may read; returns its public key in base64.
 

@@ -87,6 +87,9 @@ async def append(settings: CommonSettings, build: Callable[[Deployments], Entry]
     topic = settings.topics.deployments
     value = encode(entry) if signs is None else signs.signed(seq, entry)
     _require_counts(trusted, seq, value, deployments)
+    lacking = deployments.lacks_second(seq, entry, None if signs is None else signs.name)
+    if lacking is not None:
+        raise UserError(f"topic deployments: this would not count, as {lacking}; set four_eyes here, too")
     await put(settings, {f"ledger/{seq}": value})
     after = await _read(settings, trusted)
     line = next((line for line in after.ledger if line.seq == seq), None)

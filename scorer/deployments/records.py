@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from scorer.people import Means
 from scorer.pipeline.money import Currency
 
 #: Version of the format of these records. Others are ignored.
@@ -23,6 +24,8 @@ Override = Literal["allow_all", "block_all"]
 ChangeKind = Literal["retrain", "threshold", "design", "rollback"]
 #: How long a suggestion may be approved: evidence that nobody acted on for longer is to be looked at again.
 STANDS = timedelta(hours=72)
+#: Most characters of a comment, and most comments on a suggestion.
+LONGEST_COMMENT, MOST_COMMENTS = 1000, 100
 
 
 #: SHA-256 in hexadecimal. A digest becomes a part of paths, so nothing else is taken for one.
@@ -56,12 +59,22 @@ class Twin(BaseModel):
     threshold: float = Field(ge=0, le=1)
 
 
+class First(BaseModel):
+    """The first of two approvals. approval: its ledger key. by: whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    approval: str
+    by: str
+
+
 class Change(_Record):
     """Fills or empties slots. Void unless each slot that it names still has the epoch that it expects.
 
     slots: new content by slot, None to empty it. expects: epoch by slot. twins: by the digest of their originals, to
-    take slot control when those are live. automatic: made by `shadow serve`, as automation is on. at: RFC 3339, here
-    and below.
+    take slot control when those are live. verified: how the name was; None if it was not. first: the approval that came
+    before that of `by`, where two are needed. automatic: made by `shadow serve`, as automation is on. at: RFC 3339,
+    here and below.
     """
 
     kind: Literal["change"] = "change"
@@ -72,8 +85,18 @@ class Change(_Record):
     cause: Literal["deploy", "override", "approve", "rollback"]
     suggestion: str | None = None
     twins: dict[Digest, Twin] = Field(default_factory=dict)
+    verified: Means | None = None
+    first: First | None = None
     automatic: bool = False
     at: str
+
+
+def is_over(at: str, now: datetime) -> bool:
+    """Whether something of a time on the ledger is older than `STANDS`, or that is no time with a zone."""
+    try:
+        return now - datetime.fromisoformat(at) > STANDS
+    except (ValueError, TypeError, OverflowError):
+        return True
 
 
 class Judged(BaseModel):
@@ -116,7 +139,7 @@ class Suggestion(_Record):
 
     change: the kind of change that it would be; None if that is not known, and in records of older versions. dossier:
     digest of all that the verdict follows from, which lies in the store of bundles; None if it could not be stored, and
-    in records of older versions.
+    in records of older versions. made_by: who has trained the bundle, as its manifest has it.
     """
 
     kind: Literal["suggestion"] = "suggestion"
@@ -128,6 +151,7 @@ class Suggestion(_Record):
     criteria: str
     evidence: dict[str, Any]
     dossier: Digest | None = None
+    made_by: str | None = None
     at: str
 
     def has_expired(self, now: datetime) -> bool:
@@ -138,10 +162,7 @@ class Suggestion(_Record):
         >>> [made.has_expired(datetime.fromisoformat(f"2026-01-0{day}T00:00:00Z")) for day in (3, 4, 5)]
         [False, False, True]
         """
-        try:
-            return now - datetime.fromisoformat(self.at) > STANDS
-        except (ValueError, TypeError, OverflowError):  # no time, or one without a zone
-            return True
+        return is_over(self.at, now)
 
 
 class Answer(_Record):
@@ -152,6 +173,40 @@ class Answer(_Record):
     answer: Literal["rejected"]
     by: str = Field(min_length=1)
     reason: str = Field(min_length=1)
+    verified: Means | None = None
+    at: str
+
+
+class Approval(_Record):
+    """The first of two approvals that a change needs. It waits for somebody else's, who writes the change.
+
+    slots, expects, twins, cause, suggestion: as the change will have them. verdict: at this moment, of a forced
+    release. why: what it needs two people for, one line each. It dies with its suggestion, when a slot in `expects`
+    changes, and once it is older than `STANDS`. An `Answer` or `Withdrawal` that names its ledger key ends it, too.
+    """
+
+    kind: Literal["approval"] = "approval"
+    slots: dict[SlotName, Target | None]
+    expects: dict[SlotName, Epoch]
+    twins: dict[Digest, Twin] = Field(default_factory=dict)
+    cause: Literal["deploy", "override", "approve", "rollback"]
+    suggestion: str | None = None
+    verdict: Judged | None = None
+    why: tuple[str, ...] = ()
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    verified: Means | None = None
+    at: str
+
+
+class Comment(_Record):
+    """What a person says of a suggestion that waits. Void once that is settled."""
+
+    kind: Literal["comment"] = "comment"
+    suggestion: str
+    text: str = Field(min_length=1, max_length=LONGEST_COMMENT)
+    by: str = Field(min_length=1)
+    verified: Means | None = None
     at: str
 
 
@@ -188,13 +243,15 @@ class Watched(_Record):
 
 
 class Automation(_Record):
-    """Switches the automation of a kind of change on or off; `lost`: it was taken away. by: who did, or who noticed."""
+    """Switches the automation of a kind of change on or off; `lost`: it was taken away. by: who did, or who noticed.
+    verified: how the name was; None if it was not."""
 
     kind: Literal["automation"] = "automation"
     change: ChangeKind
     state: Literal["on", "off", "lost"]
     by: str = Field(min_length=1)
     reason: str = Field(min_length=1)
+    verified: Means | None = None
     at: str
 
 
@@ -225,13 +282,15 @@ class WorkerReport(_Record):
     at: str
 
 
-Entry = Change | Forced | Prepare | Suggestion | Answer | Withdrawal | Watched | Automation
+Entry = Change | Forced | Prepare | Suggestion | Answer | Approval | Comment | Withdrawal | Watched | Automation
 KINDS: dict[str, type[Entry]] = {
     "change": Change,
     "forced": Forced,
     "prepare": Prepare,
     "suggestion": Suggestion,
     "answer": Answer,
+    "approval": Approval,
+    "comment": Comment,
     "withdrawal": Withdrawal,
     "watched": Watched,
     "automation": Automation,

@@ -11,24 +11,26 @@ import binascii
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from scorer.deployments.records import KINDS, Entry, encode
 from scorer.errors import UserError
+from scorer.people import Role, is_person, require_different, same
 
 #: What begins everything that is signed, so that it cannot be taken for anything else that the key has signed.
 ENTRY, DOSSIER = b"shadow-scorer ledger entry 1", b"shadow-scorer dossier 1"
 #: Where an entry has its signature.
 FIELD = "signature"
-#: `releaser`: a person, who may write every entry in their own name. `gate`: `shadow serve`, which suggests.
-#: `automation`: `shadow serve` where it may also carry suggestions out by itself.
-Role = Literal["releaser", "gate", "automation"]
-_OF_GATE = frozenset({"suggestion", "withdrawal", "watched", "automation"})
+_OF_GATE = frozenset({"suggestion", "withdrawal", "comment", "watched", "automation"})
+#: What each may write: people in their own name, and the gate comments in that of whoever asks it.
 MAY: dict[Role, frozenset[str]] = {
+    "viewer": frozenset(),
+    "reviewer": frozenset({"comment"}),
     "releaser": frozenset(KINDS),
+    "admin": frozenset(KINDS),
     "gate": _OF_GATE,
     "automation": _OF_GATE | {"change", "prepare"},
 }
@@ -68,13 +70,18 @@ def _is_of_small_order(raw: bytes) -> bool:
 
 
 class Key(BaseModel):
-    """A public key. until: the ledger key of the last entry that it may have signed; None if it is in use."""
+    """A public key.
+
+    until: the ledger key of the last entry that it may have signed; None if it is in use. person: whose it is, if they
+    have several; default: the key's name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     public: Annotated[str, AfterValidator(_public)]
     role: Role
     until: str | None = Field(None, pattern=SEQ)
+    person: str | None = Field(None, pattern=NAME)
 
     @property
     def raw(self) -> bytes:
@@ -85,7 +92,8 @@ class TrustedKeys(BaseModel):
     """Whose entries of the ledger count.
 
     deployment: what tells this deployment from others. unsigned_until: the ledger key of the last entry that needs no
-    signature; None if all need one.
+    signature; None if all need one. four_eyes: releases that one person alone must not decide count only if a second
+    key has signed them (`four_eyes.py`), but for those up to entry four_eyes_after; None if there is no such entry.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +101,8 @@ class TrustedKeys(BaseModel):
     keys: dict[Annotated[str, Field(pattern=NAME)], Key] = Field(min_length=1)
     deployment: str = ""
     unsigned_until: str | None = Field(None, pattern=SEQ)
+    four_eyes: bool = False
+    four_eyes_after: str | None = Field(None, pattern=SEQ)
 
     @model_validator(mode="after")
     def _has_each_once(self) -> TrustedKeys:
@@ -101,12 +111,28 @@ class TrustedKeys(BaseModel):
             other = names.setdefault(key.public, name)
             if other != name:
                 raise ValueError(f"keys: {other} and {name} have the same public key; give each a key of their own")
+        require_different(list(self.keys))
+        if self.four_eyes_after is not None and not self.four_eyes:
+            raise ValueError("four_eyes_after: needs four_eyes: true")
         return self
+
+    def person(self, signed_by: str | None) -> str | None:
+        """Whose key it is, as `same` has it; None if nobody has signed."""
+        key = None if signed_by is None else self.keys.get(signed_by)
+        return None if key is None or signed_by is None else same(key.person or signed_by)
+
+    def asks_two(self, seq: str, before: Container[str]) -> bool:
+        """Whether an entry is one of those that four eyes may have to see. before: as in `refusal`."""
+        return self.four_eyes and not _is_in_time(self.four_eyes_after, seq, before)
 
     @cached_property
     def ends(self) -> frozenset[str]:
         """The ledger keys that are named as an end. They must be on the ledger: what never comes ends nothing."""
-        return frozenset(end for end in (self.unsigned_until, *(key.until for key in self.keys.values())) if end)
+        return frozenset(
+            end
+            for end in (self.unsigned_until, self.four_eyes_after, *(key.until for key in self.keys.values()))
+            if end
+        )
 
     def refusal(self, seq: str, body: Any, before: Container[str]) -> str | None:
         """Why an entry does not count; None if it does.
@@ -124,11 +150,12 @@ class TrustedKeys(BaseModel):
             return f"the key of {name} counts until {key.until} only"
         kind = str(body.get("kind"))
         if kind not in MAY[key.role]:
-            return f"{name} may not write it: a {kind} needs the role releaser"
-        if key.role == "releaser":
+            least = "reviewer" if kind == "comment" else "releaser"
+            return f"{name} may not write it: a {kind} needs the role {least}"
+        if kind == "automation" and body.get("state") != "lost" and key.role != "admin":
+            return f"{name} may not write it: to switch automation needs the role admin"
+        if is_person(key.role):
             return None if body.get("by", name) == name else f"{name} has signed it in the name of somebody else"
-        if kind == "automation" and body.get("state") != "lost":
-            return f"{name} may not write it: to switch automation needs the role releaser"
         if kind == "change" and (body.get("automatic") is not True or body.get("cause") not in _AUTOMATIC):
             return f"{name} may not write it: a change that is not automatic needs the role releaser"
         return None

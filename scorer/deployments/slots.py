@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -10,12 +11,16 @@ from typing import Any
 
 import orjson
 
+from scorer.deployments import four_eyes
+from scorer.deployments.four_eyes import Decided
 from scorer.deployments.records import (
     KINDS,
     LIVE,
     SCHEMA,
     Answer,
+    Approval,
     Change,
+    Comment,
     Entry,
     Forced,
     Override,
@@ -24,9 +29,11 @@ from scorer.deployments.records import (
     Twin,
     Withdrawal,
     WorkerReport,
+    is_over,
 )
 from scorer.deployments.signatures import TrustedKeys, signer_name
 from scorer.errors import CurrencyError
+from scorer.people import is_person, same
 from scorer.pipeline.money import Currency
 
 #: Refused records whose keys and reasons are kept: who may write to the topic may write any number.
@@ -58,7 +65,8 @@ class Slot:
 class LedgerLine:
     """An entry of the ledger. seq: its key.
 
-    is_void: another one came first: a change of the same slots, or whatever settled the same suggestion. signed_by: the
+    is_void: another one came first: a change of the same slots, whatever settled the same suggestion, or the same first
+    approval. signed_by: the
     name of the key that signed it, where signatures are asked for.
     """
 
@@ -84,7 +92,8 @@ class Deployments:
     views: dict[str, PublishedView] = field(default_factory=dict)
     foreign: int = 0  # records that are not understood
     twins: dict[str, Twin] = field(default_factory=dict)
-    settled: set[str] = field(default_factory=set)  # suggestions that were approved, rejected or withdrawn
+    settled: set[str] = field(default_factory=set)  # suggestions and first approvals that were used, or taken back
+    decided: Decided = field(default_factory=Decided)
     was_live: list[Slot] = field(default_factory=list)
     refusals: int = 0
     refused: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=KEPT_REFUSALS))
@@ -164,8 +173,12 @@ class Deployments:
             raise ValueError("no entry of this version")
         entry = KINDS[str(body["kind"])].model_validate(body)
         signed_by = None if self.trusted is None else signer_name(body)
+        lacking = self.lacks_second(seq, entry, signed_by)
+        if lacking is not None:
+            self._refuse(seq, lacking)
+            return None
         self._note_missing(seq)
-        line = LedgerLine(seq, entry, is_void=not self._apply(entry), signed_by=signed_by)
+        line = LedgerLine(seq, entry, is_void=not self._apply(seq, entry, signed_by), signed_by=signed_by)
         self.ledger.append(line)
         self._values[seq] = digest
         return line
@@ -180,20 +193,64 @@ class Deployments:
         if self.trusted is not None and number.isdecimal() and int(number) > len(self.ledger) + 1:
             self._refuse(seq, f"it was entry {int(number)}, and only {len(self.ledger)} are before it")
 
-    def _apply(self, entry: Entry) -> bool:
+    def lacks_second(self, seq: str, entry: Entry, signed_by: str | None) -> str | None:
+        """Why an entry does not count, as it needs a second person; None if it does. Only signatures can show that."""
+        if not isinstance(entry, Change) or self.trusted is None or not self.trusted.asks_two(seq, self._values):
+            return None
+        if self._is_late(entry):
+            return None  # it is void in any case
+        person = self.person(entry, signed_by) or ""
+        return four_eyes.refusal(self.decided, entry, person, self.settled) if self.why_two(entry, person) else None
+
+    def why_two(self, change: Change, person: str) -> tuple[str, ...]:
+        """Why a person alone must not make a change; nothing if they may."""
+        return four_eyes.why_two(self.decided, change, self.slot(LIVE), self.was_live, person)
+
+    def person(self, entry: Entry, signed_by: str | None) -> str | None:
+        """Whose an entry is, as `same` has their name: that of the key that has signed it, or else of whoever it names;
+        None for what the gate has signed, and for suggestions that nobody has."""
+        if self.trusted is not None and signed_by is not None:
+            return self.trusted.person(signed_by) if is_person(self.trusted.keys[signed_by].role) else None
+        return None if isinstance(entry, Suggestion) else same(entry.by)
+
+    def _is_late(self, change: Change) -> bool:
+        return (change.suggestion is not None and change.suggestion in self.settled) or not self._is_at(
+            change.expects, change.slots
+        )
+
+    def _is_at(self, expects: Mapping[str, int], slots: Iterable[str]) -> bool:
+        """Whether slots have the epochs that are expected of them."""
+        return all(self.slot(name).epoch == expects.get(name) for name in slots)
+
+    def _apply(self, seq: str, entry: Entry, signed_by: str | None) -> bool:
         """Take an entry up; whether it came in time. Of all that settles a suggestion, the first in log order does."""
         match entry:
-            case Change(suggestion=None):
-                return self._change(entry)
-            case Change() | Answer() | Withdrawal():
-                suggestion = str(entry.suggestion)
-                if suggestion in self.settled or (isinstance(entry, Change) and not self._change(entry)):
+            case Suggestion():
+                self.decided.suggestions[seq] = entry, self.person(entry, signed_by)
+            case Approval():
+                if (
+                    entry.suggestion in self.settled
+                    or not self._is_at(entry.expects, entry.slots)
+                    or self.decided.is_pending(entry, self.settled)
+                ):
                     return False
-                self.settled.add(suggestion)
+                self.decided.firsts[seq] = entry, self.person(entry, signed_by) or ""
+            case Comment():
+                return entry.suggestion in self.decided.suggestions and entry.suggestion not in self.settled
+            case Change():
+                before = list(self.was_live)
+                if self._is_late(entry) or not self._change(entry):
+                    return False
+                self.decided.note(entry, self.person(entry, signed_by) or "", before)
+                self.settled |= {one for one in (entry.suggestion, entry.first and entry.first.approval) if one}
+            case Answer() | Withdrawal():
+                if entry.suggestion in self.settled:
+                    return False
+                self.settled.add(entry.suggestion)
         return True
 
     def _change(self, change: Change) -> bool:
-        if any(self.slot(name).epoch != change.expects.get(name) for name in change.slots):
+        if not self._is_at(change.expects, change.slots):
             return False
         for name, target in change.slots.items():
             epoch = self.slot(name).epoch + 1
@@ -224,6 +281,27 @@ class Deployments:
             and line.seq not in self.settled
             and all(self.slot(name).epoch == epoch for name, epoch in line.entry.expects.items())
             and (now is None or not line.entry.has_expired(now))
+        ]
+
+    def open_approvals(self, now: datetime) -> list[LedgerLine]:
+        """First approvals that wait for a second, oldest first. now: those that have expired by then are left out."""
+        return [
+            line
+            for line in self.ledger
+            if isinstance(line.entry, Approval)
+            and not line.is_void
+            and line.seq not in self.settled
+            and line.entry.suggestion not in self.settled
+            and self._is_at(line.entry.expects, line.entry.expects)
+            and not is_over(line.entry.at, now)
+        ]
+
+    def comments(self, suggestion: str) -> list[Comment]:
+        """What people have said of a suggestion, oldest first."""
+        return [
+            line.entry
+            for line in self.ledger
+            if isinstance(line.entry, Comment) and not line.is_void and line.entry.suggestion == suggestion
         ]
 
 

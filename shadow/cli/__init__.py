@@ -18,6 +18,7 @@ COMMANDS = {
     "approve": "decide",
     "reject": "decide",
     "rollback": "decide",
+    "comment": "decide",
     "status": "status",
     "history": "history",
     "replay": "replay",

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 import orjson
 
-from scorer.deployments.key_files import own_name
+from scorer.deployments.identity import own_identity
 from scorer.deployments.ledger import read
 from scorer.process.signing import SAID
 from scorer.settings import load
@@ -21,7 +21,7 @@ from shadow.settings import ShadowSettings
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @click.option("--on", "state", flag_value="on", help="Carry out suggestions of this kind that nobody stops.")
 @click.option("--off", "state", flag_value="off", help="Leave them to people.")
-@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key]")
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token]")
 @click.option("--reason", type=SAID, help="Reason, for the record.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def automate(kind: str | None, state: str | None, by: str | None, reason: str | None, as_json: bool) -> None:
@@ -47,7 +47,7 @@ def automate(kind: str | None, state: str | None, by: str | None, reason: str | 
         raise click.UsageError(f"--{state}: which KIND? One of {', '.join(KINDS)}.")
     if reason is None:
         raise click.UsageError("Missing option '--reason'.")
-    line = asyncio.run(switch(settings, kind, state, own_name(settings, by), reason))  # type: ignore[arg-type]
+    line = asyncio.run(switch(settings, kind, state, own_identity(settings, by, "admin"), reason))  # type: ignore[arg-type]
     click.echo(f"automation of {kind}: {state} (ledger entry {line.seq})")
 
 

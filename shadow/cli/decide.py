@@ -1,4 +1,5 @@
-"""`shadow approve`, `shadow reject`, `shadow rollback`: decisions of people, recorded with a name and a reason."""
+"""`shadow approve`, `shadow reject`, `shadow rollback`: decisions of people, recorded with a name and a reason; and
+`shadow comment`."""
 
 from __future__ import annotations
 
@@ -11,21 +12,23 @@ import click
 
 from scorer.deployments.arrival import arrived
 from scorer.deployments.deploy import kept_on
-from scorer.deployments.key_files import own_name
-from scorer.deployments.records import CANDIDATE, LIVE
-from scorer.deployments.slots import Deployments
+from scorer.deployments.identity import own_identity
+from scorer.deployments.pending import told
+from scorer.deployments.records import CANDIDATE, LIVE, Approval
+from scorer.deployments.slots import Deployments, LedgerLine
+from scorer.people import NOT_VERIFIED, Who
 from scorer.process.signing import SAID, SLOT
 from scorer.settings import load
-from shadow.release import promotion
+from shadow.release import comments, promotion
 from shadow.settings import ShadowSettings
 
 
 def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every decision has."""
     command = click.option("--reason", type=SAID, required=True, help="Reason, for the record.")(command)
-    command = click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key]")(
-        command
-    )
+    command = click.option(
+        "--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token]"
+    )(command)
     return click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")(
         command
     )
@@ -49,9 +52,9 @@ def approve(slot: str, by: str | None, reason: str, threshold: float | None, for
     Every scorer loads the bundle first; then all swap. The old live model runs on as a shadow in slot `previous`.
     """
     settings = load(ShadowSettings)
-    name = own_name(settings, by)
-    _, after = asyncio.run(promotion.approve(settings, slot, name, reason, threshold, force, click.echo))
-    _say_live(settings, after)
+    who = own_identity(settings, by, "releaser")
+    line, after = asyncio.run(promotion.approve(settings, slot, who, reason, threshold, force, click.echo))
+    _say(settings, slot, who, line, after)
 
 
 @click.command()
@@ -59,7 +62,9 @@ def approve(slot: str, by: str | None, reason: str, threshold: float | None, for
 def reject(slot: str, by: str | None, reason: str) -> None:
     """Reject the suggestion to promote the candidate. The candidate stays in the shadow."""
     settings = load(ShadowSettings)
-    line = asyncio.run(promotion.reject(settings, slot, own_name(settings, by), reason))
+    who = own_identity(settings, by, "releaser")
+    line = asyncio.run(promotion.reject(settings, slot, who, reason))
+    _say_who(who)
     click.echo(f"slot {slot}: suggestion rejected (ledger entry {line.seq})")
 
 
@@ -71,8 +76,40 @@ def rollback(slot: str, by: str | None, reason: str) -> None:
     The model that it replaces runs on in the slot of the candidate, if that is empty.
     """
     settings = load(ShadowSettings)
-    _, after = asyncio.run(promotion.roll_back(settings, slot, own_name(settings, by), reason, click.echo))
-    _say_live(settings, after)
+    who = own_identity(settings, by, "releaser")
+    line, after = asyncio.run(promotion.roll_back(settings, slot, who, reason, click.echo))
+    _say(settings, slot, who, line, after)
+
+
+@click.command()
+@click.argument("suggestion")
+@click.argument("text", type=SAID)
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token]")
+def comment(suggestion: str, text: str, by: str | None) -> None:
+    """Say something of a SUGGESTION that waits, by its ledger key; `shadow status` names it.
+
+    It decides nothing. `shadow history` and `shadow status` show it.
+    """
+    settings = load(ShadowSettings)
+    who = own_identity(settings, by, "reviewer")
+    line = asyncio.run(comments.comment(settings, suggestion, text, who))
+    _say_who(who)
+    click.echo(f"suggestion {suggestion}: commented (ledger entry {line.seq})")
+
+
+def _say(settings: ShadowSettings, slot: str, who: Who, line: LedgerLine, after: Deployments) -> None:
+    """Say what has become of a decision; exits with 1 if a scorer is late."""
+    _say_who(who)
+    if isinstance(line.entry, Approval):
+        click.echo(f"slot {slot}: {told(line)}")
+    else:
+        _say_live(settings, after)
+
+
+def _say_who(who: Who) -> None:
+    """Say so if nobody has verified whose decision it is."""
+    if who.verified is None:
+        click.echo(f"by {who.name} ({NOT_VERIFIED})")
 
 
 def _say_live(settings: ShadowSettings, deployments: Deployments) -> None:

@@ -38,6 +38,7 @@ def serve(http_port: int | None) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who asks is whoever is connected, whatever a header says
             h11_max_incomplete_event_size=LARGEST_QUERY + LARGEST_HEADERS,
         )
     finally:

@@ -1,4 +1,4 @@
-"""`shadow token`: makes the token with which a person uses the API."""
+"""`shadow token`: makes the token with which a person uses the API and decides on the command line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import secrets
 import click
 import orjson
 
+from scorer.people import RANKS, Person, PersonRole
 from scorer.process.signing import SAID
-from shadow.settings import Person, PersonRole
 
 
 @click.command()
 @click.argument("name", type=SAID)
 @click.option(
     "--role",
-    type=click.Choice(["viewer", "reviewer"]),
+    type=click.Choice(RANKS),
     default="viewer",
     show_default=True,
-    help="viewer: may read; reviewer: may also be handed cases, and mark them.",
+    help="viewer: may read; reviewer: may also mark cases and comment; releaser: may also decide; admin: everything.",
 )
 def token(name: str, role: PersonRole) -> None:
-    """Make a token for NAME, and print what lets `shadow serve` know it. The token is shown once, and kept nowhere."""
+    """Make a token for NAME, and print what lets the API and the commands know it.
+
+    The token is shown once, and kept nowhere. NAME uses it over HTTP, or sets SCORER_TOKEN and SHADOW_TOKEN to it.
+    """
     made = secrets.token_urlsafe(32)
     click.echo(f"the token of {name}: {made}", err=True)
-    click.echo("give it to nobody else; add this to the setting people of `shadow serve`:", err=True)
+    click.echo("give it to nobody else; add this to the setting people:", err=True)
     person = Person(token=hashlib.sha256(made.encode()).hexdigest(), role=role)
     click.echo(orjson.dumps({name: person.model_dump()}).decode())

@@ -10,6 +10,7 @@ from scorer.deployments.ledger import append
 from scorer.deployments.records import Automation, ChangeKind
 from scorer.deployments.slots import Deployments, LedgerLine
 from scorer.errors import UserError
+from scorer.people import Who
 from shadow.release.streak import Pace, Rules, due, streaks
 from shadow.release.wording import minute
 from shadow.settings import ShadowSettings
@@ -35,7 +36,7 @@ def intention(deployments: Deployments, seq: str, settings: ShadowSettings) -> s
 
 
 async def switch(
-    settings: ShadowSettings, kind: ChangeKind, state: Literal["on", "off"], by: str, reason: str
+    settings: ShadowSettings, kind: ChangeKind, state: Literal["on", "off"], who: Who, reason: str
 ) -> LedgerLine:
     """Switch the automation of a kind of change on or off. Raises UserError if it is so already, or is not earned."""
     rules = rules_of(settings)
@@ -47,7 +48,7 @@ async def switch(
         missing = found.missing(rules)
         if state == "on" and missing is not None:
             raise UserError(f"automation of {kind}: is not earned: {missing}; see `shadow automate`")
-        return Automation(change=kind, state=state, by=by, reason=reason, at=now())
+        return Automation(change=kind, state=state, by=who.name, reason=reason, verified=who.verified, at=now())
 
     line, _ = await append(settings, build)
     return line

@@ -14,8 +14,10 @@ from scorer.deployments.records import (
     LIVE,
     PREVIOUS,
     Answer,
+    Approval,
     Automation,
     Change,
+    Comment,
     Entry,
     Forced,
     Judged,
@@ -25,6 +27,7 @@ from scorer.deployments.records import (
     Withdrawal,
 )
 from scorer.deployments.slots import Deployments, LedgerLine, Slot
+from scorer.people import Means
 from shadow.release.wording import minute
 
 Kind = Literal[
@@ -43,6 +46,8 @@ Kind = Literal[
     "withdrawal",
     "watched",
     "automation",
+    "approval",
+    "comment",
 ]
 
 
@@ -109,8 +114,8 @@ class Row:
 
     seq: its ledger key. at: its time as its writer had it. when: its time as it counts here, see `times_of`. slots:
     those that it is about. fillings: what the slots that it changed held from then on; empty if it is void. suggestion:
-    the ledger key of the suggestion that it settles. signed_by: whose key has signed it, if signatures are asked for.
-    aftermath: what the watch saw after a change of the live model; None if the ledger has nothing of it.
+    the ledger key of the suggestion that it settles, or is about. signed_by: whose key has signed it, if signatures are
+    asked for. aftermath: what the watch saw after a change of the live model; None if the ledger has nothing of it.
     """
 
     seq: str
@@ -132,6 +137,25 @@ class Row:
     def is_forced(self) -> bool:
         return isinstance(self.entry, Forced)
 
+    @property
+    def verified(self) -> Means | None:
+        """How the name of whoever wrote it was verified, as far as the ledger shows it."""
+        is_own = self.signed_by is not None and self.signed_by == self.by
+        return "key" if is_own else getattr(self.entry, "verified", None)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether it bears the name of a person that nobody has verified."""
+        return self.verified is None and not _is_by_itself(self.entry)
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """Everybody who has approved a change, in order; nobody if it is none."""
+        if not isinstance(self.entry, Change):
+            return ()
+        first = self.entry.first
+        return (self.entry.by,) if first is None else (first.by, self.entry.by)
+
     def was_in_force(self, at: datetime, slot: str | None = None) -> bool:
         """Whether what a slot held at a time was put there by this. slot: None for any."""
         return any(
@@ -150,6 +174,8 @@ class Row:
             "kind": self.kind,
             "by": self.by,
             "signed_by": self.signed_by,
+            "verified": self.verified,
+            "approved_by": self.approved_by,
             "reason": self.reason,
             "forced": self.is_forced,
             "void": self.is_void,
@@ -165,7 +191,7 @@ def history(deployments: Deployments) -> list[Row]:
     """One row for each entry but requests to prepare, in log order. Fillings of one slot never overlap."""
     lines = [line for line in deployments.ledger if not isinstance(line.entry, Prepare)]
     times = times_of([line.entry.at for line in lines])
-    suggested = {line.seq: line.entry for line in lines if isinstance(line.entry, Suggestion)}
+    suggested = {line.seq: line.entry for line in lines if isinstance(line.entry, Suggestion | Approval)}
     states: dict[str, Slot] = {}
     open_in: dict[str, tuple[int, int]] = {}  # row and place of the filling that a slot holds
     fillings: list[list[Filling]] = []
@@ -214,15 +240,18 @@ def _row(
     when: datetime | None,
     kind: Kind,
     fillings: tuple[Filling, ...],
-    suggested: dict[str, Suggestion],
+    suggested: dict[str, Suggestion | Approval],
     after: dict[int, str],
 ) -> Row:
     entry = line.entry
     former = {one.state.epoch for one in fillings if one.slot == PREVIOUS} if isinstance(entry, Change) else set()
     settles = entry.suggestion if isinstance(entry, Change | Answer | Withdrawal) else None
-    made = entry if isinstance(entry, Suggestion) else suggested.get(str(settles))
-    if isinstance(entry, Change):
-        slots = tuple(sorted(entry.slots, key=lambda name: (name != LIVE, name)))
+    about = entry.suggestion if isinstance(entry, Approval | Comment) else settles
+    made = entry if isinstance(entry, Suggestion) else suggested.get(str(about))
+    of_slots = entry if isinstance(entry, Change) else made if isinstance(made, Approval) else entry
+    made = made if isinstance(made, Suggestion) else None
+    if isinstance(of_slots, Change | Approval):
+        slots = tuple(sorted(of_slots.slots, key=lambda name: (name != LIVE, name)))
     elif isinstance(entry, Watched):
         slots = tuple(sorted(entry.expects, key=lambda name: (name != LIVE, name)))
     else:
@@ -233,16 +262,30 @@ def _row(
         when=when,
         kind=kind,
         by=None if isinstance(entry, Suggestion) else entry.by,
-        reason=None if isinstance(entry, Suggestion | Prepare) else entry.reason,
+        reason=None if isinstance(entry, Suggestion | Prepare) else _said(entry),
         slots=slots,
         fillings=fillings,
         entry=entry,
         is_void=line.is_void,
-        suggestion=settles,
+        suggestion=about,
         stood=_forced_stood(entry) if isinstance(entry, Forced) else None if made is None else _stood(made),
         signed_by=line.signed_by,
         aftermath=next((after[epoch] for epoch in former if epoch in after), None),
     )
+
+
+def _is_by_itself(entry: Entry) -> bool:
+    """Whether no person has made an entry."""
+    match entry:
+        case Change(automatic=is_automatic):
+            return is_automatic
+        case Automation(state=state):
+            return state == "lost"
+    return isinstance(entry, Suggestion | Withdrawal | Prepare | Watched)
+
+
+def _said(entry: Change | Answer | Approval | Comment | Withdrawal | Watched | Automation) -> str:
+    return entry.text if isinstance(entry, Comment) else entry.reason
 
 
 def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
@@ -275,6 +318,10 @@ def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
             return "watched"
         case Automation():
             return "automation"
+        case Approval():
+            return "approval"
+        case Comment():
+            return "comment"
     return "withdrawal"
 
 

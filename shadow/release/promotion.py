@@ -11,15 +11,28 @@ from scorer.deployments.changes import forced, promotion, rollback
 from scorer.deployments.deploy import asked, now
 from scorer.deployments.evidence import ended, told_lost
 from scorer.deployments.ledger import StaleChangeError, append, read
-from scorer.deployments.records import CANDIDATE, LIVE, PREVIOUS, Answer, Change, Forced, Prepare, WorkerReport
+from scorer.deployments.pending import outdated, two_or_one
+from scorer.deployments.records import (
+    CANDIDATE,
+    LIVE,
+    PREVIOUS,
+    Answer,
+    Approval,
+    Change,
+    Forced,
+    Judged,
+    Prepare,
+    WorkerReport,
+)
 from scorer.deployments.slots import Deployments, LedgerLine
 from scorer.errors import UserError
 from scorer.kafka.topics import group_members
+from scorer.people import Who
 from shadow.gate.criteria import Release
 from shadow.gate.findings import Judgement
 from shadow.release.criteria_file import load_release
 from shadow.release.evidence import gathered
-from shadow.release.lapse import unsettled
+from shadow.release.lapse import Lapse, unsettled
 from shadow.release.look import look
 from shadow.release.named import require_slot
 from shadow.release.obstacles import verdict_of, weigh
@@ -40,7 +53,7 @@ class NotReadyError(UserError):
 async def approve(
     settings: ShadowSettings,
     slot: str,
-    by: str,
+    who: Who | str,
     reason: str,
     threshold: float | None = None,
     force: bool = False,
@@ -50,14 +63,17 @@ async def approve(
     """Put a slot's bundle live, and the old live model into slot `previous`.
 
     The run is judged again, by the criteria in force now. A suggestion that no longer holds is withdrawn on the ledger.
+    What needs two people is, at first, only approved: then the line has an `Approval`, and no scorer is asked.
 
-    threshold: of the new live model, instead of the slot's. force: go ahead whatever stands against it (`weigh`), and
-    even if a scorer cannot load the bundle; the ledger keeps that, with the verdict at this moment. tell: takes a line
-    on what happens. automatic: nobody asked for it; called with the state that it would change, and raises UserError if
-    automation may not act. Raises UserError if the slot is empty, something stands against a promotion, or somebody
-    changed a slot meanwhile; NotReadyError naming the scorers that did not load the bundle.
+    who: a text is a name that nobody has verified. threshold: of the new live model, instead of the slot's. force: go
+    ahead whatever stands against it (`weigh`), and even if a scorer cannot load the bundle; the ledger keeps that, with
+    the verdict at this moment. tell: takes a line on what happens. automatic: nobody asked for it; called with the
+    state that it would change, and raises UserError if automation may not act. Raises UserError if the slot is empty,
+    something stands against a promotion, or somebody changed a slot meanwhile; NotReadyError naming the scorers that
+    did not load the bundle.
     """
     release = load_release(settings.release)
+    who, by = known(who)
     deployments = await read(settings)
     require_slot(deployments, slot)
     candidate = deployments.slot(slot)
@@ -91,6 +107,20 @@ async def approve(
         if not force and found.suggestion in present.settled:
             raise UserError(why_no_suggestion(present, slot))
 
+    def build(present: Deployments) -> Change | Approval:
+        require_unchanged(present)
+        change = promotion(present, slot, by, reason, now(), threshold, None if force else found.suggestion, *beside)
+        if automatic is not None:
+            return by_itself(present, change, automatic)
+        if force:
+            change = forced(change, verdict_of(judgement, release.digest), overrode)
+        return two_or_one(present, change, who, settings.four_eyes, now())
+
+    if force:
+        await _end_outdated(settings, deployments, slot, verdict_of(judgement, release.digest), by)
+    first = build(await read(settings))
+    if isinstance(first, Approval):
+        return await _first(settings, build)
     try:
         await prepare(settings, candidate.digest, by, tell, require_unchanged)
     except NotReadyError as error:
@@ -98,17 +128,6 @@ async def approve(
             raise
         overrode.append(str(error))
         tell(f"promoting in spite of this: {error}")
-
-    def build(present: Deployments) -> Change:
-        require_unchanged(present)
-        if automatic is not None:
-            automatic(present)
-        if force:
-            change = promotion(present, slot, by, reason, now(), threshold, None, *beside)
-            return forced(change, verdict_of(judgement, release.digest), overrode)
-        change = promotion(present, slot, by, reason, now(), threshold, found.suggestion, *beside)
-        return change.model_copy(update={"automatic": automatic is not None})
-
     try:
         line, after = await append(settings, build)
     except StaleChangeError as error:
@@ -119,6 +138,41 @@ async def approve(
     _tell_control(settings, line, after, tell)
     await _tell_ended(settings, deployments, after, line, tell)
     return line, after
+
+
+async def _first(
+    settings: ShadowSettings, build: Callable[[Deployments], Change | Approval]
+) -> tuple[LedgerLine, Deployments]:
+    """Write a first approval. Of two at once, the first in log order counts. Raises UserError for the other one."""
+    try:
+        return await append(settings, build)
+    except StaleChangeError as error:
+        if isinstance(build(await read(settings)), Approval):
+            raise
+        raise UserError("somebody else has approved this first; repeat the command to complete it") from error
+
+
+async def _end_outdated(
+    settings: ShadowSettings, deployments: Deployments, slot: str, verdict: Judged, by: str
+) -> None:
+    """Take back first approvals of a forced release that were given on another verdict."""
+    for line in outdated(deployments, slot, verdict.decision, str(verdict.criteria), datetime.now(UTC)):
+        await withdraw(settings, line.seq, Lapse("verdict", f"the verdict is another one: {verdict.reason}"), by)
+
+
+def by_itself(present: Deployments, change: Change, automatic: Callable[[Deployments], None]) -> Change:
+    """A change that nobody asked for. Raises UserError if it needs two people, and what `automatic` does."""
+    automatic(present)
+    why = present.why_two(change, "")
+    if why:
+        raise UserError(f"automation cannot do this, as {why[0]}")
+    return change.model_copy(update={"automatic": True})
+
+
+def known(who: Who | str) -> tuple[Who, str]:
+    """Somebody, and their name. A text is a name that nobody has verified."""
+    found = Who.called(who) if isinstance(who, str) else who
+    return found, found.name
 
 
 def _tell_control(settings: ShadowSettings, line: LedgerLine, after: Deployments, tell: Callable[[str], None]) -> None:
@@ -209,8 +263,9 @@ def _answer(report: WorkerReport | None, digest: str, request: str) -> WorkerRep
     return report if is_live or (report.request is not None and report.request[:8] >= request[:8]) else None
 
 
-async def reject(settings: ShadowSettings, slot: str, by: str, reason: str) -> LedgerLine:
+async def reject(settings: ShadowSettings, slot: str, who: Who | str, reason: str) -> LedgerLine:
     """Answer the standing suggestion of a slot with no. Raises UserError if there is none."""
+    who, by = known(who)
 
     def build(present: Deployments) -> Answer:
         require_slot(present, slot)
@@ -218,7 +273,7 @@ async def reject(settings: ShadowSettings, slot: str, by: str, reason: str) -> L
         if found is None:
             is_empty = present.slot(slot).digest is None
             raise UserError(why_empty(present, slot) if is_empty else why_no_suggestion(present, slot))
-        return Answer(suggestion=found[0], answer="rejected", by=by, reason=reason, at=now())
+        return Answer(suggestion=found[0], answer="rejected", by=by, reason=reason, verified=who.verified, at=now())
 
     try:
         line, _ = await append(settings, build)
@@ -231,36 +286,37 @@ async def reject(settings: ShadowSettings, slot: str, by: str, reason: str) -> L
 async def roll_back(
     settings: ShadowSettings,
     slot: str,
-    by: str,
+    who: Who | str,
     reason: str,
     tell: Callable[[str], None] = lambda text: None,
     automatic: Callable[[Deployments], None] | None = None,
 ) -> tuple[LedgerLine, Deployments]:
     """Put the model in slot `previous` live again; the one it replaces goes into `slot` if that is empty.
 
-    Answers the suggestion of the watch to do so, if one stands. tell: takes a line on what that ends. automatic: as in
-    `approve`.
+    Answers the suggestion of the watch to do so, if one stands. One that was never live may need
+    two people, as in `approve`. tell: takes a line on what that ends. automatic: as in `approve`.
     """
     if slot in (LIVE, PREVIOUS):
         raise UserError(f"--slot {slot}: the model that is replaced needs another slot, such as {CANDIDATE}")
     before: list[Deployments] = []
+    who, by = known(who)
 
     def epochs(present: Deployments) -> list[int]:
         return [present.slot(name).epoch for name in (LIVE, PREVIOUS)]
 
-    def build(present: Deployments) -> Change:
+    def build(present: Deployments) -> Change | Approval:
         if before and epochs(before[0]) != epochs(present):
             raise StaleChangeError("somebody else changed a slot first; look at the change, then repeat the command")
         before[:] = [present]
         answers = unsettled(present, PREVIOUS)
         seq = None if answers is None else answers[0]
-        if automatic is not None:
-            automatic(present)
         try:
             change = rollback(present, by, reason, now(), slot, settings.control, seq)
-            return change.model_copy(update={"automatic": automatic is not None})
         except ValueError as error:
             raise UserError(str(error)) from None
+        if automatic is not None:
+            return by_itself(present, change, automatic)
+        return two_or_one(present, change, who, settings.four_eyes, now())  # what was never live is a release
 
     try:
         line, after = await append(settings, build)

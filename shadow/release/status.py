@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from scorer.deployments.records import CANDIDATE, CONTROL, LIVE, PREVIOUS, STANDS, Suggestion
+from scorer.deployments.records import CANDIDATE, CONTROL, LIVE, PREVIOUS, STANDS, Approval, Suggestion, Target
 from scorer.deployments.slots import Deployments, Slot
+from scorer.people import NOT_VERIFIED
 from shadow.gate.findings import Decision
 from shadow.release.history import Filling, Row, history, instant
 from shadow.release.telling import duration, printable
 from shadow.release.wording import minute
 
+#: What a suggestion waits for, by its action.
+_WHAT = {"promote": "to be approved or rejected", "rollback": "to be put back (`shadow rollback`) or rejected"}
 #: Slots that are shown even if they were never filled, in this order; all others follow.
 ALWAYS = (CANDIDATE, CONTROL, PREVIOUS)
 
@@ -47,14 +50,19 @@ def data_age(training_ended: str | None, made: datetime) -> DataAge:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A suggestion that waits for a person. expires: when it can no longer be approved. automatic: what automation is
-    about to do with it."""
+    """A suggestion, or a first approval, that waits for a person. expires: when it can no longer be approved.
+
+    first: who has approved it as the first of two, None if nobody has. comments: as (name, text), oldest first.
+    automatic: what automation is about to do with it.
+    """
 
     seq: str
     slot: str
     digest: str | None
     at: str
     expires: datetime | None
+    first: str | None = None
+    comments: tuple[tuple[str, str], ...] = ()
     action: Literal["promote", "rollback"] = "promote"
     automatic: str | None = None
 
@@ -119,6 +127,8 @@ class Status:
                     "digest": one.digest,
                     "at": one.at,
                     "expires": None if one.expires is None else one.expires.isoformat(timespec="milliseconds"),
+                    "first_approval_by": one.first,
+                    "comments": [{"by": by, "text": text} for by, text in one.comments],
                 }
                 for one in self.waiting
             ],
@@ -165,20 +175,18 @@ def status(
     waiting = []
     for line in deployments.open_suggestions(at):
         if isinstance(line.entry, Suggestion):
-            made = instant(line.entry.at)
-            expires = None if made is None else made + STANDS
-            made_of = line.entry
+            said = tuple((one.by, one.text) for one in deployments.comments(line.seq))
+            made = line.entry
             waiting.append(
-                Waiting(
-                    seq=line.seq,
-                    slot=made_of.slot,
-                    digest=made_of.target.digest,
-                    at=made_of.at,
-                    expires=expires,
-                    action=made_of.action,
+                replace(
+                    _waiting(line.seq, made.slot, made.target, made.at, None, said),
+                    action=made.action,
                     automatic=intention(line.seq),
                 )
             )
+    for line in deployments.open_approvals(at):
+        if isinstance(line.entry, Approval):
+            waiting.append(_waiting(line.seq, LIVE, line.entry.slots.get(LIVE), line.entry.at, line.entry.by))
     return Status(
         at=at,
         slots=dict(deployments.slots),
@@ -195,6 +203,19 @@ def status(
     )
 
 
+def _waiting(
+    seq: str,
+    slot: str,
+    target: Target | None,
+    at: str,
+    first: str | None,
+    comments: tuple[tuple[str, str], ...] = (),
+) -> Waiting:
+    made = instant(at)
+    expires = None if made is None else made + STANDS
+    return Waiting(seq, slot, None if target is None else target.digest, at, expires, first, comments)
+
+
 def _first(fillings: Sequence[tuple[Row, Filling]], key: Any) -> Row | None:
     """The row that began what the last filling holds. key: what of a slot has to stay the same."""
     found = None
@@ -207,8 +228,15 @@ def _first(fillings: Sequence[tuple[Row, Filling]], key: Any) -> Row | None:
 
 def _who(row: Row | None) -> dict[str, Any]:
     if row is None:
-        return {"since": None, "by": None, "reason": None, "kind": None, "entry": None}
-    return {"since": row.at, "by": row.by, "reason": row.reason, "kind": row.kind, "entry": row.seq}
+        return {"verified": None, "since": None, "by": None, "reason": None, "kind": None, "entry": None}
+    return {
+        "verified": row.verified,
+        "since": row.at,
+        "by": row.by,
+        "reason": row.reason,
+        "kind": row.kind,
+        "entry": row.seq,
+    }
 
 
 def _days(at: datetime, since: datetime) -> float:
@@ -247,13 +275,18 @@ def _told(found: Status) -> Iterator[tuple[str, str]]:
         if one.expires is not None:
             left = duration(max(0.0, (one.expires - found.at).total_seconds()))
             until = f"; expires at {minute(one.expires.isoformat())}, in {left}"
-        what = (
-            "to be approved or rejected"
-            if one.action == "promote"
-            else "to be put back (`shadow rollback`) or rejected"
-        )
-        soon = "" if one.automatic is None else f"; {one.automatic}"
-        yield "waiting", f"slot {one.slot}: {what} by a person, as {one.seq}{until}{soon}"
+        if one.first is None:
+            soon = "" if one.automatic is None else f"; {one.automatic}"
+            yield "waiting", f"slot {one.slot}: {_WHAT[one.action]} by a person, as {one.seq}{until}{soon}"
+        else:
+            yield (
+                "waiting",
+                f"slot {one.slot}: {one.first} has approved, a second person has to, as {one.seq}{until}",
+            )
+        if one.comments:
+            by, text = one.comments[-1]
+            said = "1 comment" if len(one.comments) == 1 else f"{len(one.comments)} comments"
+            yield "", f"{said}, the last by {by}: {text}"
     cases = {name: one.reviews for name, one in found.verdicts.items() if one.reviews}
     many = ", ".join(f"{n:,} {'case' if n == 1 else 'cases'} of slot {name}" for name, n in sorted(cases.items()))
     if found.trouble is not None:
@@ -281,7 +314,10 @@ def _since(at: datetime, text: str | None) -> str:
 
 
 def _by(row: Row | None) -> str:
-    return "" if row is None else f", {'FORCED' if row.is_forced else row.kind} by {row.by}: {row.reason}"
+    if row is None:
+        return ""
+    by = " and ".join(row.approved_by) + (f" ({NOT_VERIFIED})" if row.is_unverified else "")
+    return f", {'FORCED' if row.is_forced else row.kind} by {by}: {row.reason}"
 
 
 def _data(found: Status) -> str:

@@ -60,6 +60,7 @@ def proposal(
             "bundle": known,
             "twin": None if twin is None else twin.digest,
         },
+        made_by=known.get("made_by"),
         at=at,
     )
 

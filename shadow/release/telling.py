@@ -8,14 +8,17 @@ from datetime import datetime
 from scorer.deployments.records import (
     LIVE,
     Answer,
+    Approval,
     Automation,
     Change,
+    Comment,
     Forced,
     Suggestion,
     Target,
     Watched,
     Withdrawal,
 )
+from scorer.people import NOT_VERIFIED
 from shadow.release.history import Filling, Row
 from shadow.release.wording import minute
 
@@ -37,6 +40,8 @@ def told_of(row: Row) -> list[str]:
     void = "  (void: another entry came first)" if row.is_void else ""
     clock = "  (by a clock that disagrees with the ledger's order)" if _is_off(row) else ""
     signed = "" if row.signed_by is None else f"  (signed by {row.signed_by})"
+    if row.is_unverified:
+        signed += f"  ({NOT_VERIFIED})"
     after = [] if row.aftermath is None else [f"afterwards: {row.aftermath}"]
     return [f"{minute(row.at)}  {_entry(row)}{signed}{void}{clock}", *_stood(row), *map(_lasted, row.fillings), *after]
 
@@ -55,19 +60,26 @@ def _entry(row: Row) -> str:
     match row.entry:
         case Forced() as change:
             return (
-                f"FORCED by {change.by}: {_slots(change)}; the verdict was {change.verdict.reason}; reason: "
-                f"{change.reason}"
+                f"FORCED by {' and '.join(row.approved_by)}: {_slots(change)}; the verdict was "
+                f"{change.verdict.reason}; reason: {change.reason}"
             )
         case Change() as change:
             kind = _KINDS.get(row.kind, change.cause)
             kind = f"automatic {kind}" if change.automatic else kind
-            return f"{kind} by {change.by}: {_slots(change)}; reason: {change.reason}"
+            return f"{kind} by {' and '.join(row.approved_by)}: {_slots(change)}; reason: {change.reason}"
         case Suggestion(action="rollback") as made:
             return f"suggested: roll back to {held(made.target)}, as {row.seq}"
         case Suggestion() as made:
             return f"suggested: slot {made.slot}, {held(made.target)}, as {row.seq}"
         case Answer() as answer:
             return f"rejected by {answer.by}: {answer.suggestion}; reason: {answer.reason}"
+        case Approval() as first:
+            return (
+                f"approved by {first.by} as the first of two: {_slots(first)}, as {'; '.join(first.why)}; reason: "
+                f"{first.reason}"
+            )
+        case Comment() as comment:
+            return f"comment by {comment.by} on {comment.suggestion}: {comment.text}"
         case Withdrawal() as back:
             return f"withdrawn by {back.by}: {back.suggestion}; reason: {back.reason}"
         case Watched() as watched:
@@ -87,7 +99,7 @@ _KINDS = {
 }
 
 
-def _slots(change: Change) -> str:
+def _slots(change: Change | Approval) -> str:
     order = sorted(change.slots, key=lambda name: (name != LIVE, name))
     named = [f"bundle {twin.digest[:12]} as the twin of {of[:12]}" for of, twin in sorted(change.twins.items())]
     return ", ".join([f"{name} {held(change.slots[name])}" for name in order] or named)
@@ -154,6 +166,8 @@ def in_force(rows: Sequence[Row], at: datetime, slot: str | None = None) -> Iter
         )  # fmt: skip
         what = "empty" if target is None else held(target)
         kind = "FORCED" if row.is_forced else _KINDS.get(row.kind, row.kind)
+        unverified = f" ({NOT_VERIFIED})" if row.is_unverified else ""
         yield printable(
-            f"{filling.slot}: {what}, by {row.by} since {minute(row.at)} ({kind}: {row.reason}), entry {row.seq}"
+            f"{filling.slot}: {what}, by {' and '.join(row.approved_by)}{unverified} since {minute(row.at)} "
+            f"({kind}: {row.reason}), entry {row.seq}"
         )

@@ -55,6 +55,7 @@ class Papers:
             "view": manifest.view.id,
             "metrics": manifest.metrics.get("overall"),
             "parent": manifest.parent,
+            **({} if manifest.made_by is None else {"made_by": manifest.made_by}),
         }
 
     def known(self, digest: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from scorer.bundles.manifest import Manifest
 from scorer.deployments.deploy import now
 from scorer.deployments.ledger import Follower
+from scorer.deployments.pending import outdated
 from scorer.deployments.records import Suggestion
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
@@ -22,8 +23,9 @@ from shadow.gate.criteria import Release
 from shadow.intake.topic import LabelTail
 from shadow.notify.notifier import Notifier
 from shadow.release.history import forced_by_verdict
-from shadow.release.lapse import lapse, unsettled
+from shadow.release.lapse import Lapse, lapse, unsettled
 from shadow.release.look import Look, control_totals, judged_slots, look, present_run
+from shadow.release.obstacles import verdict_of
 from shadow.release.suggestion import proposal, suggest, withdraw
 from shadow.serve import gauges
 from shadow.serve.automation import Automatic
@@ -173,12 +175,17 @@ class Serve:
         slot, at = seen.slot, datetime.now(UTC)
         if present_run(deployments, slot) != seen.candidate.run:
             return  # the look was at something else
+        judged = verdict_of(seen.judgement, self.release.digest)
+        for line in outdated(deployments, slot, judged.decision, self.release.digest, at):
+            why = Lapse("verdict", f"the verdict is another one: {judged.reason}")
+            if await withdraw(self.settings, line.seq, why, "shadow serve") is not None:
+                log.info("slot %s: first approval %s is withdrawn: %s", slot, line.seq, why.reason)
         found = unsettled(deployments, slot)
         if found is not None:
             seq, suggestion = found
-            why = lapse(suggestion, seen.judgement, self.release.digest, at)
-            if why is not None and await withdraw(self.settings, seq, why, "shadow serve") is not None:
-                log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, why.reason)
+            lapsed = lapse(suggestion, seen.judgement, self.release.digest, at)
+            if lapsed is not None and await withdraw(self.settings, seq, lapsed, "shadow serve") is not None:
+                log.info("slot %s: suggestion %s is withdrawn: %s", slot, seq, lapsed.reason)
             return
         known = await asyncio.to_thread(self.papers.known, str(deployments.slot(slot).digest))
         proposed = proposal(deployments, seen, self.release, known, now())

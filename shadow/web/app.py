@@ -16,8 +16,8 @@ from scorer.process.hosts import address_of
 from shadow import metrics
 from shadow.serve.service import TOO_OLD, Serve
 from shadow.store.connection import REDIS_ERRORS
-from shadow.web import gate, history, pages, review
-from shadow.web.auth import reader_of
+from shadow.web import comments, gate, history, pages, review
+from shadow.web.auth import People, reader_of
 from shadow.web.guard import Guard
 from shadow.web.turns import Turns
 
@@ -34,7 +34,8 @@ def build(serve: Serve) -> FastAPI:
     # its own pages of the API load scripts from elsewhere; ours do not
     app = FastAPI(title="Shadow scorer", lifespan=lifespan, openapi_url=None)
     app.add_middleware(Guard, names=(*serve.settings.http_names, *_own_names(serve.settings.http_host)))
-    readers, turn = [Depends(reader_of(serve.settings))], [Depends(Turns())]
+    people = People(serve.settings)
+    readers, turn = [Depends(reader_of(serve.settings, people))], [Depends(Turns())]
 
     async def redis_away(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": f"Redis is unavailable: {error}"}, 503)
@@ -82,7 +83,8 @@ def build(serve: Serve) -> FastAPI:
 
     app.include_router(gate.router(serve, readers, turn))
     app.include_router(history.router(serve, readers, turn))
-    app.include_router(review.router(serve, readers, turn))
+    app.include_router(review.router(serve, readers, turn, people))
+    app.include_router(comments.router(serve, people))
     app.include_router(pages.router(serve, app, readers, turn))
     return app
 

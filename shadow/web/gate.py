@@ -141,9 +141,13 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
 
     @api.get("/suggestions")
     async def suggestions() -> list[dict[str, Any]]:
-        """Suggestions that wait for a person."""
+        """Suggestions that wait for a person, with what people have said of them."""
         open_ones = serve.deployments.open_suggestions(datetime.now(UTC))
-        return [{"seq": line.seq, **_plain(line.entry)} for line in open_ones if isinstance(line.entry, Suggestion)]
+        return [
+            {"seq": line.seq, **_plain(line.entry), "comments": list(map(_plain, serve.deployments.comments(line.seq)))}
+            for line in open_ones
+            if isinstance(line.entry, Suggestion)
+        ]
 
     @api.get("/runs", dependencies=turn)
     async def runs(

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from scorer.errors import BrokerError, UserError
+from scorer.people import Who
 from scorer.pipeline.card_number import masked
 from scorer.pipeline.transaction import Name
 from shadow.intake.reviews import Queue, hand_out, mark, open_queue
 from shadow.labels.label import LabelVerdict
 from shadow.release.named import UnknownNameError, require_slot
 from shadow.serve.service import Serve
-from shadow.web.auth import operator_of, signed
+from shadow.web.auth import People, operator_of, signed
 from shadow.web.gate import REFUSALS, SLOT, Slot
 
 WRITES: dict[int | str, dict[str, Any]] = {
@@ -55,13 +56,13 @@ def _unknown(serve: Serve, slot: str, error: UnknownNameError) -> str:
     return str(error)
 
 
-def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
+def router(serve: Serve, readers: list[Any], turn: list[Any], people: People) -> APIRouter:
     """`GET /api/review` (progress), `POST /api/review/next` and `POST /api/review/mark`.
 
-    readers: who may read. turn: for what reads much.
+    readers: who may read. turn: for what reads much. people: who asks.
     """
     api = APIRouter(prefix="/api/review", tags=["review"], responses=REFUSALS)
-    operator = Depends(operator_of(serve.settings))
+    operator = Depends(operator_of(serve.settings, people))
 
     async def queue_of(slot: str) -> Queue:
         try:
@@ -75,7 +76,7 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         return {"slot": slot, **(await queue_of(slot)).progress}
 
     @api.post("/next", dependencies=turn, responses=WRITES)
-    async def following(wanted: Wanted, who: str | None = operator) -> list[dict[str, Any]]:
+    async def following(wanted: Wanted, who: Who | None = operator) -> list[dict[str, Any]]:
         """Hand out the cases that are to be reviewed next."""
         by = signed(who, wanted.by)
         queue = await queue_of(wanted.slot)
@@ -86,7 +87,7 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         return cases
 
     @api.post("/mark", responses=WRITES)
-    async def marked(said: Marked, who: str | None = operator) -> dict[str, str]:
+    async def marked(said: Marked, who: Who | None = operator) -> dict[str, str]:
         """Record what a person says of a case."""
         by = signed(who, said.by)
         try:

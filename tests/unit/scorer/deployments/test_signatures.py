@@ -29,8 +29,8 @@ from scorer.deployments.records import (
 from scorer.deployments.signatures import Signer, TrustedKeys
 from scorer.deployments.slots import Deployments
 
-KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "serve", "robot", "stranger")}
-ROLES = {"ann": "releaser", "bob": "releaser", "serve": "gate", "robot": "automation"}
+KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "eve", "serve", "robot", "stranger")}
+ROLES = {"ann": "releaser", "bob": "releaser", "eve": "admin", "serve": "gate", "robot": "automation"}
 SEQ = "00000001-a1b2c3d4"
 
 
@@ -166,7 +166,7 @@ def test_such_keys_are_a_danger_and_ours_are_none() -> None:
         ({"keys": {}}, "keys"),
         ({"keys": {"ann": {"public": "AAAA", "role": "releaser"}}}, "32 bytes"),
         ({"keys": {" ann": {"public": public("ann"), "role": "releaser"}}}, "keys"),
-        ({"keys": {"ann": {"public": public("ann"), "role": "admin"}}}, "role"),
+        ({"keys": {"ann": {"public": public("ann"), "role": "owner"}}}, "role"),
         ({"keys": {n: {"public": public("ann"), "role": "releaser"} for n in ("ann", "bob")}}, "ann and bob"),
         ({"keys": {"ann": {"public": public("ann"), "role": "gate"}}, "unsigned_until": "12"}, "unsigned_until"),
     ],
@@ -240,7 +240,7 @@ def _automatic(**more: Any) -> Entry:
 
 
 def _switched(state: Any) -> Automation:
-    return Automation(change="retrain", state=state, by="ann", reason="r", at=AT)
+    return Automation(change="retrain", state=state, by="eve", reason="r", at=AT)
 
 
 @pytest.mark.parametrize(
@@ -251,13 +251,13 @@ def _switched(state: Any) -> Automation:
         (_automatic(cause="deploy"), set()),
         (_automatic(cause="override"), set()),
         (_automatic(automatic=False), set()),
-        (_switched("lost"), {"serve", "robot", "ann"}),
-        (_switched("on"), {"ann"}),
-        (_switched("off"), {"ann"}),
+        (_switched("lost"), {"serve", "robot", "eve"}),
+        (_switched("on"), {"eve"}),
+        (_switched("off"), {"eve"}),
     ],
 )
 def test_only_an_automatic_promotion_or_rollback_needs_no_person(entry: Entry, who: set[str]) -> None:
-    allowed = {name for name in ("ann", "serve", "robot") if refusal(trusted(), by(name).signed(SEQ, entry)) is None}
+    allowed = {name for name in ROLES if refusal(trusted(), by(name).signed(SEQ, entry)) is None}
     assert allowed == who
 
 

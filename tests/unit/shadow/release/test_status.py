@@ -47,7 +47,8 @@ def test_a_status_has_about_ten_lines(state: Deployments) -> None:
     told = list(lines(seen(state, candidate=HOLD)))
     assert len(told) == 8
     assert told == [
-        "live         bundle aaaaaaaaaaaa at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), deploy by ann: because",
+        "live         bundle aaaaaaaaaaaa at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), "
+        "deploy by ann (name not verified): because",
         "data         33.2 days old: training data ended at 2025-12-01 07:00 UTC",
         "kill switch  off",
         "candidate    bundle bbbbbbbbbbbb at 0.5 since 2026-01-01 00:00 UTC (2 d 12 h), run L1-C1; "
@@ -67,19 +68,23 @@ def test_the_kill_switch_names_who_turned_it_on_and_live_keeps_its_own_name(stat
     fold(deployment(state, "live", "a" * 64, 0.5, "eve", "again", again), start=state)
     found = seen(state)
     assert line(found, "kill switch").startswith("ON (block_all) since 2026-01-03 11:")
-    assert line(found, "kill switch").endswith("kill_switch_on by bob: serves nonsense")
-    assert line(found, "live").endswith("since 2026-01-01 00:00 UTC (2 d 12 h), deploy by ann: because")
+    assert line(found, "kill switch").endswith("kill_switch_on by bob (name not verified): serves nonsense")
+    assert line(found, "live").endswith(
+        "since 2026-01-01 00:00 UTC (2 d 12 h), deploy by ann (name not verified): because"
+    )
     told = found.to_json()
     assert told["kill_switch"]["by"] == "bob"
     assert told["kill_switch"]["since"] == at
     fold(switch(state, None, "ann", "mended", NOW.isoformat()), start=state)
     assert line(seen(state), "kill switch") == "off"
-    assert seen(state).to_json()["kill_switch"] == dict.fromkeys(["override", "since", "by", "reason", "kind", "entry"])
+    assert seen(state).to_json()["kill_switch"] == dict.fromkeys(
+        ["override", "since", "by", "verified", "reason", "kind", "entry"]
+    )
 
 
 def test_another_threshold_makes_another_live_model(state: Deployments) -> None:
     fold(deployment(state, "live", "a" * 64, 0.25, "eve", "stricter", NOW.isoformat()), start=state)
-    assert line(seen(state), "live").endswith("threshold by eve: stricter")
+    assert line(seen(state), "live").endswith("threshold by eve (name not verified): stricter")
 
 
 @pytest.mark.parametrize(("hours", "waits"), [(0, True), (71.9, True), (72.1, False)])

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from fastapi import HTTPException, Request
 from pydantic import SecretStr, ValidationError
 
+from scorer.people import Person, Who
 from shadow.cli import cli
-from shadow.settings import Person, ShadowSettings
+from shadow.settings import ShadowSettings
 from shadow.web.auth import operator_of, reader_of, signed
 
 ANN, BOB = "token-of-ann-é", "token-of-bob"
@@ -23,6 +24,7 @@ def person(token: str, role: Any) -> Person:
     return Person(token=hashlib.sha256(token.encode()).hexdigest(), role=role)
 
 
+ANN_HERSELF = Who("ann", "ann", "reviewer", "token")
 PEOPLE = {"ann": person(ANN, "reviewer"), "bob": person(BOB, "viewer")}
 
 
@@ -70,7 +72,7 @@ def test_tokens_that_are_nobodys_go_on_beside_those_of_people() -> None:
     assert status_of(reader_of(settings), "Bearer reads") == 200
     assert status_of(operator_of(settings), "Bearer reads") == 401
     assert operator_of(settings)(asking("Bearer writes")) is None
-    assert operator_of(settings)(asking(f"Bearer {ANN}")) == "ann"
+    assert operator_of(settings)(asking(f"Bearer {ANN}")) == ANN_HERSELF
 
 
 def test_nobody_may_write_where_there_are_viewers_only() -> None:
@@ -80,9 +82,9 @@ def test_nobody_may_write_where_there_are_viewers_only() -> None:
 
 
 def test_a_review_bears_the_name_of_its_token() -> None:
-    assert signed("ann", None) == signed("ann", "ann") == "ann"
+    assert signed(ANN_HERSELF, None) == signed(ANN_HERSELF, "ann") == "ann"
     assert signed(None, "carl") == "carl"
-    for who, by, status in (("ann", "bob", 403), (None, None, 422)):
+    for who, by, status in ((ANN_HERSELF, "bob", 403), (None, None, 422)):
         with pytest.raises(HTTPException) as refused:
             signed(who, by)
         assert refused.value.status_code == status
@@ -95,7 +97,7 @@ def test_a_token_is_made_and_known_by_its_hash_only() -> None:
     assert len(token) >= 40
     assert token not in done.stdout
     settings = ShadowSettings(people=json.loads(done.stdout))
-    assert operator_of(settings)(asking(f"Bearer {token}")) == "ann"
+    assert operator_of(settings)(asking(f"Bearer {token}")) == ANN_HERSELF
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,9 @@ def test_a_token_is_made_and_known_by_its_hash_only() -> None:
     [
         {"ann": {"token": "x", "role": "viewer"}},
         {"ann": {"token": "A" * 64, "role": "viewer"}},
-        {"ann": {"token": "a" * 64, "role": "admin"}},
+        {"ann": {"token": "a" * 64, "role": "owner"}},
+        {"ann": {"token": "a" * 64, "role": "gate"}},
+        {"José": PEOPLE["ann"], "josé ": PEOPLE["bob"]},
         {"": {"token": "a" * 64, "role": "viewer"}},
         {"ann": PEOPLE["ann"], "eve": PEOPLE["ann"]},
     ],
