@@ -65,6 +65,19 @@ def operator_of(settings: ShadowSettings) -> Callable[[Request], str | None]:
     return operator
 
 
+def role_of(settings: ShadowSettings) -> Callable[[Request], str | None]:
+    """A dependency that says in which role somebody asks: that of the person, None with a token that is nobody's."""
+
+    def role(request: Request) -> str | None:
+        for token in (_borne(request), _typed(request)):
+            found = None if token is None else _whose(token, settings)
+            if found is not None:
+                return found[1].role
+        return None
+
+    return role
+
+
 def signed(who: str | None, by: str | None) -> str:
     """The name of whoever asks: that of their token, or else the one that they give.
 

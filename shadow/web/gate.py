@@ -24,6 +24,7 @@ from shadow.release.look import look, present_run
 from shadow.release.named import require_segment, require_slot
 from shadow.serve.gauges import DECISIONS
 from shadow.serve.service import TOO_OLD, Serve
+from shadow.web.problems import CONTENT
 
 #: Names of slots, as `scorer deploy` takes them.
 SLOT = r"^[a-z][a-z0-9-]{0,30}$"
@@ -31,17 +32,12 @@ SLOT = r"^[a-z][a-z0-9-]{0,30}$"
 TOGETHER = 50
 
 #: Statuses that an operation may answer with beside 200, for the OpenAPI document.
-DETAIL = {
-    "type": "object",
-    "required": ["detail"],
-    "properties": {"detail": {"anyOf": [{"type": "string"}, {"type": "array"}]}},
-}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "the host is asked for by a name that it does not answer to"},
     401: {"description": "the token is missing or wrong"},
     404: {"description": "the slot is empty, or has nothing of what is asked for"},
     414: {"description": "path and query are too long"},
-    422: {"description": "what is asked makes no sense", "content": {"application/json": {"schema": DETAIL}}},
+    422: {"description": "what is asked makes no sense", "content": CONTENT},
     431: {"description": "the headers are too long"},
     503: {"description": "Redis is unavailable, the last look is too old, or too many ask at once"},
 }
