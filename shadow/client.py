@@ -138,7 +138,7 @@ class Row(TypedDict):
     contributions: str
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """What the server refuses, as it says it. status: of HTTP, 0 if it could not be reached. errors: by field."""
 
     def __init__(self, status: int, title: str, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -154,7 +154,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 class Client:
-    """Asks one `shadow serve`. address: such as http://127.0.0.1:9101. Methods raise Problem."""
+    """Asks one `shadow serve`. address: such as http://127.0.0.1:9101. Methods raise ProblemError."""
 
     def __init__(self, address: str, token: str | None = None, timeout: float = 60.0) -> None:
         parts = urlsplit(address)
@@ -227,7 +227,7 @@ class Client:
                     self._kept[address] = answer.headers["etag"], body
                     while len(self._kept) > KEPT:
                         self._kept.popitem(last=False)
-        except _Unchanged:
+        except _UnchangedError:
             self._kept.move_to_end(address)
         return cast(dict[str, Any], json.loads(body))
 
@@ -238,11 +238,13 @@ class Client:
         except HTTPError as error:
             with error:
                 if error.code == 304:
-                    raise _Unchanged from None
+                    raise _UnchangedError from None
                 raise _problem(error) from None
         except (URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise Problem(0, "", f"{self._address} cannot be reached: {reason}; is `shadow serve` running?") from None
+            raise ProblemError(
+                0, "", f"{self._address} cannot be reached: {reason}; is `shadow serve` running?"
+            ) from None
 
     def _address_of(self, path: str, filters: Mapping[str, Value]) -> str:
         query: list[tuple[str, str]] = []
@@ -254,13 +256,13 @@ class Client:
         return f"{self._address}{path}?{urlencode(query)}"
 
 
-class _Unchanged(Exception):
+class _UnchangedError(Exception):
     """What is kept is still so."""
 
 
-def _problem(error: HTTPError) -> Problem:
+def _problem(error: HTTPError) -> ProblemError:
     try:
         told = json.loads(error.read(1 << 20))
-        return Problem(error.code, told["title"], told["detail"], told.get("errors", ()))
+        return ProblemError(error.code, told["title"], told["detail"], told.get("errors", ()))
     except (ValueError, KeyError, TypeError):
-        return Problem(error.code, error.reason, f"the server answers {error.code}, and not as an API does")
+        return ProblemError(error.code, error.reason, f"the server answers {error.code}, and not as an API does")
