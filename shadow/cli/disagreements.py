@@ -300,7 +300,7 @@ async def _explained(settings: ShadowSettings, asked: Asked, transaction: str) -
             return
         click.echo(verdict(sample))
         for part in sample.why or ():
-            click.echo(f"  {printable(reason(part))} ({part.difference:+.2f})")
+            click.echo(f"  {printable(reason(part, sample.transaction))} ({part.difference:+.2f})")
         if not sample.why:
             click.echo("  why is unknown: a bundle is no longer in the store")
 

@@ -31,12 +31,14 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """The values of a field. more: how many further values there are, at least. rest: samples in them."""
+    """The values of a field. more: how many further values there are, at least. rest: samples in them. whole: the
+    transactions of all values."""
 
     field: str
     values: tuple[Value, ...]
     more: int
     rest: int
+    whole: float
 
     def to_json(self, minor_per_unit: float) -> dict[str, Any]:
         """For machines."""
@@ -71,7 +73,7 @@ def facet(table: Table, masks: Mapping[str, Bools], name: str, top: int) -> Face
         for at in largest
     )
     further = int((samples > 0).sum()) - len(largest) + len(np.unique(codes[~is_named]))
-    return Facet(name, shown, further, len(rows) - int(samples[largest].sum()))
+    return Facet(name, shown, further, len(rows) - int(samples[largest].sum()), float((1 / table.chances[rows]).sum()))
 
 
 def facets(table: Table, masks: Mapping[str, Bools], names: Sequence[str], top: int) -> list[Facet]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from shadow.comparison.sample import Contribution, Sample
 
 #: Differences below this, in log-odds, are no reason.
 SLIGHT = 0.02
 
 
-def value_in_words(value: float | None) -> str:
-    """The value of a feature.
+def value_in_words(value: float | None, raw: Any = None) -> str:
+    """The value of a feature. raw: what the transaction has under its name: it says more than the code of
+    a category does.
 
     >>> value_in_words(None), value_in_words(3.0), value_in_words(0.12345), value_in_words(12345.6)
     ('missing', '3', '0.123', '12,346')
+    >>> value_in_words(2.0, "online"), value_in_words(1.0, True)
+    ('online', 'yes')
     """
+    if isinstance(raw, bool):
+        return "yes" if raw else "no"
+    if isinstance(raw, str):
+        return raw
     if value is None:
         return "missing"
     if value == int(value):
@@ -30,13 +40,13 @@ def name_in_words(feature: str) -> str:
     return " ".join(feature.replace("_", " ").split()) or feature
 
 
-def reason(part: Contribution) -> str:
-    """What a feature does to the two scores.
+def reason(part: Contribution, transaction: Mapping[str, Any] | None = None) -> str:
+    """What a feature of a transaction does to the two scores.
 
     >>> reason(Contribution("amount", 250.0, 0.1, 1.3, 1.2))
     'amount is 250: the candidate sees much more risk in it than live'
     """
-    told = f"{name_in_words(part.feature)} is {value_in_words(part.value)}"
+    told = f"{name_in_words(part.feature)} is {value_in_words(part.value, (transaction or {}).get(part.feature))}"
     size = abs(part.difference)
     if size < SLIGHT:
         return f"{told}: both see it alike"

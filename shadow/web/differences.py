@@ -6,7 +6,6 @@ Rendered here, and complete without a script: every state is an address. With on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,6 @@ from shadow.comparison.sample import Contribution, Sample
 from shadow.comparison.totals import ALL, RunTotals, SegmentTotals
 from shadow.exploration.cursor import BadCursorError
 from shadow.exploration.drivers import drivers
-from shadow.exploration.estimate import Estimate
 from shadow.exploration.facets import Facet, facets
 from shadow.exploration.page import page as page_of
 from shadow.exploration.question import OF_TRANSACTION
@@ -137,7 +135,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         "kept": _kept(view),
         "everything": [pair for pair in view.pairs(cursor=None) if pair[0] != "threshold"],
         "here_address": view.address(),
-        "facets": [_facet(one, view, opened.count) for one in shown],
+        "facets": [_facet(one, view) for one in shown],
         "headline": _headline(opened),
         "lines": _lines(opened, totals, unit, currency),
         "basis": _basis(opened),
@@ -194,12 +192,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _facet(found: Facet, view: View, whole: Estimate) -> dict[str, Any]:
+def _facet(found: Facet, view: View) -> dict[str, Any]:
     most = max((value.count.value for value in found.values), default=0.0) or 1.0
     entries = []
     for value in found.values:
         address, is_on = view.toggled(found.field, value.name)
-        share = value.count.value / whole.value if whole.value else 0.0
+        share = value.count.value / found.whole if found.whole else 0.0
         text = percent(share, 0) if view.unit == "percent" else told(value.count.value)
         entries.append(
             {
@@ -285,7 +283,8 @@ def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any
         "scores": f"{'-' if live is None else f'{live:.3f}'} → {sample.candidate.score:.3f}",
         "gap": "" if sample.gap is None else f"gap {sample.gap:+.3f}",
         "why": [
-            f"{printable(name_in_words(part.feature))} {value_in_words(part.value)} ({part.difference:+.2f})"
+            f"{printable(name_in_words(part.feature))} "
+            f"{printable(value_in_words(part.value, sample.transaction.get(part.feature)))} ({part.difference:+.2f})"
             for part in (sample.why or ())[:3]
             if abs(part.difference) >= SLIGHT
         ],
@@ -389,7 +388,7 @@ def _by_day(opened: Opened) -> dict[str, Any]:
         "bars": bars,
         "floor": None,
         "ticks": ticks,
-        "caption": "Estimates; dark at the bottom: live alone blocks, on top: the candidate alone (▶).",
+        "caption": "Estimates. At the bottom, blue: live alone blocks; on top, orange: the candidate alone.",
     }
 
 
@@ -522,7 +521,7 @@ async def _transaction(asking: Asking, asked: Scope, reader: Reader) -> dict[str
         "spoken": found["verdict"],
         "scores": [_score("live", live, 22, "fa"), _score("candidate", candidate, 58, "fb")],
         "told_scores": [_told_score("Live", live), _told_score("The candidate", candidate)],
-        "reasons": [_reason(part, sample["why"]) for part in sample["why"] or ()],
+        "reasons": [_reason(part, sample) for part in sample["why"] or ()],
         "no_reasons": "Not explained yet: the shadow does so beside its work, within a minute or so."
         if sample["why"] is None
         else "It cannot be explained: a model, or the definition of its features, is no longer in the store.",
@@ -547,7 +546,7 @@ def _beside(sample: dict[str, Any], unit: float) -> dict[str, str]:
 
 def _score(name: str, model: dict[str, Any], y: int, style: str) -> dict[str, Any]:
     def x(value: float | None) -> float | None:
-        return None if value is None else round(90 + 530 * min(1.0, max(0.0, value)), 1)
+        return None if value is None else round(70 + 280 * min(1.0, max(0.0, value)), 1)
 
     return {"name": name, "y": y, "style": style, "score": x(model["score"]), "threshold": x(model["threshold"])}
 
@@ -558,14 +557,14 @@ def _told_score(name: str, model: dict[str, Any]) -> str:
     return f"{name} scores {model['score']:.3f}, threshold {model['threshold']:.3f}: {model['decision']}."
 
 
-def _reason(part: dict[str, Any], every: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _reason(part: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
     one = Contribution(**part)
-    most = max((abs(other["difference"]) for other in every), default=0.0) or 1.0
+    most = max((abs(other["difference"]) for other in sample["why"]), default=0.0) or 1.0
     width = round(78 * abs(one.difference) / most, 1)
     side: Literal["fa", "fb"] = "fb" if one.difference > 0 else "fa"
     return {
-        "words": printable(reason(one)),
-        "value": value_in_words(one.value),
+        "words": printable(reason(one, sample["transaction"])),
+        "value": printable(value_in_words(one.value, sample["transaction"].get(one.feature))),
         "live": f"{one.live:+.2f}",
         "candidate": f"{one.candidate:+.2f}",
         "difference": f"{one.difference:+.2f}",

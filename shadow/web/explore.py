@@ -380,7 +380,7 @@ async def told_of(asking: Asking, asked: Scope, reader: Reader) -> dict[str, Any
     return {
         "sample": shown(sample, reader),
         "verdict": verdict(sample),
-        "reasons": [reason(part) for part in sample.why or ()],
+        "reasons": [reason(part, sample.transaction) for part in sample.why or ()],
         "label": LABELS[int(known[0])],
         "votes": await votes_on(serve, transaction),
         "same_card": [shown(one, reader) for one in beside],

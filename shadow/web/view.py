@@ -110,7 +110,8 @@ class View(Scope):
         for name, word in words.items():
             value = getattr(self, name)
             if value is not None:
-                said = {"live_only": "live alone", "candidate_only": "the candidate alone"}.get(str(value), value)
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                said = {"live_only": "live alone", "candidate_only": "the candidate alone"}.get(text, text)
                 found.append((f"{word} {said}", self.changed(**{name: None})))
         if self.agreements:
             found.append(("agreements, too", self.changed(agreements=False)))

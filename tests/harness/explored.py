@@ -51,9 +51,9 @@ def explored(stack: Stack, models: Models, **env: str) -> Worker:
 
     def is_explained() -> bool:
         for slot in ("candidate", "control"):
-            answer = get(f"http://127.0.0.1:{serve.port}/api/drivers?slot={slot}&agreements=true", serve.token)
+            answer = get(f"http://127.0.0.1:{serve.port}/api/drivers?slot={slot}", serve.token)
             told = orjson.loads(answer or b"{}")
-            if not told or told["samples"] < 50 or told["explained"] < told["samples"]:
+            if not told or told["samples"] < 20 or told["explained"] < told["samples"]:
                 return False
         return True
 

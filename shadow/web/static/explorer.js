@@ -13,6 +13,6 @@ document.addEventListener("keydown", (event) => {
 });
 // Where the list is narrow, facets are folded; the first time only, as people may open them.
 const narrow = window.matchMedia("(max-width: 760px)");
-const fold = () => document.querySelectorAll("aside > details").forEach((one) => { one.open = !narrow.matches; });
+const fold = () => document.querySelectorAll("details.side").forEach((one) => { one.open = !narrow.matches; });
 document.addEventListener("DOMContentLoaded", fold);
 document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "main") fold(); });
