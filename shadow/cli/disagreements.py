@@ -147,7 +147,8 @@ def disagreements(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = str(first["loc"][0]).replace("_", "-") if first["loc"] else "min-amount"
-        raise UserError(f"--{option}: {first['msg'].removeprefix('Value error, ')}") from None
+        given = f" {first['input']}" if first["loc"] and isinstance(first["input"], str | int | float) else ""
+        raise UserError(f"--{option}{given}: {first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:
         raise UserError(f"--run: {error}") from None
     asked = Asked(slot, run, question, sort, ascending, limit, after, output == "jsonl", beyond_noise)

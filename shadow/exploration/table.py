@@ -98,7 +98,7 @@ class Table:
     @property
     def attributes(self) -> list[str]:
         """The attributes of transactions that a question may be about."""
-        return list(self.words.attributes)
+        return list(self.words.attributes)[: self.columns.attributes.shape[1]]  # others may come while this is in use
 
     @property
     def names(self) -> list[str]:
@@ -132,9 +132,9 @@ class Table:
         if name.startswith(OF_SEGMENTS) and (division := name.removeprefix(OF_SEGMENTS)) in self.divisions:
             return self._division(name, division)
         plain = name.removeprefix(OF_TRANSACTION)
-        if plain not in self.words.attributes:
+        if plain not in self.attributes:
             raise UnknownFieldError("field", name, self.names)
-        at = list(self.words.attributes).index(plain)
+        at = self.attributes.index(plain)
         values = list(self.words.attributes[plain])
         codes = self.columns.attributes[:, at].astype(np.int64)
         return Field(name, codes, values, lambda value: self.words.known(plain, value))
@@ -172,15 +172,15 @@ class Table:
             found[OF_SEGMENTS + division] = _any(self.has(segment) for segment in segments)
         for name, values in asked.conditions.items():
             one = self.of(name)
-            found[name] = np.isin(one.codes, [one.code(value) for value in values])
+            found[name] = found.get(name, True) & np.isin(one.codes, [one.code(value) for value in values])
         if asked.top_feature is not None:
             if asked.top_feature not in self.words.features:
                 raise UnknownFieldError("top_feature", asked.top_feature, list(self.words.features))
             mine = self.columns.reasons[:, 0] == self.words.features[asked.top_feature]
-            found[TOP_FEATURE] = found.get(TOP_FEATURE, np.ones(len(self), dtype=bool)) & mine
+            found[TOP_FEATURE] = found.get(TOP_FEATURE, True) & mine
         if asked.label is not None:
             mine = self.labels == LABELS.index(asked.label)
-            found[LABEL] = found.get(LABEL, np.ones(len(self), dtype=bool)) & mine
+            found[LABEL] = found.get(LABEL, True) & mine
         size = np.abs(self.gaps)
         for name, numbers, low, high in (
             ("amount", entries["minor"] / minor_per_unit, asked.min_amount, asked.max_amount),

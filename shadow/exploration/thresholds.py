@@ -61,8 +61,8 @@ class WhatIf:
 def by_histogram(scores: Counts, live_blocks: int, threshold: float) -> WhatIf:
     """What a whole stream would show. scores: int64 (KINDS, BINS). threshold: a score equal to it blocks."""
     at = int(np.searchsorted(EDGES, threshold, side="right"))  # the bin that holds it
-    low_edge = EDGES[at - 1] if at else 0.0
-    high_edge = EDGES[at] if at < len(EDGES) else 1.0
+    low_edge = float(EDGES[at - 1]) if at else 0.0
+    high_edge = float(EDGES[at]) if at < len(EDGES) else 1.0
     if threshold == low_edge:
         inside = 1.0
     else:

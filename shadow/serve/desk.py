@@ -24,7 +24,7 @@ from shadow.labels.label import Known, State
 from shadow.release.look import present_run
 from shadow.release.named import UnknownNameError, nearest, require_run, require_segment, require_slot
 from shadow.release.wording import to_be_filled
-from shadow.store.explorer import Explorer
+from shadow.store.explorer import FIRST, Explorer
 from shadow.store.reader import TallyReader
 
 #: Seconds that an answer may be old, and after which it is not given while a newer one is read.
@@ -95,16 +95,23 @@ class Desk:
             raise UnknownNameError(to_be_filled(slot))
         return present
 
-    async def table(self, slot: str, run: Run, labelled: Labelled, at_once: bool = True) -> Table:
-        """The samples of a run. at_once: rather a few seconds old than waited for, and read anew meanwhile."""
+    async def table(
+        self, slot: str, run: Run, labelled: Labelled, at_once: bool = True, is_glance: bool = False
+    ) -> Table:
+        """The samples of a run. at_once: rather a few seconds old than waited for, and read anew meanwhile. is_glance:
+        as long as nobody has read all of them, some will do."""
         explorer = self.explorer(slot)
         explorer.forget(but=run)
         age = explorer.age(run)
+        most = FIRST if is_glance else None
         if not at_once or age > TOO_OLD:
-            return await explorer.table(run, labelled, 0.0 if not at_once else FRESH)
+            found = await explorer.table(run, labelled, 0.0 if not at_once else FRESH, most)
+            if len(found) < found.stored and is_glance:
+                self._read_anew(slot, run, explorer, labelled)
+            return found
         if age > FRESH:
             self._read_anew(slot, run, explorer, labelled)
-        return await explorer.table(run, labelled, TOO_OLD + 60)
+        return await explorer.table(run, labelled, TOO_OLD + 60, most)
 
     def _read_anew(self, slot: str, run: Run, explorer: Explorer, labelled: Labelled) -> None:
         key = slot, str(run)
@@ -120,12 +127,12 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._reading.values(), return_exceptions=True)
 
-    async def floor(self, deployments: Deployments) -> float | None:
+    async def floor(self, deployments: Deployments, is_glance: bool = False) -> float | None:
         """What the A/A control's scores differ by: see `noise_floor`. None if there is no control, or no sample."""
         run = present_run(deployments, self._control)
         if run is None:
             return None
-        table = await self.table(self._control, run, _NOTHING)
+        table = await self.table(self._control, run, _NOTHING, is_glance=is_glance)
         if self._floor is None or self._floor[0] is not table:
             self._floor = table, noise_floor(table, np.flatnonzero(table.is_disagreement))
         return self._floor[1]
@@ -140,15 +147,16 @@ class Desk:
         declared: Sequence[str],
         beyond_noise: bool = False,
         at_once: bool = True,
+        is_glance: bool = False,
     ) -> Opened:
-        """The samples that a question means. declared: segments of release.yaml.
+        """The samples that a question means. declared: segments of release.yaml. at_once, is_glance: see `table`.
 
         Raises UnknownNameError for a slot, run, segment or field that is not there, with the name that is nearest;
         CurrencyError if views name several currencies.
         """
         named = await self.chosen(deployments, slot, run)
-        floor = await self.floor(deployments)
-        table = await self.table(slot, named, labelled, at_once)
+        floor = await self.floor(deployments, is_glance)
+        table = await self.table(slot, named, labelled, at_once, is_glance)
         if not table.lists:
             for segment in asked.segment:
                 require_segment(declared, segment)

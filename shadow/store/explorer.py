@@ -26,8 +26,9 @@ from shadow.exploration.table import Floats, Rows, Table
 from shadow.store.run_sums import ask_values
 from shadow.store.samples import CHUNK, INDEXES, SampleReader
 
-#: Samples of a run that are held, those with the smallest hashes: some 60 MB.
-MOST = 250_000
+#: Samples of a run that are held, those with the smallest hashes: some 60 MB. And as many as are read for somebody who
+#: would rather have estimates at once than wait for all.
+MOST, FIRST = 250_000, 5_000
 #: Samples that were not explained yet and are looked at again each time.
 ASKED_AGAIN = 500
 #: How often thresholds of strata are read again of days whose index is the same, and runs without an index.
@@ -50,7 +51,8 @@ class Block:
 
 @dataclass
 class Held:
-    """What is held of a run. read_at: monotonic time of the last look. lists: names of segments by digest."""
+    """What is held of a run. read_at: monotonic time of the last look. lists: names of segments by digest. most:
+    samples that may be held. limit: the hash below which all are read that are in the table."""
 
     words: Vocabulary = field(default_factory=Vocabulary)
     blocks: dict[Place, Block] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Held:
     scanned_at: float = -AGAIN_SECONDS
     read_at: float = -1e9
     turn: int = 0
+    most: int = 0
+    limit: float = 0.0
     labelled: Labelled = field(default_factory=Labelled)
     table: Table | None = None
 
@@ -79,22 +83,25 @@ class Explorer(SampleReader):
         held = self._held.get(str(run))
         return float("inf") if held is None else time.monotonic() - held.read_at
 
-    async def table(self, run: Run, labelled: Labelled, max_age: float = 0.0) -> Table:
-        """The samples of a run. labelled: what is known of its cases. max_age: seconds that the answer may be old."""
-        name = str(run)
+    async def table(self, run: Run, labelled: Labelled, max_age: float = 0.0, most: int | None = None) -> Table:
+        """The samples of a run. labelled: what is known of its cases. max_age: seconds that the answer may be old.
+        most: samples that are enough; MOST if missing."""
+        name, enough = str(run), MOST if most is None else most
         held = self._held.setdefault(name, Held())
-        if held.table is None or time.monotonic() - held.read_at > max_age:
+        if held.table is None or held.most < enough or time.monotonic() - held.read_at > max_age:
             asked_at = time.monotonic()
             async with self._locks[name]:
-                if held.table is None or held.read_at < asked_at - max_age:  # nobody else has, while we waited
-                    await self._look(name, held)
-        if held.table is None or held.labelled is not labelled:
+                if held.table is None or held.most < enough or held.read_at < asked_at - max_age:
+                    await self._look(name, held, max(held.most, enough))
+        table = held.table
+        assert table is not None  # noqa: S101 - the look has made it
+        if held.labelled is not labelled:
             held.labelled = labelled
-            held.table = self._joined(held)
-        return held.table
+            table = held.table = replace(table, labels=labelled.codes(table.entries["hash"]), _fields={})
+        return table
 
-    async def _look(self, run: str, held: Held) -> None:
-        """Bring what is held of a run up to date."""
+    async def _look(self, run: str, held: Held, most: int) -> None:
+        """Bring what is held of a run up to date, at most so many samples."""
         started = time.monotonic()
         indexed, rest = await self._days(run)
         places = [(partition, day) for partition, days in indexed.items() for day in days]
@@ -110,11 +117,13 @@ class Explorer(SampleReader):
         else:
             blocks |= {place: before[place] for place in loose if place in before}
         held.blocks = blocks
-        read = await self._bodies(run, held)
+        limit = _limit(held, most)
+        read = await self._bodies(run, held, limit)
         is_same = len(before) == len(blocks) and all(before.get(place) is block for place, block in blocks.items())
-        if held.table is None or read or not is_same:
+        if held.table is None or read or not is_same or limit != held.limit:
+            held.limit = limit
             held.table = self._joined(held)
-        held.read_at = started
+        held.most, held.read_at = most, started
 
     async def _indexes(self, run: str, held: Held, places: Sequence[Place]) -> dict[Place, Block]:
         """The blocks of some places that have changed."""
@@ -158,9 +167,8 @@ class Explorer(SampleReader):
         taus = await self.redis.hgetall(at.taus(run, place[1]))
         return _renewed(held.blocks.get(place), b"".join(packed.values()), taus, held.lists)
 
-    async def _bodies(self, run: str, held: Held) -> int:
+    async def _bodies(self, run: str, held: Held, limit: float) -> int:
         """Read the bodies of samples that are new, and of some that had no explanation. Returns their number."""
-        limit = _limit(held)
         wanted: list[tuple[Place, int]] = []
         again: list[tuple[Place, int]] = []
         for place, block in held.blocks.items():
@@ -189,7 +197,7 @@ class Explorer(SampleReader):
 
     def _joined(self, held: Held) -> Table:
         """All blocks in one. What has no body any more is left out."""
-        limit = _limit(held)
+        limit = held.limit
         parts = [
             (place, block, block.columns.is_read & (block.entries["hash"] < limit))
             for place, block in held.blocks.items()
@@ -271,13 +279,13 @@ def chances_of(entries: Entries, taus: Mapping[bytes, bytes], lists: Mapping[int
     return np.where(found > 0, found, 1.0)
 
 
-def _limit(held: Held) -> float:
+def _limit(held: Held, most: int) -> float:
     """The hash below which samples are held."""
     n = sum(len(block.entries) for block in held.blocks.values())
-    if n <= MOST:
+    if n <= most:
         return 1.0
     hashes = np.concatenate([block.entries["hash"] for block in held.blocks.values()])
-    return float(np.partition(hashes, MOST)[MOST])
+    return float(np.partition(hashes, most)[most])
 
 
 def _trimmed(columns: Columns, width: int) -> Columns:

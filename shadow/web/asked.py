@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import HTTPException
@@ -11,7 +10,6 @@ from pydantic import Field
 
 from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
-from shadow.comparison.sample import Sample
 from shadow.exploration.estimate import Estimate
 from shadow.exploration.labelled import Labelled
 from shadow.exploration.page import Sort
@@ -21,11 +19,10 @@ from shadow.release.named import UnknownNameError
 from shadow.serve.desk import Desk, Opened, labelled
 from shadow.serve.service import Serve
 from shadow.web.gate import SLOT
+from shadow.web.reading import Reader
 
 #: Most rows of an export, and of a page.
 MOST_ROWS, MOST_ON_PAGE = 100_000, 1_000
-#: The role that sees no card.
-VIEWER = "viewer"
 
 
 class Scope(Question):
@@ -86,17 +83,6 @@ class OfExport(Scope):
     limit: int = Field(10_000, ge=1, le=MOST_ROWS, description="most rows")
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Who asks. role: None with a token that is nobody's, or without one where none is needed."""
-
-    role: str | None
-
-    @property
-    def sees_cards(self) -> bool:
-        return self.role != VIEWER
-
-
 class Asking:
     """Opens questions that came over HTTP, with its errors as statuses."""
 
@@ -115,11 +101,12 @@ class Asking:
             held = self._labelled[slot] = seen, labelled(seen.labels.cases, seen.labels.known)
         return held[1]
 
-    async def open(self, asked: Scope, reader: Reader) -> Opened:
-        """The samples that a question means. Raises HTTPException: 403 for a viewer who asks for a card, 404 for what
-        is not there."""
-        if asked.card is not None and not reader.sees_cards:
-            raise HTTPException(403, "card: viewers see no cards; ask with the token of a reviewer")
+    async def open(self, asked: Scope, reader: Reader, is_glance: bool = False) -> Opened:
+        """The samples that a question means. is_glance: some of them will do, until all are read.
+
+        Raises HTTPException: 403 for a viewer who asks for a card, 404 for what is not there.
+        """
+        reader.require(asked.card)
         serve = self.serve
         try:
             return await self.desk.open(
@@ -130,6 +117,7 @@ class Asking:
                 self.known(asked.slot, asked.run),
                 serve.release.segments.names,
                 asked.beyond_noise,
+                is_glance=is_glance,
             )
         except UnknownNameError as error:
             raise HTTPException(404, str(error)) from None
@@ -138,15 +126,6 @@ class Asking:
 
 
 _NOTHING = Labelled()
-
-
-def shown(sample: Sample, reader: Reader) -> dict[str, Any]:
-    """A sample as JSON, without its card for whoever may not see it."""
-    told = sample.to_json()
-    if not reader.sees_cards:
-        told["card_id"] = None
-        told["transaction"] = {name: value for name, value in sample.transaction.items() if name != "card_id"}
-    return told
 
 
 def head(opened: Opened, minor_per_unit: float, currency: str | None) -> dict[str, Any]:

@@ -38,10 +38,11 @@ from shadow.exploration.words import SLIGHT, name_in_words, reason, value_in_wor
 from shadow.gate.shares import percent
 from shadow.release.telling import printable
 from shadow.serve.desk import Opened, unknown
-from shadow.web.asked import Asking, Reader, Scope
-from shadow.web.explore import RunName, currency_of, reading, told_of
+from shadow.web.asked import Asking, Scope
+from shadow.web.explore import RunName, currency_of, told_of
 from shadow.web.gate import Slot
 from shadow.web.guard import STRICT
+from shadow.web.reading import Reader, reading
 from shadow.web.rendering import TEMPLATES
 from shadow.web.static_files import static
 from shadow.web.view import View
@@ -86,7 +87,7 @@ def plainly(value: float | None) -> str:
 def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
     """`/explore` and `/explore/transaction`. readers: who may ask. turn: for what reads much."""
     pages = APIRouter(dependencies=readers, include_in_schema=False)
-    whoever = Depends(reading(asking.serve))
+    whoever = Depends(reading(asking.serve.settings))
 
     @pages.get("/explore", dependencies=turn)
     async def differences(request: Request, reader: Reader = whoever) -> HTMLResponse:
@@ -114,7 +115,7 @@ def _rendered(template: str, **given: Any) -> HTMLResponse:
 async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, Any]:
     """What the page of differences is given."""
     serve = asking.serve
-    opened = await asking.open(view, reader)
+    opened = await asking.open(view, reader, is_glance=True)
     table, unit, currency = opened.table, serve.deployments.minor_per_unit, currency_of(serve) or ""
     try:
         page = page_of(table, opened.rows, view, view.sort, view.ascending, ON_A_PAGE, view.cursor)
@@ -264,7 +265,9 @@ def _basis(opened: Opened) -> str:
     table = opened.table
     told_of_all = f"Estimated from {len(opened.rows):,} samples; ≈ marks estimates from fewer than 10."
     if len(table) < table.stored:
-        told_of_all += f" {len(table):,} of {table.stored:,} stored samples are held; the estimates allow for it."
+        told_of_all += (
+            f" {len(table):,} of {table.stored:,} stored samples are read so far; the estimates allow for it."
+        )
     return f"{told_of_all} Read {opened.age:.0f} s ago."
 
 
@@ -321,7 +324,7 @@ def _kept(view: View) -> list[tuple[str, str]]:
 
 
 def _export(view: View, kind: str) -> str:
-    pairs: dict[str, Any] = {"noise": "show", "unit": "count", "facet": [], "threshold": None, "cursor": None}
+    pairs: dict[str, Any] = {"noise": "hide", "unit": "count", "facet": [], "threshold": None, "cursor": None}
     address = view.address("/api/export", **pairs)
     more = f"format={kind}" + ("&beyond_noise=true" if view.noise == "hide" else "")
     sort = "" if "sort=" in address else f"&sort={view.sort}"

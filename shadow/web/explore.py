@@ -45,13 +45,11 @@ from shadow.web.asked import (
     OfFacets,
     OfPage,
     OfWhatIf,
-    Reader,
     Scope,
     head,
-    shown,
 )
-from shadow.web.auth import role_of
-from shadow.web.gate import REFUSALS, Slot
+from shadow.web.gate import FORBIDDEN, REFUSALS, Slot
+from shadow.web.reading import Reader, reading, shown
 
 #: Rows of a file that are in memory at once, and transactions of a card that are shown beside one.
 TOGETHER, OF_CARD = 200, 50
@@ -64,7 +62,6 @@ _FILE: dict[int | str, dict[str, Any]] = {
     },
     501: {"description": "Parquet needs pyarrow on the server"},
 }
-FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"description": "a viewer asks for a card"}}
 _SAMPLE: dict[str, Any] = {
     "transaction_id": "t-1",
     "card_id": "c-9",
@@ -82,16 +79,6 @@ RunName = Annotated[
 ]
 
 
-def reading(serve: Serve) -> Any:
-    """A dependency that says who asks."""
-    role = role_of(serve.settings)
-
-    def reader(request: Request) -> Reader:
-        return Reader(role(request))
-
-    return reader
-
-
 def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
     """`/api/samples`, `/api/facets`, `/api/drivers`, `/api/what-if`, `/api/tallies`, `/api/export`.
 
@@ -99,7 +86,7 @@ def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
     """
     serve = asking.serve
     api = APIRouter(prefix="/api", dependencies=readers, responses={**REFUSALS, **FORBIDDEN}, tags=["explorer"])
-    whoever = Depends(reading(serve))
+    whoever = Depends(reading(serve.settings))
 
     def about(opened: Opened) -> dict[str, Any]:
         return head(opened, serve.deployments.minor_per_unit, currency_of(serve))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Depends, HTTPException, Response
 from fastapi import Query as Parameter
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -25,6 +25,7 @@ from shadow.release.named import require_segment, require_slot
 from shadow.serve.gauges import DECISIONS
 from shadow.serve.service import TOO_OLD, Serve
 from shadow.web.problems import CONTENT
+from shadow.web.reading import Reader, reading, shown
 
 #: Names of slots, as `scorer deploy` takes them.
 SLOT = r"^[a-z][a-z0-9-]{0,30}$"
@@ -41,6 +42,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     431: {"description": "the headers are too long"},
     503: {"description": "Redis is unavailable, the last look is too old, or too many ask at once"},
 }
+FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"description": "a viewer asks for a card"}}
 NOT_READY: dict[int | str, dict[str, Any]] = {412: {"description": "the last verdict is not promote"}}
 
 Slot = Annotated[str, Parameter(pattern=SLOT, description="name of a slot")]
@@ -96,12 +98,12 @@ def _plain(value: BaseModel) -> dict[str, Any]:
     return value.model_dump(mode="json")
 
 
-async def _listed(head: Mapping[str, Any], samples: AsyncIterator[Sample]) -> AsyncIterator[bytes]:
+async def _listed(head: Mapping[str, Any], samples: AsyncIterator[Sample], reader: Reader) -> AsyncIterator[bytes]:
     """A JSON object that ends with the samples, some at a time: a page of 10,000 has 25 MB."""
     some = [orjson.dumps(head)[:-1] + b',"samples":[']
     n = 0
     async for sample in samples:
-        some.append((b"," if n else b"") + orjson.dumps(sample.to_json()))
+        some.append((b"," if n else b"") + orjson.dumps(shown(sample, reader)))
         n += 1
         if len(some) == TOGETHER:
             yield b"".join(some)
@@ -194,9 +196,12 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         """The same for engines that post (Flagger's webhooks). The body is not read."""
         return ready(response, slot)
 
-    @api.get("/disagreements", dependencies=turn, response_class=JSONResponse)
-    async def disagreements(asked: Annotated[Asked, Parameter()]) -> Response:
+    whoever = Depends(reading(serve.settings))
+
+    @api.get("/disagreements", dependencies=turn, response_class=JSONResponse, responses=FORBIDDEN)
+    async def disagreements(asked: Annotated[Asked, Parameter()], reader: Reader = whoever) -> Response:
         """A page of samples, how many match in all, and what `after` is for the next page."""
+        reader.require(asked.card)
         try:
             chosen = Run.parse(asked.run) if asked.run is not None else present_run(serve.deployments, asked.slot)
         except ValueError as error:
@@ -213,6 +218,6 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         found = await store.find(chosen, asked, serve.deployments.minor_per_unit)
         following = asked.after + len(found.places)
         head = {"run": str(chosen), "total": found.total, "next": following if following < found.total else None}
-        return StreamingResponse(_listed(head, store.samples(chosen, found)), media_type="application/json")
+        return StreamingResponse(_listed(head, store.samples(chosen, found), reader), media_type="application/json")
 
     return api

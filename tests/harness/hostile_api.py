@@ -64,6 +64,17 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "limit": st.integers(1, 100),
     "after": st.one_of(st.integers(0, 200), st.just(10**30)),
     "skip": st.integers(0, 2**31),
+    "where": st.sampled_from(["hour=13", "nothing=1", "a%3Db=", "merchant_id=<script>", "hour=\N{SNOWMAN}"]),
+    "top_feature": st.sampled_from(["amount", "nothing", "\N{SNOWMAN}"]),
+    "label": st.sampled_from(["fraud", "legit", "unsure", "contradictory", "waiting", "none"]),
+    "min_size": st.floats(0, 1),
+    "beyond_noise": st.booleans().map(lambda value: str(value).lower()),
+    "cursor": st.just(""),
+    "field": st.sampled_from(["hour", "segment.country", "direction", "nothing", "top_feature", "label"]),
+    "top": st.integers(1, 100),
+    "threshold": st.floats(0, 1),
+    "by": st.sampled_from(["hour", "day"]),
+    "format": st.sampled_from(["csv", "jsonl", "parquet"]),
 }
 #: Wrong ones. A parameter that is not here takes any text.
 WRONG: dict[str, st.SearchStrategy[Any]] = {
@@ -82,6 +93,15 @@ WRONG: dict[str, st.SearchStrategy[Any]] = {
         ),
     ),
     "limit": st.sampled_from(["", "0", "-1", "10001", "1.5", "9" * 30, "x"]),
+    "where": st.sampled_from(["", "x", "=1", "a=" + "b" * 400]),
+    "label": st.sampled_from(["", "maybe", "\0"]),
+    "min_size": st.sampled_from(["", "x", "-1", "nan", "inf"]),
+    "beyond_noise": st.sampled_from(["", "2", "maybe"]),
+    "cursor": st.sampled_from(["AAAA", "\0", "a" * 201, "\N{SNOWMAN}", "AAAAAMDMWUAAAAAAAADgPwAAAAAAAAAA"]),
+    "top": st.sampled_from(["", "0", "101", "x"]),
+    "threshold": st.sampled_from(["", "x", "1.5", "-1", "nan"]),
+    "by": st.sampled_from(["", "week"]),
+    "format": st.sampled_from(["", "xlsx", "\0"]),
     **dict.fromkeys(["after", "skip"], st.sampled_from(["", "-1", "1.5", "x", "9" * 5000])),
 }
 values = st.recursive(
@@ -155,7 +175,10 @@ class Probe:
             return False
         if answer.status_code >= 400 and CARD in answer.text:
             return False
-        if headers.get("content-type", "").startswith("application/json") and answer.request.method != "HEAD":
+        if (
+            headers.get("content-type", "").startswith(("application/json", "application/problem+json"))
+            and answer.request.method != "HEAD"
+        ):
             try:
                 body = json.loads(answer.text, parse_constant=_refuse)
             except ValueError:

@@ -153,3 +153,14 @@ async def test_no_command_keeps_redis_busy(client: Any) -> None:
     table = await explorer.table(RUN, NOTHING)
     assert len([one async for one in explorer.rows_of(RUN, table, np.arange(len(table)))]) == len(table)
     assert [entry["command"][:60] for entry in await client.slowlog_get()] == []
+
+
+async def test_some_samples_are_there_before_all_and_give_way_to_all(client: Any) -> None:
+    store, explorer = TallyStore(client, "candidate", SEGMENTS), Explorer(client, "candidate")
+    await write(store, 0, [offered(n) for n in range(120)])
+    some = await explorer.table(RUN, NOTHING, 60, most=30)
+    assert (len(some), some.stored) == (30, len(await bodies(store)))
+    assert some.entries["hash"].max() < some.chances.max() <= sorted(s.hash for s in await bodies(store))[30]
+    every = await explorer.table(RUN, NOTHING, 60)
+    assert len(every) == every.stored
+    assert await explorer.table(RUN, NOTHING, 60, most=30) is every, "more than enough"

@@ -93,7 +93,7 @@ def test_every_way_gives_the_same_samples(running: tuple[Stack, Worker], client:
     assert sum(row["weight"] for row in rows) == pytest.approx(total["value"], abs=0.01)
     for kind in ("csv", "parquet"):
         assert client.save(str(tmp_path / f"x.{kind}"), kind) > 1000
-    told = csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text(newline="")))
+    told = csv.DictReader(io.StringIO((tmp_path / "x.csv").read_bytes().decode()))
     assert {row["transaction_id"] for row in told} == set(want)
     table = pyarrow.parquet.read_table(tmp_path / "x.parquet")
     assert set(table["transaction_id"].to_pylist()) == set(want)
@@ -123,6 +123,11 @@ def test_filters_and_facets_count_what_a_loop_counts(running: tuple[Stack, Worke
     assert [one["feature"] for one in drivers["features"]] == ["amount", "channel"]
     assert drivers["features"][0]["mean_difference"] == pytest.approx(1.2, abs=1e-4)
     assert drivers["explained"] == len(every)
+    what = client.what_if(0.3)
+    assert (what["source"], what["currency"]) == ("histogram", None)
+    assert client.what_if(0.3, where=["merchant_id=m-1"])["source"] == "samples"
+    days = client.tallies(by="day", segment="country=FR")["tallies"]
+    assert sum(day["live_only"] for day in days) == 30 * 4
     noisy = client.facets(beyond_noise=True)
     assert 0 < noisy["samples"] < len(every)
     told = client.sample(every[0]["transaction_id"])

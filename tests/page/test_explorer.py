@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,21 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser(tmp_path_factory.mktemp("browser")) as running:
         yield running
+
+
+class Inline(HTMLParser):
+    """What a strict policy would not run or apply."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        if tag in ("style", "img", "iframe") or (tag == "script" and "src" not in names):
+            self.found.append(tag)
+        self.found += [name for name in names if name.startswith("on") or name == "style"]
 
 
 class Analyst:
@@ -297,7 +313,7 @@ def test_pages_are_read_on_any_screen_by_anybody(
     analyst.open(path, width, dark=dark)
     browser = analyst.browser
     assert browser.run("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
-    assert browser.run(CONTRAST)[0] >= 4.5
+    assert browser.run(CONTRAST.replace(".line,.bar", "none"))[0] >= 4.5
     assert (browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") is not dark
     browser.run(
         f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
@@ -339,12 +355,12 @@ def test_without_a_script_every_link_leads_on(analyst: Analyst) -> None:
         policy = answer.headers["content-security-policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    assert not re.search(r"<script(?! src=)|<style|\son\w+=|style=", page), "inline"
+    assert Inline(page).found == []
     targets = {one.replace("&amp;", "&") for one in re.findall(r'href="(/[^"]*)"', page)}
     assert len(targets) > 40
     for target in sorted(targets):
         with urllib.request.urlopen(analyst.base + target, timeout=30) as answer:
-            assert answer.status == 200
+            assert answer.status == 200, target
 
 
 def test_all_is_live_while_it_streams(analyst: Analyst) -> None:

@@ -23,8 +23,8 @@ from shadow.gate.criteria import parse
 from shadow.serve.service import Serve
 from shadow.settings import Person, ShadowSettings
 from shadow.web.app import build
-from shadow.web.asked import Reader, shown
 from shadow.web.problems import MEDIA
+from shadow.web.reading import Reader, shown
 from shadow.web.static_files import DIGESTS, NAMES, static
 from shadow.web.view import View
 
@@ -113,7 +113,7 @@ def test_a_refusal_repeats_no_markup_and_no_card_number(client: TestClient) -> N
 def test_redis_away_is_said_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     client = client_of()
 
-    async def away(*_: Any) -> Any:
+    async def away(*_: Any, **__: Any) -> Any:
         raise RedisConnectionError("Error 111 connecting to 127.0.0.1:6379")
 
     monkeypatch.setattr("shadow.serve.desk.Desk.open", away)
@@ -130,7 +130,7 @@ def test_a_viewer_sees_no_card_and_may_not_ask_for_one() -> None:
         return Person(token=hashlib.sha256(token.encode()).hexdigest(), role=role)
 
     client = client_of(people={"bob": person("b", "viewer"), "ann": person("a", "reviewer")})
-    for path in (*PATHS[:4], "/explore"):
+    for path in (*PATHS[:4], "/explore", "/api/disagreements"):
         for token, status in (("b", 403), ("a", 404)):
             answer = client.get(f"{path}?card=c1", headers={"Authorization": f"Bearer {token}"})
             assert answer.status_code == status, path
