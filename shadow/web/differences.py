@@ -6,7 +6,7 @@ Rendered here, and complete without a script: every state is an address. With on
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -14,8 +14,7 @@ from fastapi import Query as Parameter
 from fastapi.responses import HTMLResponse
 
 from scorer.deployments.records import CANDIDATE
-from scorer.pipeline.instants import DAY_MS
-from shadow.comparison.sample import Contribution, Sample
+from shadow.comparison.sample import Sample
 from shadow.comparison.totals import ALL, RunTotals, SegmentTotals
 from shadow.exploration.cursor import BadCursorError
 from shadow.exploration.drivers import drivers
@@ -34,17 +33,20 @@ from shadow.exploration.table import (
     UnknownFieldError,
 )
 from shadow.exploration.thresholds import WhatIf, by_histogram, by_samples
-from shadow.exploration.words import SLIGHT, name_in_words, reason, value_in_words
+from shadow.exploration.words import SLIGHT, name_in_words, value_in_words
 from shadow.gate.shares import percent
 from shadow.release.telling import printable
 from shadow.serve.desk import Opened, unknown
 from shadow.web.asked import Asking, Scope
-from shadow.web.explore import RunName, currency_of, told_of
+from shadow.web.explore import RunName, currency_of
+from shadow.web.figures import figures
 from shadow.web.gate import Slot
 from shadow.web.guard import STRICT
 from shadow.web.reading import Reader, reading
 from shadow.web.rendering import TEMPLATES
+from shadow.web.said import WHO, to_transaction, told
 from shadow.web.static_files import static
+from shadow.web.transaction import of_transaction
 from shadow.web.view import View
 
 #: Transactions on a page, values of a facet, drivers, and attributes that are facets without being asked for.
@@ -57,12 +59,6 @@ POLICY = (
     + "; style-src 'self'; script-src 'self'; connect-src 'self'"
 )
 _HEADERS = {"content-security-policy": POLICY}
-WHO = {
-    "live_only": ("live", "live alone"),
-    "candidate_only": ("candidate", "candidate alone"),
-    "both_block": ("", "both block"),
-    "both_allow": ("", "both allow"),
-}
 _TITLES = {
     DIRECTION: "Who blocks",
     TOP_FEATURE: "Main reason",
@@ -72,11 +68,6 @@ _TITLES = {
     "weekday": "Weekday",
 }
 _LABEL_WORDS = {"none": "no case for review", "waiting": "waits for review"}
-
-
-def told(value: float) -> str:
-    """A number of transactions."""
-    return f"{value:,.0f}"
 
 
 def plainly(value: float | None) -> str:
@@ -102,7 +93,7 @@ def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
         reader: Reader = whoever,
     ) -> HTMLResponse:
         asked = Scope(slot=slot, run=run, transaction=transaction)
-        return _rendered("transaction.html.j2", **await _transaction(asking, asked, reader))
+        return _rendered("transaction.html.j2", **await of_transaction(asking, asked, reader))
 
     return pages
 
@@ -148,7 +139,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
             for name, value in (("hidden", "hide"), ("shown", "show"))
         ],
         "exports": [(kind, _export(view, kind)) for kind in ("csv", "jsonl", "parquet")],
-        "charts": _charts(opened, found_any=bool(page.total)),
+        "charts": figures(opened, found_any=bool(page.total)),
         "drivers": [
             {
                 "name": name_in_words(one.feature),
@@ -278,7 +269,7 @@ def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any
     label = LABELS[int(table.labels[at[0]])] if len(at) else "none"
     return {
         "id": printable(sample.transaction_id),
-        "address": _to_transaction(view, sample.transaction_id),
+        "address": to_transaction(view, sample.transaction_id),
         "at": sample.occurred_at[:19].replace("T", " "),
         "amount": f"{sample.amount_minor / unit:,.2f}",
         "side": side,
@@ -294,11 +285,6 @@ def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any
         "no_why": "not explained yet" if sample.why is None else "a model is no longer in the store",
         "label": "" if label == "none" else _LABEL_WORDS.get(label, label),
     }
-
-
-def _to_transaction(view: View, transaction: str) -> str:
-    bare = View(slot=view.slot, run=view.run, transaction=transaction)
-    return bare.address("/explore/transaction")
 
 
 def _heads(view: View) -> list[tuple[str, str, str]]:
@@ -355,102 +341,6 @@ def _empty(opened: Opened, view: View) -> dict[str, str]:
     }
 
 
-def _charts(opened: Opened, found_any: bool) -> list[dict[str, Any]]:
-    if not found_any:
-        return []
-    return [_by_day(opened), *_by_size(opened)]
-
-
-def _by_day(opened: Opened) -> dict[str, Any]:
-    """Estimates of each day, live alone below and candidate alone above."""
-    table, rows = opened.table, opened.rows
-    days = table.entries["occurred"][rows] // DAY_MS
-    first = int(max(days.min(), days.max() - 89))
-    n = int(days.max()) - first + 1
-    inside = days >= first
-    sides = table.entries["kind"][rows] == 3
-    weights = 1 / table.chances[rows]
-    parts = [np.bincount((days - first)[inside & mask], weights[inside & mask], n) for mask in (~sides, sides)]
-    top = float((parts[0] + parts[1]).max()) or 1.0
-    width, bars = 322 / n, []
-    for at in range(n):
-        y = 124.0
-        title = f"{_date(first + at)}: about {told(float(parts[0][at]))} live alone, {told(float(parts[1][at]))} other"
-        for style, part in (("fa", parts[0]), ("fb", parts[1])):
-            height = 108 * float(part[at]) / top
-            y -= height
-            bars.append(_bar(34 + at * width, y, max(1.0, width - 1), height, style, title))
-    ticks = [(34 + width / 2, _date(first)), (356 - max(width / 2, 28), _date(first + n - 1))] if n > 1 else []
-    ticks = ticks or [(195.0, _date(first))]
-    if n > 1:
-        ticks[0] = (max(ticks[0][0], 62.0), ticks[0][1])
-    return {
-        "title": "Differences by day",
-        "spoken": f"Estimated differences by day, at most {told(top)}",
-        "top": told(top),
-        "bars": bars,
-        "floor": None,
-        "ticks": ticks,
-        "caption": "Estimates. At the bottom, blue: live alone blocks; on top, orange: the candidate alone.",
-    }
-
-
-def _date(day: int) -> str:
-    return str(np.datetime64(max(-700_000, min(day, 2_900_000)), "D"))
-
-
-def _by_size(opened: Opened) -> list[dict[str, Any]]:
-    """How large the gaps are, noise or not, with the A/A floor."""
-    table = opened.table
-    masks = {name: mask for name, mask in opened.masks.items() if name != "#noise"}
-    rows = np.flatnonzero(table.met(masks))
-    sizes = np.abs(table.gaps[rows])
-    known = ~np.isnan(sizes)
-    if not known.any():
-        return []
-    bins = 40
-    at = np.minimum((sizes[known] * bins).astype(np.int64), bins - 1)
-    heights = np.bincount(at, 1 / table.chances[rows][known], bins)
-    top = float(heights.max())
-    width = 322 / bins
-    bars = [
-        _bar(
-            34 + n * width,
-            124 - 108 * float(value) / top,
-            width - 1,
-            108 * float(value) / top,
-            "bar",
-            f"gap {n / bins:.3g} to {(n + 1) / bins:.3g}: about {told(float(value))}",
-        )
-        for n, value in enumerate(heights.tolist())
-        if value
-    ]
-    floor = None if opened.floor is None else round(34 + 322 * min(1.0, opened.floor), 1)
-    said = "" if floor is None else " Left of the dashed line, an A/A control's scores differ as much."
-    return [
-        {
-            "title": "How far apart the scores are",
-            "spoken": "Sizes of the gap between the two scores" + ("" if floor is None else ", with the A/A floor"),
-            "top": told(top),
-            "bars": bars,
-            "floor": floor,
-            "ticks": [(38.0, "0"), (195.0, "0.5"), (352.0, "1")],
-            "caption": f"Size of candidate less live score, small ones included.{said}",
-        }
-    ]
-
-
-def _bar(x: float, y: float, width: float, height: float, style: str, title: str) -> dict[str, Any]:
-    return {
-        "x": round(x, 1),
-        "y": round(y, 1),
-        "width": round(width, 1),
-        "height": round(max(height, 0.0), 1),
-        "style": style,
-        "title": title,
-    }
-
-
 async def _totals(asking: Asking, opened: Opened) -> RunTotals | None:
     """The exact sums of the run: those of the gate's last look, where it looked at this run."""
     seen = asking.serve.looks.get(opened.slot)
@@ -494,84 +384,3 @@ def _push(mean: float) -> str:
     if abs(mean) < SLIGHT:
         return "as much up as down"
     return f"{'raises' if mean > 0 else 'lowers'} the candidate's score by {abs(mean):.2f}"
-
-
-async def _transaction(asking: Asking, asked: Scope, reader: Reader) -> dict[str, Any]:
-    """What the page of a transaction is given."""
-    serve = asking.serve
-    found = await told_of(asking, asked, reader)
-    sample, unit = found["sample"], serve.deployments.minor_per_unit
-    currency, view = currency_of(serve) or "", View(slot=asked.slot, run=asked.run)
-    live, candidate = sample["live"], sample["candidate"]
-    weight = 1 / sample["inclusion_probability"]
-    this = {"address": "", **_beside(sample, unit)}
-    around = [
-        {**_beside(one, unit), "address": _to_transaction(view, one["transaction_id"])} for one in found["same_card"]
-    ]
-    return {
-        "slot": asked.slot,
-        "here": "transaction",
-        "back": view.address(),
-        "sees_cards": reader.sees_cards,
-        "verdict": found["verdict"],
-        "id": printable(sample["transaction_id"]),
-        "at": sample["occurred_at"],
-        "amount": f"{sample['amount_minor'] / unit:,.2f} {currency}".rstrip(),
-        "segments": printable(", ".join(name for name in sample["segments"] if name != ALL)) or "none",
-        "stands_for": f"about {weight:,.1f} transactions like it, of run {sample['run']}"
-        if weight > 1.05
-        else f"itself, of run {sample['run']}",
-        "spoken": found["verdict"],
-        "scores": [_score("live", live, 22, "fa"), _score("candidate", candidate, 58, "fb")],
-        "told_scores": [_told_score("Live", live), _told_score("The candidate", candidate)],
-        "reasons": [_reason(part, sample) for part in sample["why"] or ()],
-        "no_reasons": "Not explained yet: the shadow does so beside its work, within a minute or so."
-        if sample["why"] is None
-        else "It cannot be explained: a model, or the definition of its features, is no longer in the store.",
-        "votes": [{name: printable(str(value)) for name, value in vote.items()} for vote in found["votes"]],
-        "no_votes": "Nobody has said anything of it yet."
-        + (" It is a case that waits for a review." if found["label"] == "waiting" else ""),
-        "card": sorted([this, *around], key=lambda one: one["at"], reverse=True) if around else [],
-        "fields": [(printable(name), printable(str(value))) for name, value in sample["transaction"].items()],
-    }
-
-
-def _beside(sample: dict[str, Any], unit: float) -> dict[str, str]:
-    live = sample["live"]["score"]
-    return {
-        "id": printable(sample["transaction_id"]),
-        "at": sample["occurred_at"][:19].replace("T", " "),
-        "amount": f"{sample['amount_minor'] / unit:,.2f}",
-        "who": WHO[sample["outcome"]][1],
-        "scores": f"{'-' if live is None else f'{live:.3f}'} → {sample['candidate']['score']:.3f}",
-    }
-
-
-def _score(name: str, model: dict[str, Any], y: int, style: str) -> dict[str, Any]:
-    def x(value: float | None) -> float | None:
-        return None if value is None else round(70 + 280 * min(1.0, max(0.0, value)), 1)
-
-    return {"name": name, "y": y, "style": style, "score": x(model["score"]), "threshold": x(model["threshold"])}
-
-
-def _told_score(name: str, model: dict[str, Any]) -> str:
-    if model["score"] is None:
-        return f"{name}: no score, an override decided."
-    return f"{name} scores {model['score']:.3f}, threshold {model['threshold']:.3f}: {model['decision']}."
-
-
-def _reason(part: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
-    one = Contribution(**part)
-    most = max((abs(other["difference"]) for other in sample["why"]), default=0.0) or 1.0
-    width = round(78 * abs(one.difference) / most, 1)
-    side: Literal["fa", "fb"] = "fb" if one.difference > 0 else "fa"
-    return {
-        "words": printable(reason(one, sample["transaction"])),
-        "value": printable(value_in_words(one.value, sample["transaction"].get(one.feature))),
-        "live": f"{one.live:+.2f}",
-        "candidate": f"{one.candidate:+.2f}",
-        "difference": f"{one.difference:+.2f}",
-        "width": width,
-        "x": round(80 if one.difference > 0 else 80 - width, 1),
-        "style": side,
-    }
