@@ -167,8 +167,10 @@ def _facet_names(table: Table, view: View) -> list[str]:
     """The fields that are shown at the side: divisions, reasons, and the attributes that part the traffic."""
     few = [
         name
-        for name, values in table.words.attributes.items()
-        if 1 < len(values) <= MOST_VALUES and name not in table.divisions and not all(map(_is_number, values))
+        for name in table.attributes
+        if 1 < len(values := list(table.words.attributes[name])) <= MOST_VALUES
+        and name not in table.divisions
+        and not all(map(_is_number, values))
     ]
     mine = [OF_TRANSACTION + name if name in _TITLES else name for name in few[:ATTRIBUTES]]
     asked = [*view.facet, *view.conditions]
