@@ -161,6 +161,16 @@ def operator_of(
     return operator
 
 
+def role_of(known: People) -> Callable[[Request], PersonRole | None]:
+    """A dependency that says in which role somebody asks: that of the person, None with a token that is nobody's."""
+
+    def role(request: Request) -> PersonRole | None:
+        found = known.asking(request, typed=True)
+        return None if found is None else found.role
+
+    return role
+
+
 def _may_anybody(settings: ShadowSettings, known: People, least: PersonRole) -> bool:
     roles = [person.role for person in settings.people.values()]
     if known.are_known:

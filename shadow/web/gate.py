@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Depends, HTTPException, Response
 from fastapi import Query as Parameter
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -24,6 +24,9 @@ from shadow.release.look import look, present_run
 from shadow.release.named import require_segment, require_slot
 from shadow.serve.gauges import DECISIONS
 from shadow.serve.service import TOO_OLD, Serve
+from shadow.web.auth import People
+from shadow.web.problems import CONTENT
+from shadow.web.reading import Reader, reading, shown
 
 #: Names of slots, as `scorer deploy` takes them.
 SLOT = r"^[a-z][a-z0-9-]{0,30}$"
@@ -31,20 +34,16 @@ SLOT = r"^[a-z][a-z0-9-]{0,30}$"
 TOGETHER = 50
 
 #: Statuses that an operation may answer with beside 200, for the OpenAPI document.
-DETAIL = {
-    "type": "object",
-    "required": ["detail"],
-    "properties": {"detail": {"anyOf": [{"type": "string"}, {"type": "array"}]}},
-}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "the host is asked for by a name that it does not answer to"},
     401: {"description": "the token is missing or wrong"},
     404: {"description": "the slot is empty, or has nothing of what is asked for"},
     414: {"description": "path and query are too long"},
-    422: {"description": "what is asked makes no sense", "content": {"application/json": {"schema": DETAIL}}},
+    422: {"description": "what is asked makes no sense", "content": CONTENT},
     431: {"description": "the headers are too long"},
     503: {"description": "Redis is unavailable, the last look is too old, or too many ask at once"},
 }
+FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"description": "a viewer asks for a card"}}
 NOT_READY: dict[int | str, dict[str, Any]] = {412: {"description": "the last verdict is not promote"}}
 
 Slot = Annotated[str, Parameter(pattern=SLOT, description="name of a slot")]
@@ -100,12 +99,12 @@ def _plain(value: BaseModel) -> dict[str, Any]:
     return value.model_dump(mode="json")
 
 
-async def _listed(head: Mapping[str, Any], samples: AsyncIterator[Sample]) -> AsyncIterator[bytes]:
+async def _listed(head: Mapping[str, Any], samples: AsyncIterator[Sample], reader: Reader) -> AsyncIterator[bytes]:
     """A JSON object that ends with the samples, some at a time: a page of 10,000 has 25 MB."""
     some = [orjson.dumps(head)[:-1] + b',"samples":[']
     n = 0
     async for sample in samples:
-        some.append((b"," if n else b"") + orjson.dumps(sample.to_json()))
+        some.append((b"," if n else b"") + orjson.dumps(shown(sample, reader)))
         n += 1
         if len(some) == TOGETHER:
             yield b"".join(some)
@@ -113,7 +112,7 @@ async def _listed(head: Mapping[str, Any], samples: AsyncIterator[Sample]) -> As
     yield b"".join([*some, b"]}"])
 
 
-def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
+def router(serve: Serve, people: People, readers: list[Any], turn: list[Any]) -> APIRouter:
     """Routes of slots, ledger, suggestions, runs, progress, gate and disagreements.
 
     readers: who may ask. turn: for what reads much.
@@ -202,9 +201,12 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         """The same for engines that post (Flagger's webhooks). The body is not read."""
         return ready(response, slot)
 
-    @api.get("/disagreements", dependencies=turn, response_class=JSONResponse)
-    async def disagreements(asked: Annotated[Asked, Parameter()]) -> Response:
+    whoever = Depends(reading(people))
+
+    @api.get("/disagreements", dependencies=turn, response_class=JSONResponse, responses=FORBIDDEN)
+    async def disagreements(asked: Annotated[Asked, Parameter()], reader: Reader = whoever) -> Response:
         """A page of samples, how many match in all, and what `after` is for the next page."""
+        reader.require(asked.card)
         try:
             chosen = Run.parse(asked.run) if asked.run is not None else present_run(serve.deployments, asked.slot)
         except ValueError as error:
@@ -221,6 +223,6 @@ def router(serve: Serve, readers: list[Any], turn: list[Any]) -> APIRouter:
         found = await store.find(chosen, asked, serve.deployments.minor_per_unit)
         following = asked.after + len(found.places)
         head = {"run": str(chosen), "total": found.total, "next": following if following < found.total else None}
-        return StreamingResponse(_listed(head, store.samples(chosen, found)), media_type="application/json")
+        return StreamingResponse(_listed(head, store.samples(chosen, found), reader), media_type="application/json")
 
     return api

@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorer.process.hosts import Hosts
+from shadow.web.problems import problem
 
 #: Most bytes of a path with its query, of all headers, and of a body; and the longest wait for a body.
 LARGEST_QUERY, LARGEST_HEADERS, LARGEST_BODY, BODY_SECONDS = 8_192, 16_384, 65_536, 10.0
@@ -101,4 +102,4 @@ def _too_large() -> JSONResponse:
 
 def _told(status: int, detail: str) -> JSONResponse:
     # what is left of the request is not read, so the connection cannot go on
-    return JSONResponse({"detail": detail}, status, headers={"connection": "close"})
+    return problem(status, detail, headers={"connection": "close"})

@@ -6,16 +6,12 @@ They need no script and nothing from anywhere else, so a browser without a netwo
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi import Query as Parameter
 from fastapi.responses import HTMLResponse, JSONResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
@@ -29,17 +25,12 @@ from shadow.serve.service import TOO_OLD, Serve
 from shadow.web.gate import SLOT
 from shadow.web.guard import STRICT
 from shadow.web.history import page_of, present_status, rows_of
+from shadow.web.rendering import page
 
 #: Entries on a page of the history.
 ON_A_PAGE = 100
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("shadow.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-_STYLE = (files("shadow.web") / "templates" / "pages.css").read_text(encoding="utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(f"\n{_STYLE}".encode()).digest()).decode()
-#: Our own pages may use their style, and the report what it holds itself.
-_PAGE = {"content-security-policy": f"{STRICT}; style-src 'sha256-{_STYLE_HASH}'"}
+#: The report may use what it holds itself.
 _REPORT = {"content-security-policy": f"{STRICT}; style-src 'unsafe-inline'; img-src data:"}
 
 
@@ -49,7 +40,7 @@ def router(serve: Serve, app: FastAPI, readers: list[Any], turn: list[Any]) -> A
 
     @pages.get("/")
     async def home() -> HTMLResponse:
-        return _page("home.html.j2", **_home(serve, serve.deployments))
+        return page("home.html.j2", **_home(serve, serve.deployments))
 
     @pages.get("/report", dependencies=turn)
     async def report(slot: str = Parameter(CANDIDATE, pattern=SLOT)) -> HTMLResponse:
@@ -66,7 +57,7 @@ def router(serve: Serve, app: FastAPI, readers: list[Any], turn: list[Any]) -> A
         skip: Annotated[int, Parameter(ge=0, le=2**31)] = 0,
     ) -> HTMLResponse:
         rows, earlier = page_of(rows_of(serve, slot), ON_A_PAGE, skip)
-        return _page(
+        return page(
             "history.html.j2",
             status=[*status_lines(await present_status(serve))],
             rows=[[printable(told) for told in told_of(row)] for row in reversed(rows)],
@@ -77,17 +68,13 @@ def router(serve: Serve, app: FastAPI, readers: list[Any], turn: list[Any]) -> A
 
     @pages.get("/api/docs")
     async def docs() -> HTMLResponse:
-        return _page("docs.html.j2", title=app.title, operations=_operations(app.openapi()))
+        return page("docs.html.j2", title=app.title, operations=_operations(app.openapi()))
 
     @pages.get("/api/openapi.json")
     async def openapi() -> JSONResponse:
         return JSONResponse(app.openapi())
 
     return pages
-
-
-def _page(template: str, **given: Any) -> HTMLResponse:
-    return HTMLResponse(_TEMPLATES.get_template(template).render(style=_STYLE, **given), headers=_PAGE)
 
 
 def _home(serve: Serve, deployments: Deployments) -> dict[str, Any]:

@@ -1,0 +1,18 @@
+// Keys: j and k go down and up the table, Enter opens, / goes to the filters, u goes back to the list.
+"use strict";
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const rows = [...document.querySelectorAll("tbody a.open")];
+  const at = rows.indexOf(document.activeElement);
+  if (event.key === "j" && rows.length) rows[Math.min(at + 1, rows.length - 1)].focus();
+  else if (event.key === "k" && rows.length) rows[Math.max(at - 1, 0)].focus();
+  else if (event.key === "u") document.querySelector("a.back")?.click();
+  else if (event.key === "/") document.querySelector("#filters input")?.focus();
+  else return;
+  event.preventDefault();
+});
+// Where the list is narrow, facets are folded; the first time only, as people may open them.
+const narrow = window.matchMedia("(max-width: 760px)");
+const fold = () => document.querySelectorAll("details.side").forEach((one) => { one.open = !narrow.matches; });
+document.addEventListener("DOMContentLoaded", fold);
+document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "main") fold(); });

@@ -1,0 +1,124 @@
+"""The state of the page of differences, all of which is in its address."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.datastructures import QueryParams
+
+from shadow.exploration.page import Sort
+from shadow.exploration.question import Question, Text, as_condition
+from shadow.exploration.table import DIRECTION, LABEL, OF_SEGMENTS, TOP_FEATURE
+from shadow.web.asked import Scope
+
+_MANY = ("segment", "where", "facet")
+#: What an address to change a condition leaves out: the place in the list.
+_PLACE = {"cursor": None}
+
+
+class View(Scope):
+    """What a page of differences shows."""
+
+    noise: Literal["hide", "show"] = "hide"
+    unit: Literal["count", "percent"] = "count"
+    sort: Sort = "gap"
+    ascending: bool = False
+    cursor: str | None = Field(None, max_length=200)
+    facet: list[Text] = Field([], max_length=10)
+    threshold: float | None = Field(None, ge=0, le=1)
+
+    @classmethod
+    def of(cls, params: QueryParams) -> View:
+        """From an address; empty values are none. Raises RequestValidationError."""
+        given: dict[str, Any] = {}
+        for name, value in params.multi_items():
+            if value != "":
+                given[name] = [*given.get(name, ()), value] if name in _MANY else value
+        try:
+            found = cls.model_validate(given)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
+        return found.model_copy(update={"beyond_noise": found.noise == "hide"})
+
+    def pairs(self, **changes: Any) -> list[tuple[str, str]]:
+        """Names and values of an address to this view, with some changes."""
+        found: list[tuple[str, str]] = []
+        for name, info in type(self).model_fields.items():
+            value = changes.get(name, getattr(self, name))
+            if name == "beyond_noise" or value is None or value == info.default:
+                continue
+            for one in value if isinstance(value, list) else [value]:
+                found.append((name, str(one).lower() if isinstance(one, bool) else str(one)))
+        return found
+
+    def address(self, path: str = "/explore", **changes: Any) -> str:
+        """An address to this view, with some changes."""
+        query = urlencode(self.pairs(**changes))
+        return f"{path}?{query}" if query else path
+
+    def changed(self, **changes: Any) -> str:
+        """An address to this view with other conditions, from its first page on."""
+        return self.address(**{**_PLACE, **changes})
+
+    def toggled(self, field: str, value: str | None) -> tuple[str, bool]:
+        """An address that puts or takes away the condition that a value of a facet stands for; whether it is on."""
+        if value is None:
+            return "", False
+        if field.startswith(OF_SEGMENTS):
+            name = f"{field.removeprefix(OF_SEGMENTS)}={value}"
+            return self._in_list("segment", name)
+        if field == TOP_FEATURE:
+            return self._single("top_feature", value)
+        if field == LABEL:
+            return self._single("label", value)
+        if field == DIRECTION and value in ("live_only", "candidate_only"):
+            return self._single("direction", value)
+        return self._in_list("where", as_condition(field, value))
+
+    def _single(self, name: str, value: str) -> tuple[str, bool]:
+        is_on = getattr(self, name) == value
+        return self.changed(**{name: None if is_on else value}), is_on
+
+    def _in_list(self, name: str, value: str) -> tuple[str, bool]:
+        now: list[str] = getattr(self, name)
+        is_on = value in now
+        return self.changed(**{name: [one for one in now if one != value] if is_on else [*now, value]}), is_on
+
+    def chips(self) -> list[tuple[str, str]]:
+        """What each condition says, and an address without it."""
+        found = [(one, self._in_list("segment", one)[0]) for one in self.segment]
+        found += [(one, self._in_list("where", one)[0]) for one in self.where]
+        words = {
+            "direction": "blocked by",
+            "top_feature": "mainly by",
+            "label": "label",
+            "min_amount": "amount from",
+            "max_amount": "amount to",
+            "min_gap": "gap from",
+            "max_gap": "gap to",
+            "min_size": "size of gap from",
+            "since": "since",
+            "until": "until",
+            "scored_since": "scored since",
+            "scored_until": "scored until",
+            "card": "card",
+            "transaction": "transaction",
+        }
+        for name, word in words.items():
+            value = getattr(self, name)
+            if value is not None:
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                said = {"live_only": "live alone", "candidate_only": "the candidate alone"}.get(text, text)
+                found.append((f"{word} {said}", self.changed(**{name: None})))
+        if self.agreements:
+            found.append(("agreements, too", self.changed(agreements=False)))
+        return found
+
+    @property
+    def clear(self) -> str:
+        """An address without any condition."""
+        bare: dict[str, Any] = {name: info.default for name, info in Question.model_fields.items()}
+        return self.changed(**bare)
