@@ -135,12 +135,14 @@ def describe(
     view: FeatureView,
     threshold: float,
     created_at: datetime | None = None,
+    view_record: dict[str, Any] | None = None,
     **known: Any,
 ) -> bytes:
     """The manifest of a model, as it is written.
 
     text: what the model's text says. features: names in the model's order. threshold: a score equal to it blocks.
-    created_at: now if None. known: further fields of the manifest.
+    created_at: now if None. view_record: what to say of the view, if not what it says of itself. known: further fields
+    of the manifest.
 
     Raises BundleError if a feature is not in the view, the features are not the model's or in another order, or a field
     of the manifest is invalid.
@@ -151,7 +153,7 @@ def describe(
             {
                 "schema": SCHEMA,
                 "features": features,
-                "view": {"name": view.name, "id": view.id, "features": view.definitions(features)},
+                "view": view_record or {"name": view.name, "id": view.id, "features": view.definitions(features)},
                 "threshold": threshold,
                 "code_version": version("shadow-scorer"),
                 "libraries": {name: version(name) for name in LIBRARIES},

@@ -251,8 +251,16 @@ def _parameters(params: tuple[str, ...]) -> dict[str, Any]:
         try:
             chosen[key] = orjson.loads(value)
         except orjson.JSONDecodeError:
-            chosen[key] = value
+            chosen[key] = _number(value)
     return chosen
+
+
+def _number(text: str) -> Any:
+    """A number as people write it, such as .1; the text itself if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _rule(
