@@ -62,7 +62,7 @@ def card(bundle: Told) -> Iterator[str]:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     clean = " ".join(text.split())
-    return textwrap.wrap(clean, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(clean, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _rule(manifest: Manifest) -> str:

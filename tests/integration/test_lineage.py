@@ -427,7 +427,7 @@ def test_legitimate_rows_need_no_time_of_a_label_and_repeats_count_once(place: P
     table["is_fraud"][11] = table["is_fraud"][10] = 0
     table["is_fraud"][20] = None
     place.write(table, "known.parquet")
-    done = place.command("train", "known.parquet", *ROUNDS, "--labels-known-by", "2026-01-31")
+    done = place.command("train", "known.parquet", *ROUNDS, "--labels-known-by", "2026-02-03")
     assert done.returncode == 0, done.stderr
     assert "1 transactions bear the id of an earlier one" in done.stderr
     assert "1 transactions have no label" in done.stderr

@@ -17,7 +17,6 @@ import numpy as np
 
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.lineage import ByRate, Recipe
-from scorer.pipeline.instants import stamps
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute, FeatureView
@@ -131,9 +130,17 @@ class Handbook:
             parameters={} if rounds is None else {"num_iterations": rounds},
             seed=seed,
             threshold=ByRate(rate=block_rate),
-            labels_known_by=stamps(np.array([end]))[0],
         )
-        return fit(part, recipe, threads=2)
+        return fit(_known_by(part, end, recipe.calibrate), recipe, threads=2)
+
+
+def _known_by(part: History, end: int, kept_out: float) -> History:
+    """With the labels that were known at a time to fit on. The last ones, of which hardly any are known, only test."""
+    labels = part.labels.copy()
+    order = np.argsort(part.occurred_ms, kind="stable")
+    fitted = order[: int(len(order) * (1 - kept_out))]
+    labels[fitted[part.known_ms[fitted] > end]] = 0
+    return replace(part, labels=labels)
 
 
 def _flipped(part: History, group: str, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int8]]:
