@@ -233,3 +233,46 @@ def test_where_chunks_end_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         found += by_both([tmp_path / "x.parquet"], {})
     for other in found[1:]:
         assert_equal(found[0], other)
+
+
+ODD_CELLS: list[tuple[str, Any, pa.DataType]] = [
+    *(
+        (name, cell, pa.string())
+        for name in ("transaction_id", "card_id", "merchant_id", "country", "beside", "currency")
+        for cell in (
+            "", " a", "a\u00a0", "é", "a\n", 'a"b', "\\u0031", "4111 1111 1111 1111", "4111-1111-1111-1111",
+            "z" * 129, "\u0664\u0661\u0661\u0661" * 4, "card 4111111111111111 x", "a\u2028b", "\u200b", None,
+            "4111111111111112", "123e4567-e89b-12d3-a456-426614174000", "USD",
+        )
+    ),
+    *(
+        (name, cell, pa.float64())
+        for name in ("amount", "age", "beside")
+        for cell in (NAN, INF, -INF, -0.0, -1.0, 1e15, 1e16, 5e-324, 4111111111111111.0, 1234.5678901234, None)
+    ),
+    *(
+        (name, cell, pa.int64())
+        for name in ("card_id", "merchant_id", "amount", "age", "beside")
+        for cell in (4111111111111111, -5, 2**53 + 1, 2**63 - 1, 0, None, 10**11, 10**11 - 1)
+    ),
+    ("chip", None, pa.bool_()),
+    ("age", True, pa.bool_()),
+    ("chip", 1, pa.int64()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mapping", [{}, {"negative": "credit"}, {"defaults": {"age": 1.5, "country": "FR"}}])
+def test_each_odd_cell_among_plain_ones_is_read_as_rows_are(mapping: dict[str, Any], tmp_path: Path) -> None:
+    """One after the other, so that none hides behind another one."""
+    fillings = {pa.string(): "x1", pa.float64(): 2.5, pa.int64(): 3, pa.bool_(): False}
+    refused = 0
+    for at, (name, cell, kind) in enumerate(ODD_CELLS):
+        table: dict[str, Any] = plain(12) | {"beside": [1.5] * 12}
+        rest = table[name] if kind == pa.string() and name in ("currency", "transaction_id") else [fillings[kind]] * 12
+        table[name] = pa.array([*rest[:7], cell, *rest[8:]], kind)
+        path = tmp_path / f"{at}.parquet"
+        pq.write_table(pa.table(table), path)
+        found = by_both([path], mapping)
+        assert_equal(*found)
+        refused += isinstance(found[0], str)
+    assert 30 < refused < len(ODD_CELLS) - 30
