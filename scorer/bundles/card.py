@@ -61,7 +61,7 @@ def card(bundle: Told) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    clean = " ".join(text.split())
+    clean = " ".join(_printable(text).split())
     return textwrap.wrap(clean, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
@@ -281,5 +281,10 @@ def _number(value: Any) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    clean = "".join(character if character.isprintable() else " " for character in text)
+    clean = _printable(text)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
+def _printable(text: str) -> str:
+    """A text that cannot speak to a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

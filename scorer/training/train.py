@@ -47,6 +47,9 @@ def train(
     parameters = checked(recipe.parameters)
     if recipe.early_stopping is not None and parameters.get("boosting") == "dart":
         raise UserError("--early-stopping: dart has no best round; leave the option out, or --param boosting=dart")
+    category = next((name for name in recipe.monotone if name in data.view.categories), None)
+    if category is not None:  # LightGBM ends the whole process over it
+        raise UserError(f"--monotone {category}: is a category, whose codes have no order; leave it out")
     part = data.between(*(None if text is None else instant_ms(text) for text in (recipe.since, recipe.until)))
     labels, as_of_ms = _known_labels(part, recipe)
     columns = np.array([part.view.names.index(name) for name in recipe.features], dtype=np.int64)
@@ -187,6 +190,11 @@ def _fitted(
         raise UserError(f"train: LightGBM refuses these parameters ({' '.join(str(error).split())[:200]})") from None
     if recipe.early_stopping is not None:
         rounds = booster.best_iteration
+    if not booster.feature_importance("split").any():
+        raise UserError(
+            "train: no tree has a split, so every transaction would get the same score; give more transactions, or "
+            "parameters that allow smaller leaves (min_data_in_leaf, min_sum_hessian_in_leaf)"
+        )
     return booster, rounds
 
 

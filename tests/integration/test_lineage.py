@@ -393,6 +393,8 @@ BAD: list[tuple[str, Any, tuple[str, ...], str]] = [
     ("delay", lambda t: None, ("--label-delay", "soon"), "expected a number with s, m, h or d"),
     ("long delay", lambda t: None, ("--label-delay", "60d"), "give more transactions"),
     ("monotone", lambda t: None, ("--monotone", "amount"), "expected FEATURE=+1"),
+    ("no split", lambda t: None, ("--param", "min_data_in_leaf=100000"), "no tree has a split"),
+    ("a category", lambda t: None, ("--monotone", "land=+1"), "is a category, whose codes have no order"),
     ("dart", lambda t: None, ("--param", "boosting=dart", "--early-stopping", "3"), "dart has no best round"),
     ("weight", lambda t: None, ("--class-weight", "heavy"), "expected balanced, or a number"),
     ("seed", lambda t: None, ("--param", "seed=3"), "give --seed"),
