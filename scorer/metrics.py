@@ -155,7 +155,11 @@ DROPPED = Counter(
     ["why"],
     registry=REGISTRY,
 )
-MODEL_AGE = Gauge("scorer_model_age_seconds", "Time since the live bundle was made.", registry=REGISTRY)
+MODEL_AGE = Gauge(
+    "scorer_model_age_seconds",
+    "Time since the data of the live bundle ended; if it does not say, since it was made.",
+    registry=REGISTRY,
+)
 PREDICTOR = Gauge(
     "scorer_predictor",
     "1 for what predicts the live bundle's scores, 0 for the other: `pylignum`, `lightgbm`.",

@@ -73,7 +73,10 @@ LAG = Gauge(
 )
 THRESHOLD = Gauge("shadow_threshold", "Score from which the candidate blocks.", ["slot"], registry=REGISTRY)
 MODEL_AGE = Gauge(
-    "shadow_model_age_seconds", "Time since the candidate's bundle was made.", ["slot"], registry=REGISTRY
+    "shadow_model_age_seconds",
+    "Time since the data of the candidate's bundle ended; if it does not say, since it was made.",
+    ["slot"],
+    registry=REGISTRY,
 )
 PREDICTOR = Gauge(
     "shadow_predictor",

@@ -196,7 +196,7 @@ max by (namespace) (scorer_model_behind) > 0
         "LiveModelOld",
         "max by (namespace) (scorer_model_age_seconds) > $rotation",
         "warning",
-        "The live model was made {{ $value | humanizeDuration }} ago; a new one is due",
+        "The data of the live model ended {{ $value | humanizeDuration }} ago; a new one is due",
         "live",
         hold="unanswered",
     ),

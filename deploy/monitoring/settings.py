@@ -27,7 +27,7 @@ class Windows:
     steady: int = 5 * MINUTE
     patient: int = 15 * MINUTE
     unanswered: int = 1 * HOUR  # to here
-    rotation: int = 15 * DAY  # greatest age of a live model: two weeks, and a day to approve the next
+    rotation: int = 14 * DAY  # greatest age of the data of a live model: two weeks
     interval: int = 15  # between evaluations
     behind: int = 5 * MINUTE  # decisions of this time may wait for a shadow
 

@@ -178,6 +178,11 @@ class Bundle:
         contributions: Matrix = self._booster.predict(trained, num_threads=1, pred_contrib=True)
         return contributions
 
+    def importance(self) -> dict[str, float]:
+        """What share of all gains each feature's splits have."""
+        gains = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
+        return dict(zip(self.features, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
     def warm(self) -> None:
         """Score rows of every kind, alone and together. Raises BundleError if an answer is not one probability a row:
         the objective is another one, or the model is damaged."""

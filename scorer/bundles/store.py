@@ -241,6 +241,15 @@ class BundleStore:
         except FileNotFoundError:
             return []
 
+    def digests(self) -> list[str]:
+        """Digests of all bundles in the store, sorted. Raises StoreError if the store cannot be listed."""
+        try:
+            there = self._ask("cannot be listed", lambda fs, root: fs.ls(root, detail=False))
+        except FileNotFoundError:
+            return []
+        names = {str(path).rstrip("/").rpartition("/")[2] for path in there}
+        return sorted(name for name in names if _DIGEST.fullmatch(name))
+
     def cached(self) -> list[str]:
         """Digests of this worker's own copies, newest first."""
         if not self.cache.is_dir():

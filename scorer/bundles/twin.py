@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scorer.bundles.manifest import Manifest
 
 _SEED = "seed"
@@ -20,10 +22,26 @@ def why_not_twin(original: Manifest, other: Manifest) -> str | None:
         return "it was trained on other data"
     if original.features != other.features or original.view.features != other.view.features:
         return "it uses other features"
-    ours, theirs = ({k: v for k, v in m.parameters.items() if k != _SEED} for m in (original, other))
+    ours, theirs = map(_without_seed, (original, other))
     if ours != theirs:
         named = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         return f"it was trained with another {', '.join(named)}"
     if original.parameters[_SEED] == other.parameters[_SEED]:
         return "it was trained with the same seed"
     return None
+
+
+def _without_seed(manifest: Manifest) -> dict[str, Any]:
+    """What was asked for, as far as a manifest says it, but for the seed and the threshold.
+
+    How many rounds there are in the end may follow from the seed, where the training ends early.
+    """
+    asked = dict(manifest.parameters)
+    if manifest.lineage is not None:
+        recipe = manifest.lineage.recipe
+        asked |= recipe.model_dump(exclude={"parameters", "features", "threshold"})
+        if recipe.early_stopping is not None:
+            asked.pop("num_iterations", None)
+            asked |= {name: value for name, value in recipe.parameters.items() if name == "num_iterations"}
+    asked.pop(_SEED, None)
+    return asked

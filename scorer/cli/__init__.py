@@ -12,6 +12,7 @@ COMMANDS = {
     "topics": "topics",
     "bundle": "bundle",
     "train": "train",
+    "reproduce": "reproduce",
     "simulate": "simulate",
     "replay": "replay",
     "decisions": "decisions",

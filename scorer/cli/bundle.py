@@ -11,9 +11,12 @@ import orjson
 from scorer.bundles import model_text
 from scorer.bundles.agreement import check_scores
 from scorer.bundles.answers import COMMON, mean_score
+from scorer.bundles.bundle import Bundle
+from scorer.bundles.card import Told, card, compared, table
+from scorer.bundles.lineage import differences
 from scorer.bundles.manifest import Checked, describe
 from scorer.bundles.names import feature_names
-from scorer.bundles.store import BundleStore, files_in, proven
+from scorer.bundles.store import BundleStore, StoreError, files_in, proven
 from scorer.bundles.view_file import load_view
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError
@@ -139,9 +142,7 @@ def _names(text: str) -> tuple[str, ...]:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
 def show(name: str, as_json: bool) -> None:
     """Check a bundle's digest and show its manifest. NAME is a digest, its first digits, or a folder."""
-    settings = load(ScorerSettings)
-    store = BundleStore(settings.store, settings.cache, settings.store_seconds)
-    found = proven(*files_in(Path(name))) if Path(name).is_dir() else store.fetch(store.resolve(name))
+    found = _bundle(_opened(), name)
     if as_json:
         click.echo(found.manifest_bytes)
         return
@@ -167,7 +168,9 @@ def show(name: str, as_json: bool) -> None:
             f"trained on  {training.rows} transactions, {training.frauds} frauds, {training.first} to {training.last}"
         )
         click.echo(f"            data {training.fingerprint}")
-    for title, text in (("made by", manifest.made_by), ("parent", manifest.parent), ("note", manifest.note)):
+    if manifest.lineage is not None:
+        click.echo(f"lineage     {manifest.lineage.doubt or f'commit {manifest.lineage.code.commit}, without changes'}")
+    for title, text in (("parent", manifest.parent), ("made by", manifest.made_by), ("note", manifest.note)):
         if text:
             click.echo(f"{title:<11} {text}")
     for segment, measured in {
@@ -177,3 +180,77 @@ def show(name: str, as_json: bool) -> None:
         if measured:
             numbers = ", ".join(f"{key} {value:.4g}" for key, value in measured.items() if value is not None)
             click.echo(f"measured    {segment}: {numbers}")
+
+
+@bundle.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with the whole digests.")
+def list_bundles(as_json: bool) -> None:
+    """List the bundles of the store, newest first."""
+    store = _opened()
+    found, broken = [], []
+    for digest in store.digests():
+        try:
+            found.append(Told(digest, store.manifest(digest)))
+        except StoreError:
+            raise
+        except BundleError as error:
+            broken.append(str(error))
+    found.sort(key=lambda one: (one.manifest.created_at, one.digest), reverse=True)
+    if as_json:
+        click.echo(orjson.dumps([_summary(one) for one in found], option=orjson.OPT_INDENT_2))
+    else:
+        for line in table(found):
+            click.echo(line)
+    for told in broken:
+        click.echo(f"passed over: {told}", err=True)
+
+
+def _summary(one: Told) -> dict[str, Any]:
+    manifest, lineage = one.manifest, one.manifest.lineage
+    return {
+        "digest": one.digest,
+        "created_at": manifest.created_at.isoformat(),
+        "data_ended": None if manifest.data_ended is None else manifest.data_ended.isoformat(),
+        "threshold": manifest.threshold,
+        "features": list(manifest.features),
+        "metrics": manifest.metrics.get("overall"),
+        "parent": manifest.parent,
+        "made_by": manifest.made_by,
+        "note": manifest.note,
+        "lineage": "its manifest does not say how it was made" if lineage is None else lineage.doubt,
+    }
+
+
+@bundle.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--json", "as_json", is_flag=True, help="Print what differs as JSON, by its place in the manifest.")
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Show how two bundles differ: features, threshold, parameters, data, metrics. A and B are digests or folders."""
+    store = _opened()
+    found = [_bundle(store, name) for name in (a, b)]
+    if as_json:
+        contents = [orjson.loads(one.manifest_bytes) for one in found]
+        places = {path: {"a": ours, "b": theirs} for path, ours, theirs in differences(*contents)}
+        click.echo(orjson.dumps(places, option=orjson.OPT_INDENT_2))
+        return
+    for line in compared(*(Told(one.digest, one.manifest, one.importance()) for one in found)):
+        click.echo(line)
+
+
+@bundle.command("card")
+@click.argument("name")
+def show_card(name: str) -> None:
+    """Print a model card in Markdown. NAME is a digest, its first digits, or a folder."""
+    found = _bundle(_opened(), name)
+    for line in card(Told(found.digest, found.manifest, found.importance())):
+        click.echo(line)
+
+
+def _opened() -> BundleStore:
+    settings = load(ScorerSettings)
+    return BundleStore(settings.store, settings.cache, settings.store_seconds)
+
+
+def _bundle(store: BundleStore, name: str) -> Bundle:
+    return proven(*files_in(Path(name))) if Path(name).is_dir() else store.fetch(store.resolve(name))

@@ -1,32 +1,42 @@
-"""`scorer train`: train a bundle on a file of labelled transactions."""
+"""`scorer train`: train a bundle on files of labelled transactions."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
-from scorer.bundles.bundle import Bundle
+from scorer.bundles.lineage import ByCost, ByPrecision, ByRate, Given, Recipe, Rule
 from scorer.bundles.store import BundleStore
+from scorer.bundles.twin import why_not_twin
 from scorer.bundles.view_file import load_view
 from scorer.deployments.identity import maker
-from scorer.errors import UserError
-from scorer.pipeline.transaction import Reading
+from scorer.errors import BundleError, UserError
 from scorer.pipeline.view import FeatureView
 from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
-from scorer.sources.files import read_transactions, time_bound
-from scorer.sources.source import Source
-from scorer.training.history import read_history
-from scorer.training.train import PARAMETERS
-from scorer.training.train import train as fit
+from scorer.training import environment
+from scorer.training.making import Making, rfc3339
+from scorer.training.parameters import PARAMETERS, checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scorer.bundles.bundle import Bundle
 
 #: What a twin's seed adds to the seed of its original.
 TWIN_STEP = 1_000_003
+#: Largest seed that LightGBM takes.
+MOST_SEED = 2**31 - 1
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 
 
 @click.command()
@@ -48,27 +58,61 @@ TWIN_STEP = 1_000_003
     "--labels-known-by", help="Use only labels that were known by this time; other frauds count as legitimate."
 )
 @click.option(
+    "--label-delay",
+    metavar="DURATION",
+    help="How long labels take to become known, such as 7d: so much time is left out before the latest transactions, "
+    "which set the threshold and test, and at their end; default: 0d.",
+)
+@click.option(
     "--block-rate",
     type=click.FloatRange(0, 1, min_open=True),
     help="Choose the threshold that blocks this share of transactions; default: 0.03.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Use this threshold.")
 @click.option(
+    "--precision",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Choose the lowest threshold at which this share of what is blocked is fraud.",
+)
+@click.option(
+    "--insult-cost",
+    type=click.FloatRange(0, min_open=True),
+    metavar="AMOUNT",
+    help="Choose the threshold at which least is lost, if to block an honest transaction costs this much, and a fraud "
+    "that passes its amount.",
+)
+@click.option(
     "--calibrate",
     type=click.FloatRange(0.01, 0.9),
-    default=0.2,
-    show_default=True,
-    help="Share of transactions, the latest ones, to keep for threshold and metrics.",
+    help="Share of transactions, the latest ones, that is not fitted on: the first half of it sets the threshold, the "
+    "second half is tested on; default: 0.2.",
 )
 @click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A LightGBM parameter; repeatable.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the training.")
+@click.option(
+    "--class-weight", metavar="WEIGHT", help="Weight of a fraud; `balanced` for as many times as there are others."
+)
+@click.option(
+    "--monotone",
+    "monotone",
+    multiple=True,
+    metavar="FEATURE=+1|-1",
+    help="A feature with which the score must rise (+1) or fall (-1); repeatable.",
+)
+@click.option(
+    "--early-stopping",
+    type=click.IntRange(1),
+    metavar="ROUNDS",
+    help="End the training after so many rounds without a better average precision on what sets the threshold.",
+)
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Seed of the training.")
 @click.option(
     "--twin",
-    help="Digest of a bundle to make the seed twin of: same features, parameters and block rate, another seed.",
+    help="Digest of a bundle to make the seed twin of: same data, features, parameters and rule, another seed.",
 )
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads to train with; the model does not depend on it.")
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
-@click.option("--note", help="A remark, for the record.")
 @click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
+@click.option("--note", help="A remark, such as why, for the record.")
 def train(
     files: tuple[Path, ...],
     label: str | None,
@@ -77,15 +121,22 @@ def train(
     since: str | None,
     until: str | None,
     labels_known_by: str | None,
+    label_delay: str | None,
     block_rate: float | None,
     threshold: float | None,
-    calibrate: float,
+    precision: float | None,
+    insult_cost: float | None,
+    calibrate: float | None,
     params: tuple[str, ...],
+    class_weight: str | None,
+    monotone: tuple[str, ...],
+    early_stopping: int | None,
     seed: int,
     twin: str | None,
+    threads: int | None,
     parent: str | None,
-    note: str | None,
     by: str | None,
+    note: str | None,
 ) -> None:
     """Train a model on FILEs, and put it into the store as a bundle. Prints the digest.
 
@@ -97,42 +148,87 @@ def train(
     view = load_view(settings.view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     mapping = settings.mapping if label is None else settings.mapping.model_copy(update={"label": label})
+    rule = _rule(block_rate, threshold, precision, insult_cost)
     names = _features(view, features, without)
-    chosen = _parameters(params)
+    asked: dict[str, Any] = {
+        "since": rfc3339(since, "--from"),
+        "until": rfc3339(until, "--to"),
+        "labels_known_by": rfc3339(labels_known_by, "--labels-known-by"),
+        "calibrate": calibrate,
+        "label_delay": None if label_delay is None else _duration(label_delay),
+        "threshold": rule,
+    }
+    said = {name: value for name, value in asked.items() if value is not None}
     model: Bundle | None = None
     if twin is not None:
         model = store.fetch(store.resolve(twin))
-        names, chosen, seed, block_rate, threshold = _twin(model, block_rate, threshold)
-    reading = Reading(settings.money, mapping, view.attributes, settings.card_number_fields)
-    reading.check_formats()
-    source = Source(mapping, settings.files, view.attributes, settings.token_bytes, needs_label=True)
-    chunks = read_transactions(files, source, None, until, tell=partial(click.echo, err=True))
-    data = read_history(chunks, view, reading, str(files[0]))
-    if since is not None:
-        data = data.between(time_bound(since, "--from"), None)
-    rounds = int({**PARAMETERS, **chosen}["num_iterations"])
-    with click.progressbar(
-        length=rounds, label=f"training on {len(data.labels)}", show_pos=True, file=sys.stderr
-    ) as bar:
-        bundle = fit(
-            data,
-            names,
-            block_rate,
-            threshold,
-            calibrate,
-            chosen,
-            seed,
-            time_bound(labels_known_by, "--labels-known-by") if labels_known_by else None,
-            bar.update,
-            parent=store.resolve(parent) if parent else (model.digest if model is not None else None),
-            note=note,
-            made_by=maker(settings, by),
+        recipe = _twin(model, said)
+        _check_same(recipe, checked(_parameters(params)), names if features or without else None)
+    else:
+        recipe = Recipe(
+            features=names,
+            parameters=checked(_parameters(params)),
+            seed=seed,
+            class_weight=_weight(class_weight),
+            monotone=_monotone(monotone, names),
+            early_stopping=early_stopping,
+            **said,
         )
-    store.put(bundle)
+    if recipe.since is not None and recipe.until is not None and recipe.since >= recipe.until:
+        raise UserError(f"--from {since}: is not before --to {until}; give an earlier one")
+    its_parent = store.resolve(parent) if parent else (model.digest if model is not None else None)
+    making = Making(
+        recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes
+    )
+    tell = partial(click.echo, err=True)
+    material = making.read(files, tell)
+    with rounds_shown(recipe, len(material.history.labels)) as progress:
+        bundle = material.bundle(
+            recipe,
+            environment.code(),
+            progress,
+            threads or cores(),
+            tell,
+            parent=its_parent,
+            made_by=maker(settings, by),
+            note=note,
+        )
+    if model is not None:
+        why = why_not_twin(model.manifest, bundle.manifest)
+        if why is not None:
+            raise UserError(f"--twin {model.digest[:12]}: what was trained is no twin of it: {why}; nothing is stored")
+    _store(store, bundle, tell)
     overall = bundle.manifest.metrics["overall"]
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
-    click.echo(f"threshold {bundle.threshold:.4f}; on the latest {calibrate:.0%} of transactions: {told}", err=True)
+    tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
     click.echo(bundle.digest)
+
+
+def _store(store: BundleStore, bundle: Bundle, tell: Callable[[str], Any]) -> None:
+    try:
+        there = store.manifest(bundle.digest)
+    except BundleError:
+        store.put(bundle)
+        return
+    store.put(bundle)
+    tell(
+        f"bundle {bundle.digest[:12]} is there already, made {there.created_at:%Y-%m-%d %H:%M} UTC: the same training "
+        "gives the same digest, and what was said beside it then stays"
+    )
+
+
+@contextmanager
+def rounds_shown(recipe: Recipe, transactions: int) -> Iterator[Callable[[int], None]]:
+    """A bar of the rounds of a training on standard error."""
+    rounds = int({**PARAMETERS, **checked(recipe.parameters)}["num_iterations"])
+    title = f"training on {transactions}"
+    with click.progressbar(length=rounds, label=title, show_pos=True, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _features(view: FeatureView, only: str | None, without: str | None) -> tuple[str, ...]:
@@ -143,8 +239,14 @@ def _features(view: FeatureView, only: str | None, without: str | None) -> tuple
                 f"feature {name}: is not in feature view {view.id}; expected one of {', '.join(view.names)}"
             )
     chosen = [name.strip() for name in only.split(",")] if only else list(view.names)
+    twice = next((name for at, name in enumerate(chosen) if name in chosen[:at]), None)
+    if twice is not None:
+        raise UserError(f"--features: {twice} is named twice; name it once")
     out = {name.strip() for name in without.split(",")} if without else set()
-    return tuple(name for name in chosen if name not in out)
+    left = tuple(name for name in chosen if name not in out)
+    if not left:
+        raise UserError("--without: leaves no feature; leave fewer out")
+    return left
 
 
 def _parameters(params: tuple[str, ...]) -> dict[str, Any]:
@@ -153,23 +255,100 @@ def _parameters(params: tuple[str, ...]) -> dict[str, Any]:
         key, found, value = text.partition("=")
         if not found:
             raise UserError(f"--param {text}: expected KEY=VALUE, such as num_leaves=31")
+        if key in chosen:
+            raise UserError(f"--param {key}: is given twice; give it once")
         try:
             chosen[key] = orjson.loads(value)
         except orjson.JSONDecodeError:
-            chosen[key] = value
+            chosen[key] = _number(value)
     return chosen
 
 
-def _twin(
-    model: Bundle, block_rate: float | None, threshold: float | None
-) -> tuple[tuple[str, ...], dict[str, Any], int, float | None, float | None]:
-    """Features, parameters, seed, block rate and threshold of the seed twin of a bundle."""
-    manifest = model.manifest
-    seed, rate = manifest.parameters.get("seed"), manifest.threshold_chosen.get("rate")
-    if type(seed) is not int or not isinstance(rate, int | float | None):
-        raise UserError(f"--twin {model.digest[:12]}: was trained elsewhere; train its twin there, with another seed")
-    parameters = {key: value for key, value in manifest.parameters.items() if key != "seed"}
-    if block_rate is None and threshold is None:
-        block_rate = rate
-        threshold = None if block_rate is not None else manifest.threshold
-    return model.features, parameters, seed + TWIN_STEP, block_rate, threshold
+def _number(text: str) -> Any:
+    """A number as people write it, such as .1; the text itself if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _rule(
+    block_rate: float | None, threshold: float | None, precision: float | None, insult_cost: float | None
+) -> Rule | None:
+    given: dict[str, Rule] = {}
+    if block_rate is not None:
+        given["--block-rate"] = ByRate(rate=block_rate)
+    if threshold is not None:
+        given["--threshold"] = Given(threshold=threshold)
+    if precision is not None:
+        given["--precision"] = ByPrecision(precision=precision)
+    if insult_cost is not None:
+        given["--insult-cost"] = ByCost(insult=_finite(insult_cost))
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)}: each chooses a threshold; give one of them")
+    return next(iter(given.values()), None)
+
+
+def _finite(number: float) -> float:
+    if not number < float("inf"):
+        raise UserError(f"--insult-cost {number}: expected an amount")
+    return number
+
+
+def _duration(text: str) -> int:
+    """Seconds. Raises UserError."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise UserError(f"--label-delay {text}: expected a number with s, m, h or d, such as 7d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _weight(text: str | None) -> Any:
+    if text is None or text == "balanced":
+        return text
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < float("inf"):
+        raise UserError(f"--class-weight {text}: expected balanced, or a number above 0")
+    return weight
+
+
+def _monotone(texts: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, direction = text.rpartition("=")
+        if direction not in ("+1", "1", "-1") or not name:
+            raise UserError(f"--monotone {text}: expected FEATURE=+1 or FEATURE=-1")
+        if name not in names:
+            raise UserError(f"--monotone {name}: is none of the features to train on; expected {', '.join(names)}")
+        if name in found:
+            raise UserError(f"--monotone {name}: is named twice; name it once")
+        found[name] = int(direction)
+    return found
+
+
+def _check_same(recipe: Recipe, parameters: dict[str, Any], names: tuple[str, ...] | None) -> None:
+    """Raise UserError for what a twin cannot have of its own."""
+    other = next((name for name, value in parameters.items() if recipe.parameters.get(name) != value), None)
+    if other is not None:
+        raise UserError(f"--param {other}: a twin has the parameters of its original; leave the option out")
+    if names is not None and names != recipe.features:
+        raise UserError("--features: a twin has the features of its original; leave the option out")
+
+
+def _twin(model: Bundle, said: dict[str, Any]) -> Recipe:
+    """The recipe of the seed twin of a bundle."""
+    lineage = model.manifest.lineage
+    if lineage is None:
+        if model.manifest.training is None:
+            raise UserError(
+                f"--twin {model.digest[:12]}: was trained elsewhere; train its twin there, with another seed"
+            )
+        raise UserError(
+            f"--twin {model.digest[:12]}: was trained by an earlier version, which did not say all that it takes; "
+            "train it again, then its twin"
+        )
+    recipe = lineage.recipe
+    return recipe.model_copy(update={**said, "seed": (recipe.seed + TWIN_STEP) % MOST_SEED})

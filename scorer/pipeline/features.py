@@ -18,7 +18,7 @@ from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
 #: Rows of a history that are computed at once. More only costs memory.
-HISTORY_CHUNK = 4096
+HISTORY_CHUNK = 20_480
 
 
 def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
@@ -65,15 +65,50 @@ def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
 
     A history has no offsets, so events are taken in order of `occurred_at`, then of their ids.
     """
-    order = np.lexsort((np.array(events.ids, dtype=object).astype(str), events.occurred_ms))
-    states = CardStates(minor_digits)
+    past = Past(view, minor_digits)
     matrix = np.empty((len(events), len(view.names)))
+    order = _order(events)
     for start in range(0, len(order), HISTORY_CHUNK):
         rows = order[start : start + HISTORY_CHUNK]
-        chunk = take(events, rows)
-        offsets, trusted = np.arange(start, start + len(rows), dtype=np.int64), np.ones(len(rows), dtype=bool)
-        matrix[rows] = snapshot(view, chunk, observe([states], [slice(0, len(rows))], chunk, offsets, trusted))
+        matrix[rows] = past.snapshots(take(events, rows))
     return matrix
+
+
+def _order(events: Events) -> npt.NDArray[np.int64]:
+    """Positions by time, then id: int64 (n,)."""
+    return np.lexsort((np.array(events.ids, dtype=object).astype(str), events.occurred_ms))
+
+
+class Past:
+    """What the cards of a history did so far. It is read some events at a time, all of one time together."""
+
+    def __init__(self, view: FeatureView, minor_digits: int = 2) -> None:
+        self._view, self._states, self._offset = view, CardStates(minor_digits), 0
+
+    def add(self, events: Events) -> Matrix:
+        """Snapshots of the next n events: float64 (n, len(view.names)), in the order given; taken by time, then id."""
+        gaps = np.diff(events.occurred_ms)
+        if (gaps > 0).all():
+            return self._in_pieces(events)
+        order = _order(events)
+        matrix = np.empty((len(events), len(self._view.names)))
+        matrix[order] = self._in_pieces(take(events, order))
+        return matrix
+
+    def _in_pieces(self, events: Events) -> Matrix:
+        if len(events) <= HISTORY_CHUNK:
+            return self.snapshots(events)
+        starts = range(0, len(events), HISTORY_CHUNK)
+        rows = [np.arange(start, min(start + HISTORY_CHUNK, len(events))) for start in starts]
+        return np.concatenate([self.snapshots(take(events, some)) for some in rows])
+
+    def snapshots(self, events: Events) -> Matrix:
+        """Snapshots of the next n events, in the order in which they are taken."""
+        n = len(events)
+        offsets, trusted = np.arange(self._offset, self._offset + n, dtype=np.int64), np.ones(n, dtype=bool)
+        self._offset += n
+        seen = observe([self._states], [slice(0, n)], events, offsets, trusted)
+        return snapshot(self._view, events, seen)
 
 
 def take(events: Events, rows: npt.NDArray[np.int64]) -> Events:

@@ -14,8 +14,11 @@ import numpy.typing as npt
 import orjson
 
 from scorer.errors import UserError
+from scorer.pipeline.events import Events
 from scorer.pipeline.instants import instant_ms
 from scorer.pipeline.mapping import FieldNames
+from scorer.pipeline.transaction import Reading
+from scorer.sources.columns import PlainColumns, events_of, plain_columns, scattered
 from scorer.sources.csv_text import arrow
 from scorer.sources.file_rows import FileRows
 from scorer.sources.source import Source
@@ -47,7 +50,8 @@ class FileChunk:
 
     keys: card ids. values: JSON. labels: int8 (n,), 1 is fraud, 0 legitimate, -1 unknown; None if the file has no
     labels. known_ms: int64 (n,), when each label became known, milliseconds since 1970; 0 if the file does not say.
-    places: where each was read, None if unknown.
+    places: where each was read, None if unknown. events: the transactions as the scorer reads them, if that is known;
+    then keys and values are left out.
     """
 
     keys: list[bytes]
@@ -55,6 +59,7 @@ class FileChunk:
     labels: npt.NDArray[np.int8] | None
     known_ms: npt.NDArray[np.int64]
     places: Places | None = None
+    events: Events | None = None
 
 
 def read_transactions(
@@ -65,13 +70,18 @@ def read_transactions(
     skip: int = 0,
     limit: int | None = None,
     tell: Callable[[str], Any] = lambda text: None,
+    reading: Reading | None = None,
+    note: Callable[[FileRows], Any] = lambda part: None,
 ) -> Iterator[FileChunk]:
     """Read transactions under our field names, as JSON values, in order of `occurred_at`, then id.
+
+    Those of one time are in one chunk.
 
     paths: files, and folders of files. They must fit in memory. Times without an offset are UTC, whole numbers in id
     fields become texts, empty cells are left out. since, until: RFC 3339 times or dates; `until` is exclusive. skip,
     limit: how many of these to leave out at the beginning, and how many to read at most. tell: called with what whoever
-    reads the files should know. Raises UserError that names file, row and field.
+    reads the files should know. reading: how the scorer reads them; then chunks in which all is plain have their events
+    instead of JSON. note: called with each file. Raises UserError that names file, row and field.
     """
     if isinstance(source, FieldNames):
         source = Source(source)
@@ -84,6 +94,8 @@ def read_transactions(
         raise UserError(
             f"{bare}: has no field {source.label} for the label, but other files have; name files of one kind"
         )
+    for part in parts:
+        note(part)
     occurred = np.concatenate([part.occurred_ms for part in parts])
     sizes = [len(part.occurred_ms) for part in parts]
     of_file = np.repeat(np.arange(len(parts)), sizes)
@@ -103,21 +115,60 @@ def read_transactions(
     if all(part.labels is not None for part in parts):
         labels = np.concatenate([part.labels for part in parts if part.labels is not None])
     known = np.concatenate([part.known_ms for part in parts])
-    for start in range(0, len(keep), CHUNK):
-        chosen = keep[start : start + CHUNK]
+    plain = [None if reading is None else plain_columns(part, reading) for part in parts]
+    for first, end in _cuts(occurred[keep]):
+        chosen = keep[first:end]
         places = Places(tuple(files), of_file[chosen], row_of[chosen])
-        found: list[dict[str, Any]] = [{}] * len(chosen)
-        for number in np.unique(places.files).tolist():
-            mine = np.flatnonzero(places.files == number)
-            for at, record in zip(mine.tolist(), parts[number].records(places.rows[mine]), strict=True):
-                found[at] = record
-        stamps = np.datetime_as_string(occurred[chosen].astype("datetime64[ms]"), unit="ms").tolist()
-        values, keys = [], []
-        for at, (record, stamp) in enumerate(zip(found, stamps, strict=True)):
-            record["occurred_at"] = f"{stamp}Z"
-            values.append(_json(record, places, at))
-            keys.append(str(record.get("card_id", "")).encode())
-        yield FileChunk(keys, values, None if labels is None else labels[chosen], known[chosen], places)
+        at_labels = None if labels is None else labels[chosen]
+        events = None if reading is None else _events(plain, places, occurred[chosen], reading)
+        if events is not None:
+            yield FileChunk([], [], at_labels, known[chosen], places, events)
+            continue
+        keys, values = _texts(parts, places, occurred[chosen])
+        yield FileChunk(keys, values, at_labels, known[chosen], places)
+
+
+def _cuts(occurred_ms: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where chunks begin and end: at CHUNK transactions, or when all of that time are in. Times ascend."""
+    first = 0
+    while first < len(occurred_ms):
+        end = min(first + CHUNK, len(occurred_ms))
+        end = int(np.searchsorted(occurred_ms, occurred_ms[end - 1], side="right"))
+        yield first, end
+        first = end
+
+
+def _events(
+    plain: list[PlainColumns | None], places: Places, occurred_ms: npt.NDArray[np.int64], reading: Reading
+) -> Events | None:
+    """The transactions of a chunk from the columns of their files; None if any is not plain."""
+    found = []
+    for number in np.unique(places.files).tolist():
+        columns = plain[number]
+        mine = np.flatnonzero(places.files == number)
+        rows = places.rows[mine]
+        if columns is None or columns.odd[rows].any():
+            return None
+        found.append((mine, columns.of(rows, occurred_ms[mine])))
+    return events_of(scattered(found, len(places)), reading)
+
+
+def _texts(
+    parts: list[FileRows], places: Places, occurred_ms: npt.NDArray[np.int64]
+) -> tuple[list[bytes], list[bytes]]:
+    """Keys and values of the transactions of a chunk."""
+    found: list[dict[str, Any]] = [{}] * len(places)
+    for number in np.unique(places.files).tolist():
+        mine = np.flatnonzero(places.files == number)
+        for at, record in zip(mine.tolist(), parts[number].records(places.rows[mine]), strict=True):
+            found[at] = record
+    stamps = np.datetime_as_string(occurred_ms.astype("datetime64[ms]"), unit="ms").tolist()
+    values, keys = [], []
+    for at, (record, stamp) in enumerate(zip(found, stamps, strict=True)):
+        record["occurred_at"] = f"{stamp}Z"
+        values.append(_json(record, places, at))
+        keys.append(str(record.get("card_id", "")).encode())
+    return keys, values
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:

@@ -126,10 +126,10 @@ class LiveLoader:
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the live bundle was made, NaN without one."""
+        """Seconds since the data of the live bundle ended, or it was made if it does not say; NaN without one."""
         if self._bundle is None:
             return float("nan")
-        return (datetime.now(UTC) - self._bundle.manifest.created_at).total_seconds()
+        return (datetime.now(UTC) - self._bundle.manifest.counts_from).total_seconds()
 
     def _held(self, digest: str | None) -> Bundle | None:
         if self._bundle is not None and self._bundle.digest == digest:

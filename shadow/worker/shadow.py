@@ -230,7 +230,7 @@ class Shadow:
                 await self.app.fail(error)
             candidate = self._model.candidate
             if candidate is not None and candidate.bundle is not None:
-                metrics.MODEL_AGE.labels(self.slot).set(time.time() - candidate.bundle.manifest.created_at.timestamp())
+                metrics.MODEL_AGE.labels(self.slot).set(time.time() - candidate.bundle.manifest.counts_from.timestamp())
             await asyncio.sleep(self.settings.flush_seconds / 5)
 
     async def _explain(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scorer.bundles.bundle import Bundle
+from scorer.bundles.lineage import ByRate, Recipe
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute, FeatureView
@@ -94,7 +95,7 @@ class Handbook:
     def read(cls, source: Path, folder: Path) -> Handbook:
         """Enrich and read. Takes a minute and 3 GB."""
         path = enrich(source, folder / "handbook.parquet")
-        return cls(read_history(read_transactions(path, MAPPING), VIEW, READING, str(path)), path)
+        return cls(read_history(read_transactions(path, MAPPING, reading=READING), VIEW, READING, str(path)), path)
 
     def bounds(self, window: int) -> tuple[int, int]:
         """Begin and end of a window, milliseconds since 1970."""
@@ -104,7 +105,7 @@ class Handbook:
     @cached_property
     def fraud(self) -> dict[str, bool]:
         """The truth, by transaction id."""
-        return dict(zip(self.history.events.ids, (self.history.labels > 0).tolist(), strict=True))
+        return dict(zip(self.history.ids, (self.history.labels > 0).tolist(), strict=True))
 
     def train(
         self,
@@ -124,22 +125,27 @@ class Handbook:
         part = self.history.between(None if all_before else begin, end)
         if flipped is not None:
             part = replace(part, labels=_flipped(part, flipped, np.random.default_rng(seed)))
-        return fit(
-            part,
-            tuple(name for name in VIEW.names if name not in without),
-            block_rate,
-            None,
-            0.2,
-            {} if rounds is None else {"num_iterations": rounds},
-            seed,
-            end,
-            lambda n: None,
+        recipe = Recipe(
+            features=tuple(name for name in VIEW.names if name not in without),
+            parameters={} if rounds is None else {"num_iterations": rounds},
+            seed=seed,
+            threshold=ByRate(rate=block_rate),
         )
+        return fit(_known_by(part, end, recipe.calibrate), recipe, threads=2)
+
+
+def _known_by(part: History, end: int, kept_out: float) -> History:
+    """With the labels that were known at a time to fit on. The last ones, of which hardly any are known, only test."""
+    labels = part.labels.copy()
+    order = np.argsort(part.occurred_ms, kind="stable")
+    fitted = order[: int(len(order) * (1 - kept_out))]
+    labels[fitted[part.known_ms[fitted] > end]] = 0
+    return replace(part, labels=labels)
 
 
 def _flipped(part: History, group: str, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int8]]:
     labels = part.labels.copy()
-    mine = np.array([cell == group for cell in part.events.attributes["terminals"]])
+    mine = part.matrix[:, VIEW.names.index("terminals")] == NAMES.index(group)
     frauds, others = np.flatnonzero(mine & (labels > 0)), np.flatnonzero(mine & (labels == 0))
     labels[frauds] = 0
     labels[rng.choice(others, len(frauds), replace=False)] = 1

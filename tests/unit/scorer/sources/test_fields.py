@@ -139,7 +139,7 @@ def test_refunds_are_refused_or_not_learnt(tmp_path: Path) -> None:
     formats = {"amount": {"kind": "decimal", "symbol": "$"}}
     mapping = FieldNames.model_validate({"formats": formats, "negative": "refund"})
     data = read_history(read_transactions(path, mapping), FeatureView(name="v"), Reading(mapping=mapping), "x")
-    assert data.events.ids == ["t0", "t2"]
+    assert data.ids == ["t0", "t2"]
     mapping = FieldNames.model_validate({"formats": formats})
     with pytest.raises(UserError, match=r"x.csv: row 2: amount: .* 0 \(mapping.negative says .*\), found '\$-7.50'"):
         read_history(read_transactions(path, mapping), FeatureView(name="v"), Reading(mapping=mapping), "x")

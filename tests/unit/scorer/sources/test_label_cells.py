@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.small_files import NAMES, ROW, csv_text
+from scorer.bundles.lineage import Recipe
 from scorer.errors import UserError
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
@@ -130,7 +131,7 @@ def test_what_is_unknown_counts_as_past_but_is_not_learnt(tmp_path: Path) -> Non
         read_history(read_transactions(a_file(tmp_path, labels), FieldNames()), view, Reading(), "x")
         for labels in (cells, ["1", "0", "0"])
     ]
-    assert read[0].events.ids == ["t000", "t002"]
+    assert read[0].ids == ["t000", "t002"]
     assert read[0].labels.tolist() == [1, 0]
     np.testing.assert_array_equal(read[0].matrix, read[1].matrix[[0, 2]])
     assert read[0].matrix[1].tolist() != read[0].matrix[0].tolist(), "the second one has a past"
@@ -142,7 +143,7 @@ def test_times_of_labels_are_needed_where_they_decide_what_is_learnt(tmp_path: P
     view = FeatureView(name="v")
     data = read_history(read_transactions(a_file(tmp_path, ["1", "0"]), FieldNames()), view, Reading(), "x")
     with pytest.raises(UserError, match=r"1 frauds do not say when they became known, .*mapping.label_time"):
-        train(data, view.names, None, None, 0.2, {}, 1, 1, print)
+        train(data, Recipe(features=view.names, labels_known_by="1970-01-01T00:00:00.001Z"))
 
 
 def test_a_row_that_the_contract_refuses_is_named_by_file_row_and_value(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""`scorer reproduce`: make a bundle once more from its manifest, and say whether it is the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from scorer.bundles.lineage import Data, differences
+from scorer.bundles.manifest import content_of
+from scorer.bundles.store import BundleStore
+from scorer.cli.train import cores, rounds_shown
+from scorer.errors import UserError
+from scorer.settings import ScorerSettings, load
+from scorer.training import environment
+from scorer.training.making import again
+
+#: Exit code of a bundle that came out otherwise.
+DIFFERS = 1
+#: Most characters of a value that a line shows.
+_SHOWN = 40
+#: What an input is called, by the beginning of its path in the manifest.
+_INPUTS = {
+    "lineage.data": "data", "training.fingerprint": "data", "lineage.reading": "settings", "libraries": "version",
+    "code_version": "version", "parameters": "parameter",
+}  # fmt: skip
+
+
+@click.command()
+@click.argument("name", metavar="DIGEST")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads to train with; the model does not depend on it.")
+def reproduce(name: str, files: tuple[Path, ...], threads: int | None) -> None:
+    """Train a bundle once more from its manifest, and compare digests. Nothing is stored.
+
+    DIGEST is a digest or its first digits. FILEs are the data that it was made of, wherever they lie now; default: the
+    paths that it was made from. Mapping, rates, features and parameters are those of the manifest, not of the settings.
+
+    Exits with 0 if the digest is the same; with 1 if it is not, and names each input that differs; with 2 if that
+    cannot be tried.
+    """
+    settings = load(ScorerSettings)
+    store = BundleStore(settings.store, settings.cache, settings.store_seconds)
+    digest = store.resolve(name)
+    made = store.fetch(digest)
+    manifest, tell = made.manifest, partial(click.echo, err=True)
+    making = again(manifest, digest, settings.token_bytes)
+    lineage = manifest.lineage
+    assert lineage is not None  # noqa: S101 - for mypy: `again` has refused it
+    here = environment.versions()
+    other = list(_others(manifest.libraries, here))
+    paths = files or tuple(Path(source.name) for source in manifest.sources or ())
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None or not paths:
+        raise UserError(f"{missing or 'FILE'}: is not here; name the files that bundle {digest[:12]} was made of")
+    material = making.read(paths, tell)
+    other += list(_data_others(lineage.data, material.history.data, lineage.recipe.features))
+    if any(what.startswith("data") for what in other):
+        _end(digest, None, other)
+    with rounds_shown(lineage.recipe, len(material.history.labels)) as progress:
+        found = material.bundle(
+            lineage.recipe,
+            lineage.code,  # the repository is no input: what it could change is compared
+            progress,
+            threads or cores(),
+            view_record=manifest.view.model_dump(),
+            created_at=manifest.created_at,
+        )
+    if found.digest == digest:
+        click.echo(f"the same: {digest}")
+        return
+    told = [content_of(orjson.loads(text)) for text in (made.manifest_bytes, found.manifest_bytes)]
+    known = {what.partition(":")[0] for what in other}
+    other += [what for what in _in_manifests(*told) if what.partition(":")[0] not in known]
+    same = "" if found.model != made.model else "; the trees are the same, byte for byte"
+    _end(digest, found.digest, other, same)
+
+
+def _end(digest: str, found: str | None, other: list[str], more: str = "") -> None:
+    for what in dict.fromkeys(other):
+        click.echo(f"differs: {what}")
+    came = "was not trained, as the data are others" if found is None else f"came out as {found[:12]}"
+    click.echo(f"not the same: bundle {digest[:12]} {came}{more}", err=True)
+    sys.exit(DIFFERS)
+
+
+def _others(theirs: dict[str, str], here: dict[str, str]) -> Iterator[str]:
+    for name, then, now in differences(theirs, here):
+        yield f"version of {name}: {then or 'not there'} then, {now or 'not there'} now"
+
+
+def _data_others(then: Data, now: Data, features: tuple[str, ...]) -> Iterator[str]:
+    """What differs in what was read. Attributes that no feature is of do not count."""
+    for path, was, is_now in differences(then.model_dump(exclude={"content"}), now.model_dump(exclude={"content"})):
+        yield f"data: {path}: {was} then, {is_now} now"
+    for name, digest in then.content.items():
+        if now.content.get(name) != digest:
+            yield f"data: content of {name}: SHA-256 {digest[:12]} then, {str(now.content.get(name))[:12]} now"
+
+
+def _in_manifests(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for path, was, is_now in differences(then, now):
+        if path.startswith("metrics"):
+            continue  # which follow from the rest
+        kind = next((what for begin, what in _INPUTS.items() if path.startswith(begin)), "outcome")
+        yield f"{kind}: {path}: {_short(was)} then, {_short(is_now)} now"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
