@@ -27,6 +27,7 @@ COMMANDS = {
     "token": "token",
     "report": "report",
     "erase": "erase",
+    "archive": "archive",
 }
 
 
