@@ -85,10 +85,10 @@ class _Topic:
 
 
 class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Archives until it is told to stop. topics: names of topics by role, of those that the settings archive."""
+    """Archives until it is told to stop. once: until it has what there is."""
 
-    def __init__(self, settings: ShadowSettings, health: Health) -> None:
-        self._settings, self._health = settings, health
+    def __init__(self, settings: ShadowSettings, health: Health, once: bool = False) -> None:
+        self._settings, self._health, self._once = settings, health, once
         options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
         self._archive = Archive(settings.archive, options)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="archive")
@@ -176,6 +176,8 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
                     if self._is_due(topic):
                         await self._flush(consumer, topic)
                     self._count_lag(consumer, topic)
+                if self._once and not fetched and await self._is_at_end(consumer):
+                    self.stopping.set()
             for topic in self._topics.values():
                 await self._flush(consumer, topic)
 
@@ -342,6 +344,14 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
             if rest.start < rest.after:
                 left.append(rest)
         return left
+
+    async def _is_at_end(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether every partition of this process is read to its present end."""
+        for tp in consumer.assignment():
+            end = consumer.highwater(tp)
+            if end is None or await consumer.position(tp) < end:
+                return False
+        return bool(consumer.assignment())
 
     def _count_lag(self, consumer: AIOKafkaConsumer, topic: _Topic) -> None:
         """Tell how many records are not in the table yet."""

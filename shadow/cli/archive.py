@@ -34,7 +34,8 @@ def _tables() -> Any:
 @archive.command()
 @click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (setting SHADOW_HTTP_PORT).")
 @click.option("--worker-id", help="Name of this worker (setting SHADOW_WORKER_ID).")
-def run(http_port: int | None, worker_id: str | None) -> None:
+@click.option("--once", is_flag=True, help="Archive what there is by now, and end.")
+def run(http_port: int | None, worker_id: str | None, once: bool) -> None:
     """Archive every record once, until stopped.
 
     Several may run: they share the partitions. Nothing that live or a shadow does depends on it.
@@ -43,14 +44,14 @@ def run(http_port: int | None, worker_id: str | None) -> None:
     _tables()
     logging.config.dictConfig(config(settings))
     stand_back(settings.niceness)
-    asyncio.run(_run(settings))
+    asyncio.run(_run(settings, once))
 
 
-async def _run(settings: ShadowSettings) -> None:
+async def _run(settings: ShadowSettings, once: bool) -> None:
     from shadow.archive.archiver import Archiver
 
     health = Health()
-    archiver = Archiver(settings, health)
+    archiver = Archiver(settings, health, once)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, archiver.stopping.set)
     server = HealthServer(
@@ -62,6 +63,8 @@ async def _run(settings: ShadowSettings) -> None:
     finally:
         beating.cancel()
         server.stop()
+    if once:
+        click.echo(f"archived all there is into {settings.archive}")
 
 
 def _opened(settings: ShadowSettings) -> dict[str, Any]:
