@@ -94,7 +94,7 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="archive")
         self._topics: dict[str, _Topic] = {}
         self._gaps: Gaps | None = None
-        self._generation, self._opened = 0, -1
+        self._generation, self._opened, self._is_joined = 0, -1, False
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -162,13 +162,14 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
             request_timeout_ms=int(settings.request_seconds * 1000),
             fetch_max_bytes=FETCH_BYTES,
         ) as consumer:
-            self._generation, self._opened = self._generation + 1, -1
+            self._generation, self._opened, self._is_joined = self._generation + 1, -1, False
             consumer.subscribe(list(self._topics), listener=self)
             while not self.stopping.is_set():
                 fetched = await consumer.getmany(timeout_ms=WAIT_MS, max_records=settings.batch_records)
                 require_tasks(consumer)
                 if self._opened != self._generation:
-                    await self._begin(consumer)
+                    if self._is_joined:
+                        await self._begin(consumer)
                     continue  # what was fetched was fetched from elsewhere
                 for tp, records in fetched.items():
                     await self._take(consumer, tp, records)
@@ -190,6 +191,7 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Have `_follow` look up where to read from: aiokafka would hide an error here."""
         self._generation += 1
+        self._is_joined = True
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         """Seek every partition to where its table has come to; keeps trying while the store is away."""
@@ -239,11 +241,16 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
         if part is None or not records:
             return
         if records[0].offset < part.next:
-            raise TopicReplacedError(
-                f"topic {tp.topic}, partition {tp.partition}: has offset {records[0].offset} where the archive expects "
-                f"{part.next}; it was deleted and made anew, or its brokers lost records: archive into another place "
-                "(SHADOW_ARCHIVE)"
-            )
+            if await consumer.position(tp) < part.next:
+                raise TopicReplacedError(
+                    f"topic {tp.topic}, partition {tp.partition}: has offset {records[0].offset} where the archive "
+                    f"expects {part.next}; it was deleted and made anew, or its brokers lost records: archive into "
+                    "another place (SHADOW_ARCHIVE)"
+                )
+            # a flush since this fetch has found that another process was faster, and has sought ahead
+            records = [record for record in records if record.offset >= part.next]
+            if not records or generation != self._generation:
+                return
         if records[0].offset > part.next:  # the broker's own records take offsets, too
             oldest = (await consumer.beginning_offsets([tp]))[tp]
             if oldest > part.next:
@@ -346,12 +353,12 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
         return left
 
     async def _is_at_end(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether every partition of this process is read to its present end."""
+        """Whether every partition of this process is read to its present end; it may have none."""
         for tp in consumer.assignment():
             end = consumer.highwater(tp)
             if end is None or await consumer.position(tp) < end:
                 return False
-        return bool(consumer.assignment())
+        return True
 
     def _count_lag(self, consumer: AIOKafkaConsumer, topic: _Topic) -> None:
         """Tell how many records are not in the table yet."""
