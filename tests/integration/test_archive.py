@@ -131,7 +131,10 @@ def test_twenty_kills_and_two_racing_writers_archive_each_record_once(stack: Sta
         for kill in range(KILLS):
             group = ("one", "two")[kill % 2]
             wait_for("a writer", racing[group].is_ready)
-            time.sleep(rng.uniform(0, 1.0))
+            if kill % 4 < 3:  # while it writes; every fourth time while it begins
+                rows = rows_of(stack, "decisions")
+                wait_for("a commit", lambda n=rows: rows_of(stack, "decisions") > n)
+            time.sleep(rng.uniform(0, 0.5))
             conflicts += racing[group].metric("shadow_archive_conflicts_total")
             racing[group].kill()
             racing[group] = writer(group)
