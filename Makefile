@@ -15,8 +15,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # an absolute address in the lock files would tie them to one index
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra files --extra local --extra build
-IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra build
+COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra archive --extra files --extra local --extra build
+IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra archive --extra build
 # what the image has with stores of objects: the same, but for python-dateutil, of which botocore needs an older one
 STORES := $(IMAGE) --extra stores
 # a folder of custom resource definitions; the checks that need them are deselected where it is missing

@@ -106,6 +106,7 @@ def metrics_page() -> str:
         ("`scorer run`", scorer_metrics.REGISTRY),
         ("`shadow run`", shadow_metrics.REGISTRY),
         ("`shadow serve`", shadow_metrics.SERVE_REGISTRY),
+        ("`shadow archive run`", shadow_metrics.ARCHIVE_REGISTRY),
     ]
     for title, registry in registries:
         parts += [f"\n## {title}\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]

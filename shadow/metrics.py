@@ -10,6 +10,8 @@ from scorer.metrics import LATENCY_BUCKETS, RECORD_BUCKETS, SCORE_BUCKETS, Array
 REGISTRY = CollectorRegistry()
 #: Metrics of `shadow serve`: what Redis and the ledger say, whichever shadows run.
 SERVE_REGISTRY = CollectorRegistry()
+#: Metrics of `shadow archive run`.
+ARCHIVE_REGISTRY = CollectorRegistry()
 
 DECISIONS = Counter("shadow_decisions_read_total", "Decisions of live that were read.", ["slot"], registry=REGISTRY)
 COMPARED = Counter(
@@ -264,3 +266,60 @@ WATCH_ERRORS = Counter(
     "Failed looks at the backlog of slots and the memory of Redis, because Kafka or Redis was unavailable.",
     registry=SERVE_REGISTRY,
 )
+
+
+ARCHIVE_ROWS = Counter(
+    "shadow_archive_rows_total", "Rows committed to the archive.", ["topic"], registry=ARCHIVE_REGISTRY
+)
+ARCHIVE_COMMITS = Counter(
+    "shadow_archive_commits_total", "Commits to the archive.", ["topic"], registry=ARCHIVE_REGISTRY
+)
+ARCHIVE_PROBLEMS = Counter(
+    "shadow_archive_problems_total",
+    "Records archived as bytes, because they are not what their topic holds.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+ARCHIVE_CONFLICTS = Counter(
+    "shadow_archive_conflicts_total",
+    "Commits that another process came before; what it has written was dropped.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+ARCHIVE_ERRORS = Counter(
+    "shadow_archive_errors_total",
+    "Failed reads and writes of the archive; each is repeated.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+ARCHIVE_LOST = Counter(
+    "shadow_archive_lost_records_total",
+    "Offsets that retention deleted before they were archived.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+ARCHIVE_LAG = Gauge(
+    "shadow_archive_lag_records",
+    "Records of this process's partitions that are not in the archive yet.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+ARCHIVE_BEHIND = Gauge(
+    "shadow_archive_behind_seconds",
+    "Time since the broker's timestamp of the oldest record that was read and is not in the archive yet; 0 if none.",
+    ["topic"],
+    registry=ARCHIVE_REGISTRY,
+)
+
+
+def begin_archive(topic: str) -> None:
+    """Export every counter of a topic at 0, as `begin` does."""
+    for counter in (
+        ARCHIVE_ROWS,
+        ARCHIVE_COMMITS,
+        ARCHIVE_PROBLEMS,
+        ARCHIVE_CONFLICTS,
+        ARCHIVE_ERRORS,
+        ARCHIVE_LOST,
+    ):
+        counter.labels(topic)

@@ -158,6 +158,38 @@ class ShadowSettings(CommonSettings):
     notify_link: str | None = Field(
         None, description="address of `shadow serve` as people reach it, for the end of each message"
     )
+    archive: str = Field(
+        "archive",
+        min_length=1,
+        description="where `shadow archive` keeps its tables: a folder, or an address such as `s3://bucket/folder`; "
+        "see [archive.md](archive.md)",
+    )
+    archive_options: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description='options of that store of objects, as an object, such as `{"aws_region": "eu-central-1"}`; '
+        "default: what its own variables say, such as `AWS_REGION`",
+    )
+    archive_group: str = Field(
+        "archive", min_length=1, description="consumer group of `shadow archive run`, by which several share the work"
+    )
+    archive_seconds: Seconds = Field(
+        60.0, description="longest time that rows wait in memory before they go into the archive"
+    )
+    archive_records: int = Field(
+        100_000, ge=1, le=1_000_000, description="most rows of a topic that wait, in a process"
+    )
+    archive_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="event days to keep in the archive; `shadow archive compact` drops older ones; default: all",
+    )
+    archive_keep_hours: int = Field(
+        168,
+        ge=1,
+        description="hours for which `shadow archive compact` keeps files that it has replaced, for whoever still "
+        "reads them; longer than any write takes",
+    )
     http_port: int = Field(
         9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz, and of /api in `shadow serve`"
     )

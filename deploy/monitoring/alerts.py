@@ -288,6 +288,21 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         hold="steady",
     ),
     Alert(
+        "ArchiveBehind",
+        "max by (namespace, topic) (shadow_archive_behind_seconds) > $unarchived",
+        "warning",
+        "The archive of topic {{ $labels.topic }} is {{ $value | humanizeDuration }} behind, and does not catch up",
+        "shadow",
+        hold="patient",
+    ),
+    Alert(
+        "ArchiveLost",
+        _counted("shadow_archive_lost_records_total", "namespace, topic"),
+        "warning",
+        "Retention deleted {{ $value | humanize }} records of topic {{ $labels.topic }} before they were archived",
+        "shadow",
+    ),
+    Alert(
         "GateVerdictChanged",
         "changes(namespace_slot:shadow_gate_decision:max[$news]) > 0",
         "info",

@@ -30,6 +30,7 @@ class Windows:
     rotation: int = 14 * DAY  # greatest age of the data of a live model: two weeks
     interval: int = 15  # between evaluations
     behind: int = 5 * MINUTE  # decisions of this time may wait for a shadow
+    unarchived: int = 15 * MINUTE  # records of this time may wait for the archive
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def duration(seconds: int) -> str:
 def fill(expression: str, windows: Windows, limits: Limits) -> str:
     """An expression with its `$names` filled in. Raises KeyError for an unknown name."""
     names: dict[str, str] = {name: duration(value) for name, value in asdict(windows).items()}
-    names |= {"rotation": str(windows.rotation), "behind": str(windows.behind), "objective": limits.objective}
+    names |= {"rotation": str(windows.rotation), "behind": str(windows.behind)}
+    names |= {"unarchived": str(windows.unarchived), "objective": limits.objective}
     names |= {"fast_burn": f"{limits.fast_burn * limits.late_share:g}"}
     names |= {"slow_burn": f"{limits.slow_burn * limits.late_share:g}"}
     return Template(expression).substitute(names).strip()

@@ -38,6 +38,10 @@ allow shadow-previous --operation Read --group shadow-previous
 allow serve --operation Read --operation Write --topic deployments --topic labels
 allow serve --operation Read --topic decisions
 
+# shadow archive run, shadow archive compact, shadow archive status
+allow archive --operation Read --topic decisions --topic transactions.rejected --topic labels --topic deployments
+allow archive --operation Read --group archive
+
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator --operation Read --operation Write --topic deployments --topic erasures
 allow operator --operation Read --topic decisions

@@ -74,11 +74,12 @@ class Names:
     group: str = "scorer"
     group_prefix: str = "shadow-"
     prefix: str = "shadow"
+    archive_group: str = "archive"
 
     @classmethod
     def of(cls, scorer: ScorerSettings, shadow: ShadowSettings) -> Names:
         """The names in settings. The shadow's must be the scorer's."""
-        return cls(scorer.topics, scorer.group, shadow.group_prefix, shadow.prefix)
+        return cls(scorer.topics, scorer.group, shadow.group_prefix, shadow.prefix, shadow.archive_group)
 
 
 #: Needed by every connection: the client's health check, and what a client of a Redis Cluster asks first.
@@ -98,6 +99,7 @@ def users(names: Names | None = None, slots: Sequence[str] = SLOTS) -> tuple[Use
         _scorer(of),
         *(_shadow(of, slot) for slot in slots),
         _serve(of),
+        _archive(of),
         _operator(of),
         _reviewer(of),
         _replay(of),
@@ -208,6 +210,21 @@ def _serve(of: Names) -> User:
             *_marking(of),
             Selector((f"~{of.prefix}:told:*",), ("hset",), "notes whom it has told what"),
             Selector((), ("info",), "measures the memory of Redis"),
+        ),
+    )
+
+
+def _archive(of: Names) -> User:
+    topics = of.topics
+    return User(
+        "archive",
+        ("shadow archive run", "shadow archive compact", "shadow archive status"),
+        (
+            *(
+                Right("topic", name, "Read", "archives it")
+                for name in (topics.decisions, topics.rejected, topics.labels, topics.deployments)
+            ),
+            Right("group", of.archive_group, "Read", "shares the partitions with others of its kind"),
         ),
     )
 

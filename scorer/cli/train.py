@@ -180,6 +180,7 @@ def train(
     making = Making(
         recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes
     )
+    who = maker(settings, by)
     tell = partial(click.echo, err=True)
     material = making.read(files, tell)
     with rounds_shown(recipe, len(material.history.labels)) as progress:
@@ -190,7 +191,7 @@ def train(
             threads or cores(),
             tell,
             parent=its_parent,
-            made_by=maker(settings, by),
+            made_by=who,
             note=note,
         )
     if model is not None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "token": "token",
     "report": "report",
     "erase": "erase",
+    "archive": "archive",
 }
 
 

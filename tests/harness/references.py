@@ -33,7 +33,7 @@ _TYPES = {
 }
 #: Secrets that people make by hand: one for each process, and the authorities of Kafka's certificates.
 _BY_HAND = re.compile(
-    r"kafka-ca|(serve|operator)-signing-key|(scorer|topics|serve|operator|shadow-[a-z][a-z0-9-]*)-secrets"
+    r"kafka-ca|(serve|operator)-signing-key|(scorer|topics|serve|archive|operator|shadow-[a-z][a-z0-9-]*)-secrets"
 )
 
 
@@ -246,6 +246,7 @@ _READ_BY = {
     "SHADOW_RELEASE": (("shadow", "run"), ("shadow", "serve")),
     "SHADOW_CACHE": (("shadow", "run"), ("shadow", "serve")),
     "SHADOW_STORE": (("shadow", "run"), ("shadow", "serve")),
+    "SHADOW_ARCHIVE": (("shadow", "archive"),),
 }
 
 

@@ -265,5 +265,62 @@ def shadow(samples: str) -> dict[str, Any]:
                     ),
                 ],
             ),
+            "Archive",
+            (
+                9,
+                [
+                    lines(
+                        "Rows archived per second",
+                        "By topic; and those that are kept as bytes, because they are not what their topic holds.",
+                        "cps",
+                        [
+                            Query(_rate("shadow_archive_rows_total", "topic", IN), "{{topic}}"),
+                            Query(
+                                f"sum(rate(shadow_archive_problems_total{{{IN}}}[$__rate_interval]))",
+                                "bytes",
+                                VERMILION,
+                            ),
+                        ],
+                    ),
+                    lines(
+                        "Archive behind",
+                        "Age of the oldest record that was read and is not in its table yet. The alert fires above 15 "
+                        "minutes.",
+                        "s",
+                        [Query(f"max by (topic) (shadow_archive_behind_seconds{{{IN}}})", "{{topic}}")],
+                        limit=900,
+                    ),
+                    lines(
+                        "Records not archived yet",
+                        "By topic, of the partitions that somebody archives.",
+                        "short",
+                        [Query(f"sum by (topic) (shadow_archive_lag_records{{{IN}}})", "{{topic}}")],
+                    ),
+                    lines(
+                        "Commits of the archive",
+                        "Commits; those that another process came before; failed reads and writes, each of which is "
+                        "repeated; and records that retention deleted first.",
+                        "cps",
+                        [
+                            Query(
+                                f"sum(rate(shadow_archive_commits_total{{{IN}}}[$__rate_interval]))", "commits", GREY
+                            ),
+                            Query(
+                                f"sum(rate(shadow_archive_conflicts_total{{{IN}}}[$__rate_interval]))",
+                                "conflicts",
+                                PURPLE,
+                            ),
+                            Query(
+                                f"sum(rate(shadow_archive_errors_total{{{IN}}}[$__rate_interval]))", "errors", ORANGE
+                            ),
+                            Query(
+                                f"sum(rate(shadow_archive_lost_records_total{{{IN}}}[$__rate_interval]))",
+                                "lost",
+                                VERMILION,
+                            ),
+                        ],
+                    ),
+                ],
+            ),
         ],
     )

@@ -45,7 +45,12 @@ def exported(registry: CollectorRegistry) -> Iterator[tuple[str, set[str]]]:
 
 EXPORTED = {
     name: labels
-    for registry in (scorer_metrics.REGISTRY, shadow_metrics.REGISTRY, shadow_metrics.SERVE_REGISTRY)
+    for registry in (
+        scorer_metrics.REGISTRY,
+        shadow_metrics.REGISTRY,
+        shadow_metrics.SERVE_REGISTRY,
+        shadow_metrics.ARCHIVE_REGISTRY,
+    )
     for name, labels in exported(registry)
 }
 

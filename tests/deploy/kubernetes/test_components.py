@@ -51,7 +51,7 @@ ADDS: dict[str, set[tuple[str, str]]] = {
 }
 CHANGES: dict[str, set[tuple[str, str]]] = {
     "keda": {("Deployment", "scorer"), ("ConfigMap", "scorer-settings")},
-    "kafka-sasl": {("ConfigMap", "scorer-settings"), ("ConfigMap", "shadow-settings")},
+    "kafka-sasl": {("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow", "archive")},
     "bundle-volume": {
         *(("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow")),
         *(name for name in WORKLOADS if name[0] == "Deployment"),
@@ -68,7 +68,7 @@ REMOVES: dict[str, set[tuple[str, str]]] = {"bundle-volume": {("NetworkPolicy", 
 
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     """By kind and name, without the digest that kustomize ends a ConfigMap's name with."""
-    text = re.sub(r"\b((?:scorer|shadow)-settings)-[0-9a-z]{10}\b", r"\1", yaml.safe_dump_all(manifests))
+    text = re.sub(r"\b((?:scorer|shadow|archive)-settings)-[0-9a-z]{10}\b", r"\1", yaml.safe_dump_all(manifests))
     return {name_of(manifest): manifest for manifest in yaml.safe_load_all(text)}
 
 
@@ -121,7 +121,8 @@ def test_prometheus_looks_at_each_process_and_calls_it_by_its_program(overlay: s
                 if not re.fullmatch(keep["regex"], port["name"]):
                     continue
                 job = re.sub(f"^(?:{name['regex']})$", name["replacement"].replace("$", "\\"), port["name"])
-                assert container["args"][:2] == {"serve": ["shadow", "serve"]}.get(job, [job, "run"])
+                wanted = {"serve": ["shadow", "serve"]}.get(job, [job, "run"])
+                assert container["args"][:2] == (wanted if container["name"] != "archive" else ["shadow", "archive"])
                 assert (job == "serve") == ("authorization" in endpoint), "the token goes to serve, and to nobody else"
                 seen.add((name_of(workload), container["name"], job))
     assert {job for *_, job in seen} == {"scorer", "shadow", "serve"}
@@ -197,7 +198,7 @@ def test_argo_alone_may_ask_the_api_too() -> None:
 
 def test_every_pod_reads_the_volume_only_the_console_writes_bundles_and_serve_dossiers() -> None:
     made = built("production", "bundle-volume")
-    for manifest in (m for m in made if m["kind"] == "Deployment"):
+    for manifest in (m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] != "archive"):
         pod, name = manifest["spec"]["template"]["spec"], manifest["metadata"]["name"]
         (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "bundles")
         is_open = {} if name in ("console", "serve") else {"readOnly": True}
@@ -216,10 +217,10 @@ def test_every_pod_reads_the_volume_only_the_console_writes_bundles_and_serve_do
 # --- signing ---
 
 
-def test_every_pod_knows_the_trusted_keys_and_two_have_one_of_their_own() -> None:
+def test_every_pod_that_heeds_the_ledger_knows_the_trusted_keys_and_two_have_one_of_their_own() -> None:
     made = built("production", "signing")
     signs = {}
-    for manifest in (m for m in made if m["kind"] == "Deployment"):
+    for manifest in (m for m in made if m["kind"] == "Deployment" and m["metadata"]["name"] != "archive"):
         name, pod = manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         env = settings_of(made, container)
@@ -321,7 +322,10 @@ def test_each_process_has_a_secret_of_its_own() -> None:
         (source,) = secrets(template)
         assert source["secretRef"]["optional"]
         found[name_of(workload)] = source["secretRef"]["name"]
-    users = {name: name[1] for name in WORKLOADS} | {("Deployment", "console"): "operator"}
+    users = {name: name[1] for name in WORKLOADS} | {
+        ("Deployment", "console"): "operator",
+        ("Deployment", "archive"): "archive",
+    }
     assert found == {name: f"{user}-secrets" for name, user in users.items()}
     assert set(users.values()) == {user.name for user in USERS.values() if user.is_deployed}
 

@@ -53,7 +53,8 @@ def secrets_of(container: Manifest) -> dict[str, str]:
     """What deploy/kubernetes/README.md has people put into the Secrets of a container."""
     of = next(s["secretRef"]["name"] for s in container["envFrom"] if "secretRef" in s).removesuffix("-secrets")
     programs = {"scorer": ["SCORER"], "topics": ["SCORER"], "operator": ["SCORER", "SHADOW"]}.get(of, ["SHADOW"])
-    given = {"SHADOW_REDIS": f"redis://{of}:password@redis.redis.svc:6379/0"} if "SHADOW" in programs else {}
+    uses_redis = "SHADOW" in programs and of != "archive"
+    given = {"SHADOW_REDIS": f"redis://{of}:password@redis.redis.svc:6379/0"} if uses_redis else {}
     return given | ({"SHADOW_READ_TOKEN": "a", "SHADOW_OPERATOR_TOKEN": "b"} if of == "serve" else {})
 
 
@@ -69,7 +70,9 @@ def test_every_setting_of_every_container_loads(chosen: tuple[str, ...], monkeyp
                 f"{workload['metadata']['name']}/{container['name']} has none of its settings"
             )
             seen.add(container["name"])
-    assert seen == {"scorer", "shadow", "serve", "topics"} | ({"console"} if chosen[0] == "production" else set())
+    assert seen == {"scorer", "shadow", "serve", "topics"} | (
+        {"console", "archive"} if chosen[0] == "production" else set()
+    )
 
 
 @pytest.mark.parametrize("name", ["scorer-settings", "shadow-settings"])

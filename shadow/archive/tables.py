@@ -1,0 +1,282 @@
+"""The archive's Delta tables: the only module that imports deltalake.
+
+A commit carries, for each partition of its rows, the offset after the last of them (a transaction identifier of Delta:
+`<topic>/<partition>`). Delta refuses a commit that carries an identifier which another commit has moved since the table
+was read. So whoever writes from what a table said it had reached writes each offset once, however many others write.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorer.errors import LibraryError, UserError
+from shadow.archive.rows import KINDS, PLACE, TIME, Kind
+
+try:
+    from deltalake import (
+        ColumnProperties,
+        CommitProperties,
+        DeltaTable,
+        Transaction,
+        WriterProperties,
+        write_deltalake,
+    )
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+except ImportError as error:
+    raise LibraryError("deltalake: is not installed; install the extra `archive` of this package") from error
+
+log = logging.getLogger(__name__)
+
+#: Offsets that retention took before they were archived: `first` to before `after`.
+GAPS = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("first", pa.int64()),
+        ("after", pa.int64()),
+        ("found_at", TIME),
+    ]
+)
+GAPS_TABLE = "gaps"
+#: No statistics of columns that hold a card: a table's log outlives its files.
+CONFIGURATION = {
+    "delta.dataSkippingStatsColumns": ",".join(name for name, _ in PLACE if name != "day"),
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 30 days",
+}
+#: What a call to a table may raise that another attempt may mend: the store is away, or another commit came first.
+FAILED = (DeltaError, OSError)
+#: Numbers that rise by one.
+_DELTAS = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+#: Bytes of a file that compaction aims at.
+FILE_BYTES = 256 * 2**20
+
+
+def written() -> WriterProperties:
+    """How files are written."""
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=3,
+        max_row_group_size=128 * 1024,
+        column_properties=dict.fromkeys(("offset", "source_offset"), _DELTAS),
+    )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one partition in offset order, and the offsets that they stand for: `start` to before `after`."""
+
+    partition: int
+    start: int
+    after: int
+    rows: pa.Table
+
+    def from_offset(self, offset: int) -> Chunk:
+        """What is left of it from an offset on."""
+        if offset <= self.start:
+            return self
+        rows = self.rows.filter(pc.greater_equal(self.rows["offset"], offset))
+        return Chunk(self.partition, min(offset, self.after), self.after, rows)
+
+
+class Archive:
+    """Where the tables are. uri: a folder or the address of a store of objects. options: of that store."""
+
+    def __init__(self, uri: str, options: Mapping[str, str]) -> None:
+        self.uri = uri.rstrip("/")
+        self.options = dict(options)
+
+    def table(self, kind: Kind, topic: str) -> TopicTable:
+        """The table of a topic, made if it is missing. Raises one of FAILED, or UserError."""
+        return TopicTable(self._opened(kind.table, kind.schema, ["day"], CONFIGURATION), topic, kind)
+
+    def existing(self, kind: Kind, topic: str) -> TopicTable | None:
+        """The same; None if nobody has made it yet."""
+        try:
+            return TopicTable(self._found(kind.table), topic, kind)
+        except TableNotFoundError:
+            return None
+
+    def gaps(self) -> Gaps:
+        """The table of what was lost. Raises as `table`."""
+        return Gaps(self._opened(GAPS_TABLE, GAPS, None, {}))
+
+    def existing_gaps(self) -> list[dict[str, Any]]:
+        """Every gap that was found."""
+        try:
+            rows: list[dict[str, Any]] = pa.table(self._found(GAPS_TABLE).scan()).to_pylist()
+        except TableNotFoundError:
+            return []
+        return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["first"]))
+
+    def _at(self, name: str) -> str:
+        return f"{self.uri}/{name}"
+
+    def _found(self, name: str) -> DeltaTable:
+        return DeltaTable(self._at(name), storage_options=self.options or None)
+
+    def _opened(
+        self, name: str, schema: pa.Schema, partition_by: list[str] | None, configuration: Mapping[str, str]
+    ) -> DeltaTable:
+        if "://" not in self.uri:
+            Path(self._at(name)).mkdir(parents=True, exist_ok=True)
+        try:
+            table = self._found(name)
+        except TableNotFoundError:
+            DeltaTable.create(
+                self._at(name),
+                schema=schema,
+                mode="ignore",
+                partition_by=partition_by,
+                configuration=dict(configuration),
+                storage_options=self.options or None,
+            )
+            table = self._found(name)
+        there = {field.name for field in table.schema().fields}
+        missing = [column for column in schema.names if column not in there]
+        if missing:
+            raise UserError(
+                f"archive {self._at(name)}: has no column {missing[0]}; another program wrote it: name another place "
+                "in SHADOW_ARCHIVE"
+            )
+        return table
+
+
+class TopicTable:
+    """The table of a topic, as of when it was last read. Calls are not for two threads at once."""
+
+    def __init__(self, table: DeltaTable, topic: str, kind: Kind) -> None:
+        self.delta, self.topic, self.kind = table, topic, kind
+
+    def refresh(self) -> None:
+        """Read what others have committed."""
+        self.delta.update_incremental()
+
+    def _app(self, partition: int) -> str:
+        return f"{self.topic}/{partition}"
+
+    def position(self, partition: int) -> int | None:
+        """The offset that a partition is to be archived from; None before its first."""
+        found: int | None = self.delta.transaction_version(self._app(partition))
+        return found
+
+    def append(self, chunks: Sequence[Chunk]) -> int:
+        """Commit the rows of chunks, each of which begins where the table has come to; how many rows.
+
+        Raises one of FAILED: nothing was written then, or all of it. `refresh` tells which.
+        """
+        reached: dict[int, int] = {}
+        for chunk in chunks:
+            reached[chunk.partition] = chunk.after
+        rows = pa.concat_tables([chunk.rows for chunk in chunks])
+        write_deltalake(
+            self.delta,
+            rows,
+            mode="append",
+            writer_properties=written(),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(self._app(p), after) for p, after in sorted(reached.items())]
+            ),
+        )
+        return int(rows.num_rows)
+
+    def days(self) -> list[str]:
+        """Days of which it has rows, as ISO 8601."""
+        return sorted({str(part["day"]) for part in self.delta.partitions()})
+
+    def drop_before(self, day: date) -> int:
+        """Delete the rows of days before one; how many days there were. Their files go with the next `compact`."""
+        old = [one for one in self.days() if one < day.isoformat()]
+        if old:
+            self.delta.delete(f"day < '{day.isoformat()}'")
+        return len(old)
+
+    def compact(self, keep_hours: int) -> tuple[int, int]:
+        """Write small files together, and delete files that no version of the last hours needs; how many of both.
+
+        Appending goes on meanwhile. Also deletes what interrupted writes have left.
+        """
+        done = self.delta.optimize.compact(target_size=FILE_BYTES, writer_properties=written(), max_concurrent_tasks=1)
+        self.refresh()
+        gone = self.delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
+        self.refresh()
+        return int(done["numFilesRemoved"]), len(gone)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Every row, some columns of it, a batch at a time."""
+        yield from pa.RecordBatchReader.from_stream(self.delta.scan(columns=list(columns)))
+
+    def erase(self, places: Mapping[str, Mapping[int, Sequence[int]]]) -> int:
+        """Rewrite the files of some days without some rows, and delete the old files at once; how many rows.
+
+        places: offsets by day and partition. The table's log then tells of places, never of a card. Readers of an older
+        version fail. Raises one of FAILED.
+        """
+        erased = 0
+        for day, partitions in sorted(places.items()):
+            rows = " OR ".join(
+                f'(partition = {partition} AND "offset" IN ({", ".join(map(str, sorted(offsets)))}))'
+                for partition, offsets in sorted(partitions.items())
+            )
+            done = self.delta.delete(f"day = '{day}' AND ({rows})", writer_properties=written())
+            erased += int(done["num_deleted_rows"])
+            self.refresh()
+        if erased:  # only files that the log has dropped: a file that somebody is about to commit stays
+            self.delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=False)
+            self.refresh()
+        return erased
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return int(self.delta.count())
+
+    @property
+    def files(self) -> tuple[int, int]:
+        """How many files it has, and their bytes."""
+        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        return actions.num_rows, int(pc.sum(actions["size_bytes"]).as_py() or 0)
+
+
+class Gaps:
+    """What retention took before it was archived."""
+
+    def __init__(self, table: DeltaTable) -> None:
+        self._table = table
+
+    def add(self, topic: str, partition: int, first: int, after: int) -> bool:
+        """Record lost offsets once; whether nobody had. Raises one of FAILED."""
+        app = f"{topic}/{partition}"
+        self._table.update_incremental()
+        if (self._table.transaction_version(app) or 0) >= after:
+            return False
+        row = {"topic": topic, "partition": partition, "first": first, "after": after, "found_at": datetime.now(UTC)}
+        write_deltalake(
+            self._table,
+            pa.Table.from_pylist([row], schema=GAPS),
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=[Transaction(app, after)]),
+        )
+        return True
+
+
+def oldest_day(days: int, today: date) -> date:
+    """The first day that is kept.
+
+    >>> oldest_day(1, date(2026, 1, 31))
+    datetime.date(2026, 1, 31)
+    """
+    return today - timedelta(days=days - 1)
+
+
+def every_kind() -> tuple[Kind, ...]:
+    """The kinds of tables, in the order in which they are told of."""
+    return KINDS

@@ -1,0 +1,134 @@
+"""`shadow archive`: keeps the topics as Delta tables, for training, audits and other tools."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging.config
+import signal
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+
+from scorer.errors import UserError
+from scorer.process.health import Health, HealthServer
+from scorer.process.logs import config
+from scorer.settings import load
+from shadow import metrics
+from shadow.settings import ShadowSettings
+from shadow.worker.niceness import stand_back
+
+
+@click.group()
+def archive() -> None:
+    """Keep decisions, dead letters, labels and the ledger as Delta tables, for as long as you say."""
+
+
+def _tables() -> Any:
+    """The module of the tables; not imported before it is needed, as it starts threads."""
+    return importlib.import_module("shadow.archive.tables")
+
+
+@archive.command()
+@click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (setting SHADOW_HTTP_PORT).")
+@click.option("--worker-id", help="Name of this worker (setting SHADOW_WORKER_ID).")
+@click.option("--once", is_flag=True, help="Archive what there is by now, and end.")
+def run(http_port: int | None, worker_id: str | None, once: bool) -> None:
+    """Archive every record once, until stopped.
+
+    Several may run: they share the partitions. Nothing that live or a shadow does depends on it.
+    """
+    settings = load(ShadowSettings, http_port=http_port, worker_id=worker_id)
+    _tables()
+    logging.config.dictConfig(config(settings))
+    stand_back(settings.niceness)
+    asyncio.run(_run(settings, once))
+
+
+async def _run(settings: ShadowSettings, once: bool) -> None:
+    from shadow.archive.archiver import Archiver
+
+    health = Health()
+    archiver = Archiver(settings, health, once)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, archiver.stopping.set)
+    server = HealthServer(
+        settings.http_host, settings.http_port, metrics.ARCHIVE_REGISTRY, health, refresh=archiver.refresh
+    )
+    beating = asyncio.create_task(health.beat(), name="beat")
+    try:
+        await archiver.run()
+    finally:
+        beating.cancel()
+        server.stop()
+    if once:
+        click.echo(f"archived all there is into {settings.archive}")
+
+
+def _opened(settings: ShadowSettings) -> dict[str, Any]:
+    """The tables that exist, by topic. Raises UserError if the place cannot be read, or there are none."""
+    tables = _tables()
+    options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
+    place = tables.Archive(settings.archive, options)
+    try:
+        found = {
+            topic: place.existing(kind, topic)
+            for kind in tables.every_kind()
+            for topic in (getattr(settings.topics, kind.role),)
+        }
+    except tables.FAILED as error:
+        raise UserError(f"archive {place.uri}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+    there = {topic: table for topic, table in found.items() if table is not None}
+    if not there:
+        raise UserError(f"archive {place.uri}: has no tables; start `shadow archive run`, or correct SHADOW_ARCHIVE")
+    return there
+
+
+@archive.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def status(as_json: bool) -> None:
+    """Show each table's rows, files and days, and what retention took before it was archived."""
+    settings = load(ShadowSettings)
+    found = _opened(settings)
+    options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
+    gaps = _tables().Archive(settings.archive, options).existing_gaps()
+    told = {}
+    for topic, table in found.items():
+        files, size = table.files
+        days = table.days()
+        told[topic] = {"rows": table.rows, "files": files, "bytes": size, "days": [*days[:1], *days[-1:]]}
+    if as_json:
+        click.echo(orjson.dumps({"archive": settings.archive, "tables": told, "gaps": gaps}))
+        return
+    for topic, one in told.items():
+        days = f", days {one['days'][0]} to {one['days'][-1]}" if one["days"] else ""
+        click.echo(f"{topic}: {one['rows']:,} rows in {one['files']:,} files, {one['bytes'] / 1e6:,.1f} MB{days}")
+    for gap in gaps:
+        click.echo(
+            f"{gap['topic']}, partition {gap['partition']}: offsets {gap['first']} to {gap['after'] - 1} are LOST: "
+            f"retention deleted them before they were archived (found {gap['found_at']:%Y-%m-%d %H:%M})"
+        )
+
+
+@archive.command()
+def compact() -> None:
+    """Drop days that are too old (setting `archive_days`), write small files together, delete what they replace.
+
+    Run it once a day. The archive is written and read meanwhile.
+    """
+    settings = load(ShadowSettings)
+    tables = _tables()
+    for topic, table in _opened(settings).items():
+        try:
+            dropped = 0
+            if settings.archive_days is not None:
+                dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
+            merged, deleted = table.compact(settings.archive_keep_hours)
+        except tables.FAILED as error:
+            raise UserError(
+                f"archive: the table of {topic} could not be compacted ({' '.join(str(error).split())[:300]}); run "
+                "it again, which is safe"
+            ) from None
+        click.echo(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")
