@@ -74,7 +74,7 @@ def of_ledger(rows: Sequence[Row], told: Told) -> list[Message]:
     found = []
     for row in rows[begin:]:
         event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
-        if event is not None and not row.is_void:
+        if event is not None and not row.is_void and row.slots:
             found.append(Message(event, (LEDGER, row.seq), {"lines": list(lines([row])), "slot": row.slots[0]}))
     return found
 
