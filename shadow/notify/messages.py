@@ -83,7 +83,7 @@ def of_ledger(
     found = []
     for row in rows[begin:]:
         event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
-        if event is not None and not row.is_void:
+        if event is not None and not row.is_void and (row.slots or event == "automation"):
             soon = intention(row.seq) if event in ("suggestion", "rollback") else None
             told_of = [*lines([row]), *([] if soon is None else [f"{DEEPER}{soon}"])]
             found.append(Message(event, (LEDGER, row.seq), {"lines": told_of, "slot": (*row.slots, "")[0]}))

@@ -101,9 +101,10 @@ def test_every_command_does_what_it_says(tmp_path: Path) -> None:
                     shutil.copy(store / "model.txt", tmp_path / "model.txt")
                 if argv[:3] == ["shadow", "review", "mark"]:
                     argv[3] = a_case(env, tmp_path)
-                if argv[:2] == ["shadow", "approve"]:
+                if argv[:2] == ["shadow", "comment"]:
                     page = f"{env['UP_URL']}/api/suggestions"
-                    wait_for("suggestion", lambda page=page: orjson.loads(get(page) or b"[]"))
+                    (made,) = wait_for("suggestion", lambda page=page: orjson.loads(get(page) or b"[]"))
+                    argv[2] = made["seq"]
                 run(argv)
                 if argv == ["scorer", "replay", "history.parquet"]:  # what comes after judges all of it
                     sent = parquet.read_metadata(tmp_path / "history.parquet").num_rows

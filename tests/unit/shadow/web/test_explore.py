@@ -17,11 +17,12 @@ from starlette.datastructures import QueryParams
 
 from harness.places import ROOT
 from harness.samples import a_sample
+from scorer.people import Person
 from shadow.comparison.totals import Run
 from shadow.exploration.rows import COLUMNS, csv_lines, row
 from shadow.gate.criteria import parse
 from shadow.serve.service import Serve
-from shadow.settings import Person, ShadowSettings
+from shadow.settings import ShadowSettings
 from shadow.web.app import build
 from shadow.web.problems import MEDIA
 from shadow.web.reading import Reader, shown
