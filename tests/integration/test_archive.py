@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -22,10 +20,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from harness.decisions import a_decision
 from harness.kafka import Kafka
-from harness.models import REPEATED, STREAM, Models
 from harness.stack import PARTITIONS, Stack, Worker, wait_for
 from scorer.kafka.topics import admin
-from shadow.archive.rows import decision_of
 
 TOPICS = {"decisions": "decisions", "rejected": "transactions.rejected", "labels": "labels"}
 QUICK = {"SHADOW_ARCHIVE_SECONDS": "0.3"}
@@ -214,52 +210,6 @@ def test_a_record_that_is_none_of_its_topic_keeps_its_bytes_and_the_reason(stack
     assert worker.metric("shadow_archive_problems_total") == 5 + 3
 
 
-def test_a_real_stream_comes_back_bit_for_bit_in_few_bytes_and_other_tools_read_it(
-    models: Models, tmp_path: Path
-) -> None:
-    with Stack(tmp_path, {**models.env, "SHADOW_ARCHIVE_SECONDS": "3600"}) as stack:
-        stack.deploy(models.live, "live")
-        stack.start("scorer", "run", env={"SCORER_CLOCK": "wall"})
-        stack.run("scorer", "replay", str(models.stream), "--limit", "6000")
-        stack.until_settled(6000)
-        half = len(stack.decisions())
-        stack.env["SCORER_DECISIONS_FORMAT"] = "avro"
-        stack.env["SCORER_DECISIONS_SCHEMA_ID"] = "1"
-        stack.workers[0].stop()
-        stack.start("scorer", "run")
-        stack.run("scorer", "replay", str(models.stream), "--skip", "6000")
-        stack.until_settled(STREAM + REPEATED)
-        worker = stack.start("shadow", "archive", "run")
-        published = stack.decisions()
-        assert any(record.value[:1] == b"\x00" for record in stack.read("decisions")), "nothing came in Avro"
-        wait_for("all are read", lambda: worker.metric("shadow_archive_lag_records") >= len(published))
-        assert worker.stop() == 0
-        rows = table(stack, "decisions").sort_by([("partition", "ascending"), ("offset", "ascending")])
-        assert rows.num_rows == len(published) > half
-        assert pc.all(pc.is_null(rows["problem"])).as_py()
-        assert [decision_of(row) for row in rows.to_pylist()] == published
-        where = tmp_path / "archive" / "decisions"
-        size = sum(Path(uri.removeprefix("file://")).stat().st_size for uri in DeltaTable(where).file_uris())
-        print(f"{size / rows.num_rows:.0f} bytes a decision")
-        assert size / rows.num_rows <= 250
-
-        files = [uri.removeprefix("file://") for uri in DeltaTable(where).file_uris()]
-        asked = (
-            "select day, count(*), sum(amount), count(*) filter (decision = 'block') "
-            "from read_parquet($files, hive_partitioning = true) group by day order by day"
-        )
-        by_duckdb = duckdb.execute(asked, {"files": files}).fetchall()
-        frame = DeltaTable(where).to_pandas()
-        by_pandas = frame.groupby("day").agg(n=("offset", "count"), amount=("amount", "sum"))
-        assert sum(n for _, n, *_ in by_duckdb) == len(frame) == len(published)
-        assert [amount for _, _, amount, _ in by_duckdb] == pytest.approx(by_pandas["amount"].tolist())
-        assert {pd.Timestamp(day).date() for day in frame["day"]} == {
-            pd.Timestamp(row["transaction"]["occurred_at"]).date() for row in published
-        }
-        shown = stack.run("shadow", "archive", "status")
-        assert f"decisions: {len(published):,} rows" in shown
-
-
 def test_old_days_go_and_small_files_become_large_ones_beside_the_writer(stack: Stack) -> None:
     worker = stack.start("shadow", "archive", "run")
     for first in range(0, 2000, 250):
@@ -306,45 +256,6 @@ def test_what_retention_took_is_told_and_recorded_and_archiving_goes_on(tmp_path
         worker.stop()
         again = stack.start("shadow", "archive", "run")
         assert again.metric("shadow_archive_lost_records_total") == 0, "a gap is told once"
-
-
-def test_a_topic_that_was_made_anew_is_refused_in_one_line(stack: Stack) -> None:
-    send(stack, 0, 800)
-    worker = stack.start("shadow", "archive", "run")
-    assert_archived_once(stack)
-    worker.stop()
-    with Stack(stack.folder / "other", dict(QUICK)) as other:
-        other.run("scorer", "topics")
-        send(other, 0, 40)
-        env = {"SHADOW_ARCHIVE": str(stack.folder / "archive")}
-        told = other.fails("shadow", "archive", "run", "--http-port", "0", **env)
-        assert "was deleted and made anew" in told
-
-
-def test_the_store_of_the_archive_may_be_away(stack: Stack, tmp_path: Path) -> None:
-    send(stack, 0, 200)
-    worker = stack.start("shadow", "archive", "run")
-    assert_archived_once(stack)
-    where = tmp_path / "archive" / "decisions"
-    where.rename(tmp_path / "elsewhere")
-    where.touch()  # a file, where the folder was
-    send(stack, 200, 200)
-    wait_for("trouble", lambda: worker.metric("shadow_archive_errors_total") > 0)
-    wait_for("not ready", lambda: not worker.is_ready())
-    where.unlink()
-    (tmp_path / "elsewhere").rename(where)
-    assert_archived_once(stack)
-    wait_for("ready", worker.is_ready)
-
-
-def test_memory_stays_bounded_while_it_catches_up(stack: Stack) -> None:
-    for first in range(0, 30_000, 10_000):
-        send(stack, first, 10_000)
-    worker = stack.start("shadow", "archive", "run", env={"SHADOW_ARCHIVE_RECORDS": "5000"})
-    wait_for("everything", lambda: rows_of(stack, "decisions") >= 30_000)
-    peak = int(Path(f"/proc/{worker.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-    print(f"peak {peak:.0f} MiB")
-    assert peak < 384
 
 
 def test_a_place_that_cannot_be_used_is_one_line(stack: Stack) -> None:
