@@ -8,7 +8,7 @@ was read. So whoever writes from what a table said it had reached writes each of
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -209,30 +209,6 @@ class TopicTable:
         gone = self.delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
         self.refresh()
         return int(done["numFilesRemoved"]), len(gone)
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Every row, some columns of it, a batch at a time."""
-        yield from pa.RecordBatchReader.from_stream(self.delta.scan(columns=list(columns)))
-
-    def erase(self, places: Mapping[str, Mapping[int, Sequence[int]]]) -> int:
-        """Rewrite the files of some days without some rows, and delete the old files at once; how many rows.
-
-        places: offsets by day and partition. The table's log then tells of places, never of a card. Readers of an older
-        version fail. Raises one of FAILED.
-        """
-        erased = 0
-        for day, partitions in sorted(places.items()):
-            rows = " OR ".join(
-                f'(partition = {partition} AND "offset" IN ({", ".join(map(str, sorted(offsets)))}))'
-                for partition, offsets in sorted(partitions.items())
-            )
-            done = self.delta.delete(f"day = '{day}' AND ({rows})", writer_properties=written())
-            erased += int(done["num_deleted_rows"])
-            self.refresh()
-        if erased:  # only files that the log has dropped: a file that somebody is about to commit stays
-            self.delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=False)
-            self.refresh()
-        return erased
 
     @property
     def rows(self) -> int:
