@@ -293,7 +293,7 @@ def test_a_forced_release_keeps_the_verdict_of_its_moment_and_is_shown_for_ever(
     stack.run("shadow", "rollback", *SIGNED)
     (line,) = [line for line in stack.run("shadow", "history").splitlines() if "FORCED" in line]
     assert "FORCED by ann: live bundle" in line
-    assert line.endswith("reason: board meeting")
+    assert line.endswith("reason: board meeting  (name not verified)")
     told, _ = stack.begin("shadow", "gate").communicate(timeout=PATIENCE_SECONDS)
     assert b"one release was forced by ann at 2" in told
 
