@@ -19,7 +19,20 @@ from harness.places import ROOT
 from harness.stack import Stack, write_lines
 from scorer.deployments.deploy import now
 from scorer.deployments.ledger import append
-from scorer.deployments.records import Answer, Entry, Forced, Judged, Prepare, Suggestion, Target, Withdrawal
+from scorer.deployments.records import (
+    Answer,
+    Approval,
+    Automation,
+    Comment,
+    Entry,
+    Forced,
+    Judged,
+    Prepare,
+    Suggestion,
+    Target,
+    Watched,
+    Withdrawal,
+)
 from scorer.settings import Topics
 
 pytestmark = pytest.mark.needs("deploy")
@@ -86,7 +99,12 @@ async def _ledger(stack: Stack, models: Models) -> None:
     signed = {"by": "ann", "reason": "because", "at": now()}
     judged = Judged(decision="hold", reason="too early", against=({"criterion": "more_blocks"},))
     forced = Forced(slots={"candidate": target}, expects={"candidate": 0}, cause="approve", verdict=judged, **signed)  # type: ignore[arg-type]
+    expects = {"live": 3, "previous": 0}
     entries: list[Entry] = [
+        Comment(suggestion=line.seq, text="looks odd", by="ann", at=now()),
+        Approval(slots={"candidate": target}, expects={"candidate": 0}, cause="approve", **signed),  # type: ignore[arg-type]
+        Watched(expects=expects, verdict="no_harm", reason="none", compared=9, days=14.0, by="serve", at=now()),
+        Automation(change="retrain", state="lost", by="serve", reason="rejected", at=now()),
         Answer(suggestion=line.seq, answer="rejected", by="ann", reason="because", at=now()),
         Withdrawal(suggestion=again.seq, cause="expired", by="ann", reason="because", at=now()),
         Prepare(digest=models.candidate, by="ann", at=now()),
@@ -130,6 +148,7 @@ MAY_LACK: dict[str, set[str]] = {
     "labels": {"schema", "reason"},
     "deployments": {
         *("suggestion", "twins", "dossier", "overrode", "currency", "epoch", "request", "reason", "runs"),
+        *("verified", "first", "made_by", "change", "action", "automatic", "verdict", "why"),
     },
     "velocity": {"erasure"},
 }

@@ -43,7 +43,7 @@ def test_who_was_live_then_and_who_said_so(stack: Stack, models: Models) -> None
     assert was.startswith(f"live: bundle {models.live[:12]} at ")
     (then,) = stack.run("shadow", "history", "--slot", "live", "--at", after).splitlines()
     assert then.startswith(f"live: bundle {models.candidate[:12]} at ")
-    assert ", by ann since " in then
+    assert ", by ann (name not verified) since " in then
     assert "(FORCED: board meeting)" in then
     assert "candidate: " not in stack.run("shadow", "history", "--at", before)
 
@@ -79,9 +79,9 @@ def test_who_was_live_then_and_who_said_so(stack: Stack, models: Models) -> None
     shown = stack.run("shadow", "status")
     assert len(shown.splitlines()) <= 12
     assert f"bundle {models.candidate[:12]}" in shown
-    assert "FORCED by ann: board meeting" in shown
+    assert "FORCED by ann (name not verified): board meeting" in shown
     assert "ON (block_all) since" in shown
-    assert "by bob: serves nonsense" in shown
+    assert "by bob (name not verified): serves nonsense" in shown
     assert "days old: training data ended at " in shown
     found = orjson.loads(stack.run("shadow", "status", "--json"))
     over_http = ask("/api/status")
