@@ -231,6 +231,10 @@ def test_every_process_does_its_work_with_just_its_rights(
     assert stack.run("scorer", "replay", "--rejected", env={**replay, **rate}).startswith("sent 1 again")
     stack.until_settled(n + 2)
 
+    # all of it is archived
+    archive = {**login("archive"), "SHADOW_ARCHIVE": str(stack.folder / "archive")}
+    stack.run("shadow", "archive", "run", "--once", "--http-port", "0", env=archive)
+
     # nobody asked for more, and everybody for all they have
     assert [found for found in audited(broker) if found[1] == "Denied"] == []
     with store.client() as client:
