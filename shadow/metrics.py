@@ -190,8 +190,8 @@ LIVE_WORSE = Gauge(
     "Whether live is found to be worse than the model that it replaced; NaN while that is not watched.",
     registry=SERVE_REGISTRY,
 )
-WATCHED_DAYS = Gauge(
-    "shadow_watched_days", "Days for which live was watched after its release.", registry=SERVE_REGISTRY
+WATCHED_SECONDS = Gauge(
+    "shadow_watched_seconds", "Time for which live was watched after its release.", registry=SERVE_REGISTRY
 )
 WATCHED = Gauge(
     "shadow_watched_transactions",

@@ -54,7 +54,7 @@ class ReleaseWatch:
             log.warning("%s", seen.reason)
         self.last = None if seen is None else without_cases(seen)
         metrics.LIVE_WORSE.set(float("nan") if seen is None else float(seen.is_harm))
-        metrics.WATCHED_DAYS.set(float("nan") if seen is None else seen.period.days(seen.at))
+        metrics.WATCHED_SECONDS.set(float("nan") if seen is None else seen.period.days(seen.at) * 86_400)
         metrics.WATCHED.set(float("nan") if seen is None else seen.compared)
 
     async def _keep_suggestion(self, deployments: Deployments, seen: Afterwards) -> None:

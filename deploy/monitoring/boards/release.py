@@ -109,10 +109,10 @@ def release(samples: str) -> dict[str, Any]:
                         Query(f"max(shadow_watched_transactions{{{IN}}})", "since the release"),
                     ),
                     number(
-                        "Watched days",
-                        "Days for which live was watched after its release.",
-                        "short",
-                        Query(f"max(shadow_watched_days{{{IN}}})", "since the release"),
+                        "Watched for",
+                        "Time for which live was watched after its release.",
+                        "s",
+                        Query(f"max(shadow_watched_seconds{{{IN}}})", "since the release"),
                     ),
                     number(
                         "Automated changes",

@@ -72,7 +72,7 @@ def test_the_book_counts_by_hand() -> None:
 def test_a_few_rotations_end_as_the_rules_say_and_every_dossier_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(office, "ROTATIONS", 5)
     monkeypatch.setattr(office, "RULES", office.Rules(2, 14.0))
-    desk = office.Office(4)
+    desk = office.Office(1)
     desk.book = Book(2, 14.0)
     tale = desk.run()
     assert tale.counts["rotations"] == 5
