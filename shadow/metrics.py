@@ -187,7 +187,8 @@ FORCED = Gauge(
 )
 LIVE_WORSE = Gauge(
     "shadow_live_worse",
-    "Whether live is found to be worse than the model that it replaced; NaN while that is not watched.",
+    "Whether live is found to be worse than the model that it replaced, and nobody has rejected the rollback; NaN "
+    "while that is not watched.",
     registry=SERVE_REGISTRY,
 )
 WATCHED_SECONDS = Gauge(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from scorer.deployments.records import LIVE, PREVIOUS, Suggestion, Target, Watched
+from scorer.deployments.records import LIVE, PREVIOUS, Answer, Suggestion, Target, Watched
 from scorer.deployments.slots import Deployments
 from shadow.gate.criteria import Release
 from shadow.gate.evidence import Evidence, judged
@@ -150,6 +150,18 @@ def rollback_proposal(deployments: Deployments, seen: Afterwards, bundles: dict[
         },
         at=seen.at.isoformat(),
     )
+
+
+def is_refused(deployments: Deployments, seen: Afterwards) -> bool:
+    """Whether a person has rejected to put the former model back: they know of it, and nobody has to be woken."""
+    mine = {
+        line.seq
+        for line in deployments.ledger
+        if isinstance(line.entry, Suggestion)
+        and line.entry.slot == PREVIOUS
+        and (line.entry.expects, line.entry.criteria) == (seen.expects, seen.release)
+    }
+    return any(isinstance(line.entry, Answer) and line.entry.suggestion in mine for line in deployments.ledger)
 
 
 def lapse_of_rollback(suggestion: Suggestion, seen: Afterwards) -> Lapse | None:

@@ -86,7 +86,8 @@ def streaks(deployments: Deployments, rules: Rules) -> dict[ChangeKind, Streak]:
     suggested: dict[str, Suggestion] = {}
     criteria: str | None = None
     has_live = False
-    for line, at in zip(lines, times_of([line.entry.at for line in lines]), strict=True):
+    times = dict(zip((line.seq for line in lines), times_of([line.entry.at for line in lines]), strict=True))
+    for line in lines:
         if line.is_void:
             continue
         entry = line.entry
@@ -96,13 +97,15 @@ def streaks(deployments: Deployments, rules: Rules) -> dict[ChangeKind, Streak]:
             for kind in kinds:
                 found[kind] = _lost(found[kind], Loss(line.seq, why))
         if isinstance(entry, Suggestion):
-            suggested[line.seq] = entry
+            if deployments.person(entry, line.signed_by) is None:  # a person's own suggestions earn nothing
+                suggested[line.seq] = entry
             criteria = entry.criteria if entry.action == "promote" else criteria
         if isinstance(entry, Change):
             has_live = has_live or entry.slots.get(LIVE) is not None
             accepted = suggested.get(str(entry.suggestion))
             if accepted is not None and accepted.change is not None and _counts(entry, accepted):
-                found[accepted.change] = _accepted(found[accepted.change], at)
+                # the time of the suggestion is that of the gate, not of whoever approves
+                found[accepted.change] = _accepted(found[accepted.change], times[str(entry.suggestion)])
     return found
 
 

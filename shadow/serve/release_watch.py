@@ -15,6 +15,7 @@ from shadow.release.after_release import (
     BY,
     Afterwards,
     epochs,
+    is_refused,
     lapse_of_rollback,
     look_afterwards,
     report,
@@ -40,7 +41,7 @@ class ReleaseWatch:
     async def look(self, deployments: Deployments, release: Release) -> None:
         """Look once, and write to the ledger what has come of it."""
         seen = await look_afterwards(self._redis, deployments, release, self._settings)
-        self._show(seen)
+        self._show(deployments, seen)
         if seen is None:
             return
         await self._keep_suggestion(deployments, seen)
@@ -49,11 +50,12 @@ class ReleaseWatch:
             await append(self._settings, lambda _: found)
             log.info("the watch over live ended: %s", seen.reason)
 
-    def _show(self, seen: Afterwards | None) -> None:
+    def _show(self, deployments: Deployments, seen: Afterwards | None) -> None:
         if seen is not None and (self.last is None or self.last.is_harm != seen.is_harm) and seen.is_harm:
             log.warning("%s", seen.reason)
         self.last = None if seen is None else without_cases(seen)
-        metrics.LIVE_WORSE.set(float("nan") if seen is None else float(seen.is_harm))
+        is_news = seen is not None and seen.is_harm and not is_refused(deployments, seen)
+        metrics.LIVE_WORSE.set(float("nan") if seen is None else float(is_news))
         metrics.WATCHED_SECONDS.set(float("nan") if seen is None else seen.period.days(seen.at) * 86_400)
         metrics.WATCHED.set(float("nan") if seen is None else seen.compared)
 

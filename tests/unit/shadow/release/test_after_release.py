@@ -18,6 +18,7 @@ from shadow.release.after_release import (
     Afterwards,
     afterwards,
     epochs,
+    is_refused,
     lapse_of_rollback,
     period_of,
     report,
@@ -97,6 +98,11 @@ def test_a_rollback_that_somebody_refused_is_not_suggested_again_under_the_same_
     seq = add(deployments, made)
     add(deployments, Answer(suggestion=seq, answer="rejected", by="ann", reason="an attack", at=AT))
     assert rollback_proposal(deployments, seen, {}) is None
+    assert is_refused(deployments, seen), "so nobody is woken any more"
+    target = Target(digest="b" * 64, threshold=0.5)
+    add(deployments, Change(slots={"previous": target}, expects={"previous": 1}, by="a", reason="b", cause="deploy",
+                            at=AT))  # fmt: skip
+    assert not is_refused(deployments, look(deployments)), "of another release nobody has said anything"
 
 
 @pytest.mark.parametrize("cause", ["expired", "criteria"])

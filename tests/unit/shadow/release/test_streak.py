@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +27,7 @@ from scorer.deployments.records import (
     Withdrawal,
     encode,
 )
+from scorer.deployments.signatures import TrustedKeys
 from scorer.deployments.slots import Deployments
 from shadow.release.streak import KINDS, PROMOTIONS, Pace, Rules, automatic_promotions, due, streaks
 
@@ -342,3 +346,33 @@ def test_an_automatic_change_says_so_on_the_ledger() -> None:
     told.approve(told.suggest(), automatic=True)
     changes = [line.entry for line in told.deployments.ledger if isinstance(line.entry, Change)]
     assert [one.automatic for one in changes if one.cause == "approve"] == [False, False, False, True]
+
+
+def test_whoever_backdates_approvals_earns_nothing_sooner() -> None:
+    told = History()
+    for _ in range(3):
+        seq = told.suggest()
+        day, told.day = told.day, told.day + 40
+        told.approve(seq)
+        told.day = day - 14 + 0.01  # the next suggestion comes a minute later
+    assert told.of().accepted == 3
+    assert told.of().days < 1
+
+
+def test_suggestions_that_a_person_has_signed_earn_nothing() -> None:
+    keys = {
+        name: {
+            "public": base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode(),
+            "role": r,
+        }
+        for name, r in (("ann", "releaser"), ("serve", "gate"))
+    }
+    for signer, counted in (("ann", 0), ("serve", 1)):
+        told = History()
+        told.release()
+        told.deployments.trusted = TrustedKeys.model_validate({"keys": keys})
+        ledger = told.deployments.ledger
+        ledger[:] = [
+            replace(line, signed_by=signer if isinstance(line.entry, Suggestion) else "ann") for line in ledger
+        ]
+        assert told.of().accepted == counted, signer
