@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import multiprocessing
 import os
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -23,14 +22,11 @@ import orjson
 
 from bench import pages, redis_memory
 from bench.shadow_floor import RELEASE
-from harness import models
-from harness.stack import Stack, Worker
+from harness.stack import Worker
 from shadow.comparison.absorb import absorb
 from shadow.comparison.increment import Increment, add
 from shadow.comparison.memory import Memory
 from shadow.gate import criteria
-from shadow.release.criteria_file import load_release
-from shadow.settings import ShadowSettings
 from shadow.store.connection import connect
 from shadow.store.tallies import Applied, Fence, TallyStore
 from shadow.web.static_files import NAMES, static
@@ -106,39 +102,33 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200, help="of each kind")
     parser.add_argument("--rate", type=int, default=5_000, help="comparisons a second that are written meanwhile")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = models.make(folder, 12_000)
-        with Stack(folder, dict(made.env)) as stack:
-            for bundle, slot in ((made.live, "live"), (made.control, "control"), (made.candidate, "candidate")):
-                stack.deploy(bundle, slot)
-            names = load_release(ShadowSettings(release=Path(made.env["SHADOW_RELEASE"])).release).segments.names
-            asyncio.run(pages.fill(stack.store.address, names, asked.samples, True))
-            serve = stack.start("shadow", "serve", env={"SHADOW_GATE_SECONDS": "10"})
-            asyncio.run(_slow(stack.store.address, True))
-            took, size = ask(serve, "/explore")
-            files = sum(ask(serve, static(name))[1] for name in NAMES)
-            print(f"very first view: {took:,.0f} ms, {(size + files) / 1000:.0f} kB", flush=True)
-            print(f"every body read: {ask(serve, '/api/samples?limit=1')[0]:,.0f} ms", flush=True)
-            writer = multiprocessing.get_context("spawn").Process(
-                target=write, args=(stack.store.address, asked.rate), daemon=True
-            )
-            writer.start()
-            rng = np.random.default_rng(4)
-            for kind, path in KINDS.items():
-                times, before = [], processor(serve)
-                for _ in range(asked.requests):
-                    segment = names[int(rng.integers(1, 5))].replace("=", "%3D")
-                    given = {"n": int(rng.integers(1000)), "segment": segment, "hour": f"{int(rng.integers(24)):02}"}
-                    times.append(ask(serve, path.format(**given))[0])
-                p50, p99 = np.quantile(times, [0.5, 0.99])
-                used = (processor(serve) - before) * 1000 / asked.requests
-                print(f"{kind:<26}p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   processor {used:5.1f} ms", flush=True)
-            held = orjson.loads(urllib.request.urlopen(f"http://127.0.0.1:{serve.port}/api/samples?limit=1").read())
-            print(f"{held['held']}, serve {pages.memory_mib(serve)['VmHWM']:.0f} MiB at most")
-            print(f"commands of readers over 10 ms: {asyncio.run(_slow(stack.store.address, False)) or 'none'}")
-            writer.terminate()
-            writer.join()
+    with pages.three_slots() as (stack, names):
+        asyncio.run(pages.fill(stack.store.address, names, asked.samples, True))
+        serve = stack.start("shadow", "serve", env={"SHADOW_GATE_SECONDS": "10"})
+        asyncio.run(_slow(stack.store.address, True))
+        took, size = ask(serve, "/explore")
+        files = sum(ask(serve, static(name))[1] for name in NAMES)
+        print(f"very first view: {took:,.0f} ms, {(size + files) / 1000:.0f} kB", flush=True)
+        print(f"every body read: {ask(serve, '/api/samples?limit=1')[0]:,.0f} ms", flush=True)
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write, args=(stack.store.address, asked.rate), daemon=True
+        )
+        writer.start()
+        rng = np.random.default_rng(4)
+        for kind, path in KINDS.items():
+            times, before = [], processor(serve)
+            for _ in range(asked.requests):
+                segment = names[int(rng.integers(1, 5))].replace("=", "%3D")
+                given = {"n": int(rng.integers(1000)), "segment": segment, "hour": f"{int(rng.integers(24)):02}"}
+                times.append(ask(serve, path.format(**given))[0])
+            p50, p99 = np.quantile(times, [0.5, 0.99])
+            used = (processor(serve) - before) * 1000 / asked.requests
+            print(f"{kind:<26}p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   processor {used:5.1f} ms", flush=True)
+        held = orjson.loads(urllib.request.urlopen(f"http://127.0.0.1:{serve.port}/api/samples?limit=1").read())
+        print(f"{held['held']}, serve {pages.memory_mib(serve)['VmHWM']:.0f} MiB at most")
+        print(f"commands of readers over 10 ms: {asyncio.run(_slow(stack.store.address, False)) or 'none'}")
+        writer.terminate()
+        writer.join()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import re
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,34 +139,40 @@ def ask(worker: Worker, query: str) -> tuple[float, dict[str, Any]]:
     return time.perf_counter() - started, orjson.loads(body)
 
 
-def pages(n: int, requests: int, is_indexed: bool) -> None:
-    """Fill a store, and ask `shadow serve` for pages of it."""
+@contextmanager
+def three_slots() -> Iterator[tuple[Stack, tuple[str, ...]]]:
+    """Servers with live, its twin and a candidate in their slots, and the names of the segments."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = models.make(folder, 12_000)
         with Stack(folder, dict(made.env)) as stack:
             for bundle, slot in ((made.live, "live"), (made.control, "control"), (made.candidate, "candidate")):
                 stack.deploy(bundle, slot)
-            names = load_release(ShadowSettings(release=Path(made.env["SHADOW_RELEASE"])).release).segments.names
-            serve = stack.start("shadow", "serve", env={"SHADOW_GATE_SECONDS": "10"})
-            print(f"serve, empty: {memory_mib(serve)['VmHWM']:.0f} MiB")
-            size = asyncio.run(fill(stack.store.address, names, n, is_indexed))
-            kept = ask(serve, "limit=1&agreements=true")[1]["total"]
-            print(f"{kept:,} samples of {size:,.0f} bytes in {len(names)} segments, indexed: {is_indexed}")
-            rng = np.random.default_rng(4)
-            for kind, query in KINDS.items():
-                took = []
-                for _ in range(requests):
-                    at = 1_767_225_600_000 + int(rng.integers(DAYS)) * 86_400_000
-                    asked = query.format(n=int(rng.integers(1000)), at=at, segment=names[int(rng.integers(1, 5))])
-                    seconds, told = ask(serve, asked)
-                    assert told["samples"] or told["total"] <= 1000, (asked, told["total"])
-                    took.append(seconds * 1000)
-                p50, p99 = np.quantile(took, [0.5, 0.99])
-                print(f"{kind:<24}p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   {told['total']:,} match", flush=True)
-            print(f"serve, after pages: {memory_mib(serve)['VmHWM']:.0f} MiB at most")
-            seconds, told = ask(serve, "limit=10000")
-            print(f"a page of {len(told['samples']):,}: {seconds:.1f} s, {memory_mib(serve)['VmHWM']:.0f} MiB at most")
+            yield stack, load_release(ShadowSettings(release=Path(made.env["SHADOW_RELEASE"])).release).segments.names
+
+
+def pages(n: int, requests: int, is_indexed: bool) -> None:
+    """Fill a store, and ask `shadow serve` for pages of it."""
+    with three_slots() as (stack, names):
+        serve = stack.start("shadow", "serve", env={"SHADOW_GATE_SECONDS": "10"})
+        print(f"serve, empty: {memory_mib(serve)['VmHWM']:.0f} MiB")
+        size = asyncio.run(fill(stack.store.address, names, n, is_indexed))
+        kept = ask(serve, "limit=1&agreements=true")[1]["total"]
+        print(f"{kept:,} samples of {size:,.0f} bytes in {len(names)} segments, indexed: {is_indexed}")
+        rng = np.random.default_rng(4)
+        for kind, query in KINDS.items():
+            took = []
+            for _ in range(requests):
+                at = 1_767_225_600_000 + int(rng.integers(DAYS)) * 86_400_000
+                asked = query.format(n=int(rng.integers(1000)), at=at, segment=names[int(rng.integers(1, 5))])
+                seconds, told = ask(serve, asked)
+                assert told["samples"] or told["total"] <= 1000, (asked, told["total"])
+                took.append(seconds * 1000)
+            p50, p99 = np.quantile(took, [0.5, 0.99])
+            print(f"{kind:<24}p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   {told['total']:,} match", flush=True)
+        print(f"serve, after pages: {memory_mib(serve)['VmHWM']:.0f} MiB at most")
+        seconds, told = ask(serve, "limit=10000")
+        print(f"a page of {len(told['samples']):,}: {seconds:.1f} s, {memory_mib(serve)['VmHWM']:.0f} MiB at most")
 
 
 async def writing(comparisons: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.desk import GOOD, RELEASE, TWIN, Desk, suggestions
 from harness.models import Models
+from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, get, wait_for
 from scorer.deployments.changes import deployment, promotion
 from scorer.deployments.ledger import append
@@ -37,6 +38,20 @@ def released(desk: Desk) -> Desk:
     desk.stack.run("shadow", "approve", "--by", "ann", "--reason", "clean")
     serve.stop()
     return desk
+
+
+def test_of_two_who_roll_back_at_once_one_does_and_a_refusal_wakes_nobody_any_more(released: Desk) -> None:
+    desk = released
+    desk.count("previous", WORSE, run=Run(2, 1))
+    serve = desk.serve()
+    wait_for("worse", lambda: serve.metric("shadow_live_worse") == 1)
+    desk.stack.run("shadow", "reject", "--slot", "previous", "--by", "ann", "--reason", "an attack")
+    wait_for("nobody is woken", lambda: serve.metric("shadow_live_worse") == 0)
+    both = [desk.stack.begin("shadow", "rollback", "--by", name, "--reason", "after all") for name in ("ann", "bob")]
+    told = [one.communicate(timeout=PATIENCE_SECONDS)[0].decode() for one in both]
+    assert sorted(one.returncode for one in both) == [0, 2], told
+    assert desk.live()["digest"] == desk.models.live
+    assert desk.live()["epoch"] == 3
 
 
 def status(desk: Desk) -> list[str]:
