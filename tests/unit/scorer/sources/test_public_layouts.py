@@ -153,10 +153,21 @@ def test_the_first_row_becomes_what_is_written_in_it(layout: tuple[str, Path]) -
 
 
 @pytest.mark.slow
+#: Attributes that are the same in all of our made-up rows, which training refuses.
+SAME = {
+    "tabformer": "mcc",
+    "paysim": "oldbalanceOrg,oldbalanceDest",
+    "ieee_cis": "ProductCD,card4,card6,addr1,addr2,dist1,dist2",
+}
+
+
 def test_a_model_is_trained_and_finds_the_fraud(layout: tuple[str, Path], tmp_path: Path) -> None:
     name, path = layout
-    done = CliRunner().invoke(train, [str(path), "--param", "num_iterations=20", "--block-rate", "0.06"])
-    assert done.exit_code == 0, done.output
+    command = [str(path), "--param", "num_iterations=20", "--block-rate", "0.06"]
+    if name in SAME:
+        command += ["--without", SAME[name]]
+    done = CliRunner().invoke(train, command)
+    assert done.exit_code == 0, (done.output, done.exception)
     digest = done.stdout.strip().splitlines()[-1]
     bundle = BundleStore(str(tmp_path / "bundles"), tmp_path / "cache2", 30.0).fetch(digest)
     assert bundle.manifest.metrics["overall"]["average_precision"] > 0.9

@@ -47,10 +47,11 @@ def test_a_suggestion_has_a_dossier_where_the_store_can_be_written(
     proposed = proposal(state, seen(), RELEASE, {}, AT)
     assert proposed is not None
     with caplog.at_level(logging.WARNING):
-        made = serve._with_dossier(state, seen(), proposed)
+        made = serve._whole(state, seen(), proposed)
     store = BundleStore(uri, tmp_path / "cache")
     if not is_writable:
-        assert made == proposed, "with all of the judgement, as before"
+        assert made.dossier is None
+        assert made.evidence["judgement"] == proposed.evidence["judgement"], "all of it, as before"
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.startswith("slot candidate: suggested without a dossier: store ")
         assert "\n" not in line
@@ -60,5 +61,7 @@ def test_a_suggestion_has_a_dossier_where_the_store_can_be_written(
     found = fetch_dossier(store, str(made.dossier)[:8], None)
     assert found.body["bundles"]["live"]["threshold"] == 0.5
     assert "trouble" in found.body["bundles"]["live"], "its manifest is not in this store"
+    assert made.change is None, "nobody knows what kind of change it would be"
+    assert made.evidence["challenge"]["stopped"] == pytest.approx(found.body["challenge"]["stopped"])
     assert replay(found).is_same
-    assert serve._with_dossier(state, seen(), proposed) == made, "the same again"
+    assert serve._whole(state, seen(), proposed) == made, "the same again"
