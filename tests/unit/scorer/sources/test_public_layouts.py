@@ -26,6 +26,13 @@ from scorer.sources.tokens import token
 
 KEY = "0123456789abcdef"
 
+#: Attributes that are the same in all of our made-up rows, which training refuses.
+SAME = {
+    "tabformer": "mcc",
+    "paysim": "oldbalanceOrg,oldbalanceDest",
+    "ieee_cis": "ProductCD,card4,card6,addr1,addr2,dist1,dist2",
+}
+
 
 @pytest.fixture(params=list(LAYOUTS))
 def layout(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
@@ -153,14 +160,6 @@ def test_the_first_row_becomes_what_is_written_in_it(layout: tuple[str, Path]) -
 
 
 @pytest.mark.slow
-#: Attributes that are the same in all of our made-up rows, which training refuses.
-SAME = {
-    "tabformer": "mcc",
-    "paysim": "oldbalanceOrg,oldbalanceDest",
-    "ieee_cis": "ProductCD,card4,card6,addr1,addr2,dist1,dist2",
-}
-
-
 def test_a_model_is_trained_and_finds_the_fraud(layout: tuple[str, Path], tmp_path: Path) -> None:
     name, path = layout
     command = [str(path), "--param", "num_iterations=20", "--block-rate", "0.06"]
