@@ -45,8 +45,14 @@ class Data(_Record):
     content: dict[str, str]
 
 
+#: What stands for the layout of files where the data were read from an archive of decisions.
+READ_FROM_ARCHIVE = {"from": "archive"}
+
+
 class Reading(_Record):
     """How the files were read: settings by their names, and their SHA-256. Of the rates, those that could count.
+
+    files: their layout, or READ_FROM_ARCHIVE.
 
     token_key: what tells the key of the tokens, but not the key itself.
     """
@@ -147,6 +153,11 @@ class Lineage(_Record):
     data: Data
     reading: Reading
     code: Code
+
+    @property
+    def is_of_archive(self) -> bool:
+        """Whether the data were read from an archive of decisions."""
+        return self.reading.files == READ_FROM_ARCHIVE
 
     @property
     def doubt(self) -> str | None:

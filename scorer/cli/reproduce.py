@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import click
 import orjson
 
 from scorer.bundles.lineage import Data, differences
-from scorer.bundles.manifest import content_of
+from scorer.bundles.manifest import Manifest, content_of
 from scorer.bundles.store import BundleStore
 from scorer.cli.train import cores, rounds_shown
 from scorer.errors import UserError
 from scorer.settings import ScorerSettings, load
 from scorer.training import environment
-from scorer.training.making import again
+from scorer.training.making import Making, Material, again
+from scorer.training.served import ServedMaking
 
 #: Exit code of a bundle that came out otherwise.
 DIFFERS = 1
@@ -34,8 +35,14 @@ _INPUTS = {
 @click.command()
 @click.argument("name", metavar="DIGEST")
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--from-archive",
+    "archive",
+    metavar="ADDRESS",
+    help="The archive that it was made from, where it is now; default: where it was.",
+)
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads to train with; the model does not depend on it.")
-def reproduce(name: str, files: tuple[Path, ...], threads: int | None) -> None:
+def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: int | None) -> None:
     """Train a bundle once more from its manifest, and compare digests. Nothing is stored.
 
     DIGEST is a digest or its first digits. FILEs are the data that it was made of, wherever they lie now; default: the
@@ -54,11 +61,7 @@ def reproduce(name: str, files: tuple[Path, ...], threads: int | None) -> None:
     assert lineage is not None  # noqa: S101 - for mypy: `again` has refused it
     here = environment.versions()
     other = list(_others(manifest.libraries, here))
-    paths = files or tuple(Path(source.name) for source in manifest.sources or ())
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None or not paths:
-        raise UserError(f"{missing or 'FILE'}: is not here; name the files that bundle {digest[:12]} was made of")
-    material = making.read(paths, tell)
+    material = _material(making, manifest, digest, files, archive, tell)
     other += list(_data_others(lineage.data, material.history.data, lineage.recipe.features))
     if any(what.startswith("data") for what in other):
         _end(digest, None, other)
@@ -79,6 +82,32 @@ def reproduce(name: str, files: tuple[Path, ...], threads: int | None) -> None:
     other += [what for what in _in_manifests(*told) if what.partition(":")[0] not in known]
     same = "" if found.model != made.model else "; the trees are the same, byte for byte"
     _end(digest, found.digest, other, same)
+
+
+def _material(
+    making: Making,
+    manifest: Manifest,
+    digest: str,
+    files: tuple[Path, ...],
+    archive: str | None,
+    tell: Callable[[str], Any],
+) -> Material:
+    """The data that a bundle was made of. Raises UserError if they are not here."""
+    sources = [source.name for source in manifest.sources or ()]
+    if manifest.lineage is not None and manifest.lineage.is_of_archive:
+        if files:
+            raise UserError(f"{files[0]}: bundle {digest[:12]} was made from an archive; name it with --from-archive")
+        if archive is None and not sources:
+            raise UserError(f"--from-archive: is missing; name the archive that bundle {digest[:12]} was made from")
+        served = ServedMaking(making.recipe, making.view, making.money)
+        return served.read(archive or sources[0].rpartition("/")[0], tell)
+    if archive is not None:
+        raise UserError(f"--from-archive: bundle {digest[:12]} was made from files; name these")
+    paths = files or tuple(map(Path, sources))
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None or not paths:
+        raise UserError(f"{missing or 'FILE'}: is not here; name the files that bundle {digest[:12]} was made of")
+    return making.read(paths, tell)
 
 
 def _end(digest: str, found: str | None, other: list[str], more: str = "") -> None:

@@ -25,6 +25,7 @@ from scorer.settings import ScorerSettings, load
 from scorer.training import environment
 from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
+from scorer.training.served import ServedMaking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,15 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--from-archive",
+    "archive",
+    metavar="ADDRESS",
+    help="Instead of FILEs: train on the snapshots that live has decided on, and on the labels that came, as an "
+    "archive keeps them (a folder or the address of a store of objects).",
+)
+@click.option("--as-of", help="With --from-archive: use what the archive had at this time (RFC 3339 or a date).")
 @click.option(
     "--label",
     help="Field that says what is fraud: 1 or 0, true or false, yes or no, or nothing if it is not known; default: the "
@@ -115,6 +124,8 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 @click.option("--note", help="A remark, such as why, for the record.")
 def train(
     files: tuple[Path, ...],
+    archive: str | None,
+    as_of: str | None,
     label: str | None,
     features: str | None,
     without: str | None,
@@ -144,6 +155,7 @@ def train(
 
     Threshold and metrics come from the latest transactions (--calibrate), which are not trained on.
     """
+    _check_data(files, archive, as_of, label, labels_known_by, label_delay, twin)
     settings = load(ScorerSettings)
     view = load_view(settings.view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
@@ -153,7 +165,7 @@ def train(
     asked: dict[str, Any] = {
         "since": rfc3339(since, "--from"),
         "until": rfc3339(until, "--to"),
-        "labels_known_by": rfc3339(labels_known_by, "--labels-known-by"),
+        "labels_known_by": rfc3339(as_of, "--as-of") or rfc3339(labels_known_by, "--labels-known-by"),
         "calibrate": calibrate,
         "label_delay": None if label_delay is None else _duration(label_delay),
         "threshold": rule,
@@ -162,7 +174,7 @@ def train(
     model: Bundle | None = None
     if twin is not None:
         model = store.fetch(store.resolve(twin))
-        recipe = _twin(model, said)
+        recipe = _twin(model, said, archive)
         _check_same(recipe, checked(_parameters(params)), names if features or without else None)
     else:
         recipe = Recipe(
@@ -177,12 +189,15 @@ def train(
     if recipe.since is not None and recipe.until is not None and recipe.since >= recipe.until:
         raise UserError(f"--from {since}: is not before --to {until}; give an earlier one")
     its_parent = store.resolve(parent) if parent else (model.digest if model is not None else None)
-    making = Making(
-        recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes
-    )
     who = maker(settings, by)
     tell = partial(click.echo, err=True)
-    material = making.read(files, tell)
+    if archive is not None:
+        material = ServedMaking(recipe, view, settings.money).read(archive, tell)
+    else:
+        making = Making(
+            recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes
+        )
+        material = making.read(files, tell)
     with rounds_shown(recipe, len(material.history.labels)) as progress:
         bundle = material.bundle(
             recipe,
@@ -203,6 +218,36 @@ def train(
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
     tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
     click.echo(bundle.digest)
+
+
+def _check_data(
+    files: tuple[Path, ...],
+    archive: str | None,
+    as_of: str | None,
+    label: str | None,
+    known_by: str | None,
+    delay: str | None,
+    twin: str | None,
+) -> None:
+    """Raise UserError for options that do not say where the data are, or that do not go together."""
+    if archive is None:
+        if as_of is not None:
+            raise UserError("--as-of: is of an archive; give --from-archive, or --labels-known-by for files")
+        if not files:
+            raise UserError("FILE: is missing; name files of labelled transactions, or an archive (--from-archive)")
+        return
+    if files:
+        raise UserError(f"--from-archive: {files[0]} is given, too; train on files or on an archive")
+    for option, value in (("--label", label), ("--labels-known-by", known_by)):
+        if value is not None:
+            raise UserError(f"{option}: is of files; labels of an archive count as of --as-of; leave it out")
+    if twin is None and as_of is None:
+        raise UserError("--as-of: is missing; say at what time the archive is looked at, such as 2026-01-31")
+    if twin is None and delay is None:
+        raise UserError(
+            "--label-delay: is missing; say how long labels take to come, such as 7d: until then nobody knows that a "
+            "transaction was legitimate"
+        )
 
 
 def _store(store: BundleStore, bundle: Bundle, tell: Callable[[str], Any]) -> None:
@@ -339,7 +384,7 @@ def _check_same(recipe: Recipe, parameters: dict[str, Any], names: tuple[str, ..
         raise UserError("--features: a twin has the features of its original; leave the option out")
 
 
-def _twin(model: Bundle, said: dict[str, Any]) -> Recipe:
+def _twin(model: Bundle, said: dict[str, Any], archive: str | None) -> Recipe:
     """The recipe of the seed twin of a bundle."""
     lineage = model.manifest.lineage
     if lineage is None:
@@ -351,5 +396,8 @@ def _twin(model: Bundle, said: dict[str, Any]) -> Recipe:
             f"--twin {model.digest[:12]}: was trained by an earlier version, which did not say all that it takes; "
             "train it again, then its twin"
         )
+    if lineage.is_of_archive != (archive is not None):
+        other = "files; name these" if archive is not None else "an archive; name it with --from-archive"
+        raise UserError(f"--twin {model.digest[:12]}: was trained on {other}")
     recipe = lineage.recipe
     return recipe.model_copy(update={**said, "seed": (recipe.seed + TWIN_STEP) % MOST_SEED})

@@ -31,12 +31,21 @@ _BETWEEN = "\n"
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """k transactions of which nobody can say what they were. Shapes as in `History`."""
+
+    occurred_ms: Times
+    matrix: Matrix
+
+
+@dataclass(frozen=True)
 class History:
     """n labelled transactions with their snapshots, in order of time.
 
     occurred_ms: int64 (n,), milliseconds since 1970. amount: float64 (n,), in the reporting currency. matrix: float64
     (n, features of the view). labels: int8 (n,), 1 is fraud. known_ms: int64 (n,), when each label became known,
-    milliseconds since 1970, 0 if unknown. data: what was read, whatever of it is in here.
+    milliseconds since 1970, 0 if unknown. data: what was read, whatever of it is in here. unlabelled: transactions that
+    are not learnt, but that a model would block some of.
     """
 
     view: FeatureView
@@ -47,6 +56,7 @@ class History:
     labels: npt.NDArray[np.int8]
     known_ms: Times
     data: Data
+    unlabelled: Unlabelled | None = None
 
     def between(self, since_ms: int | None, until_ms: int | None) -> History:
         """The transactions from `since_ms` to before `until_ms`, milliseconds since 1970; None for no bound.
@@ -60,9 +70,10 @@ class History:
             is_in &= self.occurred_ms < until_ms
         if not is_in.any():
             raise UserError("train: there are no transactions in that time; choose other times")
-        return self._only(np.flatnonzero(is_in))
+        return self.only(np.flatnonzero(is_in))
 
-    def _only(self, rows: Times) -> History:
+    def only(self, rows: Times) -> History:
+        """Some of the labelled transactions. rows: their positions, int64 (k,)."""
         if len(rows) == len(self.labels):
             return self
         return replace(
@@ -199,7 +210,7 @@ def _history(view: FeatureView, read: _Read, content: dict[str, str], path: str)
     matrix = read.matrix[0] if len(read.matrix) == 1 else np.concatenate(read.matrix)
     read.matrix.clear()
     amount = np.concatenate(read.amount)
-    return History(view, read.ids, occurred_ms, amount, matrix, labels, known_ms, data)._only(firsts)
+    return History(view, read.ids, occurred_ms, amount, matrix, labels, known_ms, data).only(firsts)
 
 
 def _firsts(

@@ -131,7 +131,8 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
             if told.get("kind") not in ("event", "velocity")
         ]
         view = FeatureView(name=manifest.view.name, attributes=tuple(attributes))
-        mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(how.files)
+        files = {} if lineage.is_of_archive else how.files
+        mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
         money = Money.model_validate(how.money)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from scorer.bundles.bundle import Bundle, create, library
-from scorer.bundles.lineage import Code, Given, Lineage, Part, Reading, Recipe, Split, digest_of_json
+from scorer.bundles.lineage import ByRate, Code, Given, Lineage, Part, Reading, Recipe, Split, digest_of_json
 from scorer.bundles.manifest import Training
 from scorer.errors import UserError
 from scorer.pipeline.instants import instant_ms, stamps
-from scorer.training.history import History
+from scorer.training.history import History, Unlabelled
 from scorer.training.parameters import FIXED, PARAMETERS, checked
 from scorer.training.quality import Array, intervals, measure
 from scorer.training.split import Cut, cut
@@ -69,11 +69,16 @@ def train(
 
     scores = scores_of(pieces.calibration)
     true = labels[pieces.calibration]
+    if isinstance(recipe.threshold, ByRate) and part.unlabelled is not None:
+        alike = _meanwhile(part.unlabelled, part.occurred_ms[pieces.calibration])
+        if len(alike):
+            more = np.asarray(booster.predict(alike[:, columns], num_iteration=rounds, num_threads=threads))
+            scores = np.concatenate([scores, more])
     threshold = threshold_for(recipe.threshold, scores, true, part.amount[pieces.calibration])
     how = recipe.threshold.model_dump()
     how.pop("threshold", None)
     if not isinstance(recipe.threshold, Given):
-        how["calibrated_on"] = len(true)
+        how["calibrated_on"] = len(scores)
     tested = scores_of(pieces.test)
     names = [name for name in part.view.categories if name in recipe.features]
     content = {name: of for name, of in data.data.content.items() if name in recipe.features or _is_of_all(data, name)}
@@ -102,6 +107,13 @@ def train(
         lineage=lineage,
         **known,
     )
+
+
+def _meanwhile(unlabelled: Unlabelled, occurred_ms: Array) -> Array:
+    """Snapshots of those that occurred in the time of some others."""
+    first, last = occurred_ms.min(), occurred_ms.max()
+    found: Array = unlabelled.matrix[(unlabelled.occurred_ms >= first) & (unlabelled.occurred_ms <= last)]
+    return found
 
 
 def _known_labels(part: History, recipe: Recipe) -> tuple[Array, int | None]:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
+from scorer.bundles.lineage import digest_of_json
 from scorer.errors import LibraryError, UserError
 from shadow.archive.rows import KINDS, PLACE, TIME, Kind
 
@@ -209,6 +211,21 @@ class TopicTable:
         gone = self.delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
         self.refresh()
         return int(done["numFilesRemoved"]), len(gone)
+
+    def dataset(self) -> ds.Dataset:
+        """Its rows, to be read by columns and filters."""
+        return self.delta.to_pyarrow_dataset()
+
+    @property
+    def version(self) -> int:
+        """The number of its last commit."""
+        return int(self.delta.version())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the names and sizes of its files, which are never written twice."""
+        actions = pa.table(self.delta.get_add_actions(flatten=True)).select(["path", "size_bytes"]).to_pylist()
+        return digest_of_json(sorted([one["path"], one["size_bytes"]] for one in actions))
 
     @property
     def rows(self) -> int:
