@@ -108,7 +108,10 @@ def test_a_page_that_asks_for_itself_again_runs_nobody_elses_script(client: Test
         assert target.startswith(("/", "#")), target
         if target.startswith("/"):
             assert client.get(target).status_code in (200, 404), target
-    for refused in (client.get(path, headers={"Host": "evil.example"}), client_of(read_token=SecretStr(TOKEN)).get(path)):
+    for refused in (
+        client.get(path, headers={"Host": "evil.example"}),
+        client_of(read_token=SecretStr(TOKEN)).get(path),
+    ):
         assert refused.status_code in (400, 401)
 
 
