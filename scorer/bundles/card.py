@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scorer.bundles.lineage import differences
 from scorer.bundles.manifest import Manifest
@@ -169,55 +169,77 @@ def _features(bundle: Told) -> Iterator[str]:
     yield "```"
 
 
+class Apart(NamedTuple):
+    """Something in which two bundles differ. theirs: None where `ours` says all of it."""
+
+    name: str
+    ours: str
+    theirs: str | None
+
+
 def compared(a: Told, b: Told) -> Iterator[str]:
     """How two bundles differ, at most `WIDTH` columns wide."""
-    ours, theirs = a.manifest, b.manifest
     yield f"{'':<24} {a.digest[:12]:>26} {b.digest[:12]:>26}"
-    yield _row("made", f"{ours.created_at:%Y-%m-%d %H:%M}", f"{theirs.created_at:%Y-%m-%d %H:%M}")
-    yield _row("threshold", f"{ours.threshold:.9g}", f"{theirs.threshold:.9g}")
-    yield _row("chosen by", _method(ours), _method(theirs))
-    yield from _section("features", _feature_rows(a, b))
-    yield from _section("parameters", _plain_rows(ours.parameters, theirs.parameters))
-    yield from _section("data", _plain_rows(*_comparable(_data_of(ours), _data_of(theirs))))
-    yield from _section("versions and code", _plain_rows(_code_of(ours), _code_of(theirs)))
-    yield from _section("metrics", _metric_rows(ours, theirs))
+    for name, mine, other in _origins(a.manifest, b.manifest):
+        yield _row(name, mine, str(other))
+    for title, rows in apart(a, b).items():
+        yield ""
+        yield title if rows else f"{title}: the same"
+        for name, mine, other in rows[:MOST]:
+            yield f"  {_cut(name, 60)}: {mine}" if other is None else _row(f"  {name}", mine, other)
+        if len(rows) > MOST:
+            yield f"  and {len(rows) - MOST} more"
 
 
-def _section(title: str, rows: Iterator[str]) -> Iterator[str]:
-    found = list(rows)
-    yield ""
-    yield title if found else f"{title}: the same"
-    yield from found[:MOST]
-    if len(found) > MOST:
-        yield f"  and {len(found) - MOST} more"
+def apart(a: Told, b: Told) -> dict[str, list[Apart]]:
+    """What differs between two bundles, by what it is about; an empty list where nothing does."""
+    ours, theirs = a.manifest, b.manifest
+    return {
+        "features": list(_feature_rows(a, b)),
+        "parameters": list(_plain_rows(ours.parameters, theirs.parameters)),
+        "data": list(_plain_rows(*_comparable(_data_of(ours), _data_of(theirs)))),
+        "versions and code": list(_plain_rows(_code_of(ours), _code_of(theirs))),
+        "metrics": list(_metric_rows(ours, theirs)),
+    }
 
 
-def _feature_rows(a: Told, b: Told) -> Iterator[str]:
+def origins_apart(a: Told, b: Told) -> list[Apart]:
+    """When each was made and how its threshold was chosen, as far as they differ."""
+    return [row for row in _origins(a.manifest, b.manifest) if row.ours != row.theirs]
+
+
+def _origins(ours: Manifest, theirs: Manifest) -> Iterator[Apart]:
+    yield Apart("made", f"{ours.created_at:%Y-%m-%d %H:%M}", f"{theirs.created_at:%Y-%m-%d %H:%M}")
+    yield Apart("threshold", f"{ours.threshold:.9g}", f"{theirs.threshold:.9g}")
+    yield Apart("chosen by", _method(ours), _method(theirs))
+
+
+def _feature_rows(a: Told, b: Told) -> Iterator[Apart]:
     names = dict.fromkeys((*a.manifest.features, *b.manifest.features))
     for name in names:
         cells = []
         for one in (a, b):
-            share = 0.0 if one.importance is None else one.importance.get(name, 0.0)
-            cells.append("-" if name not in one.manifest.features else f"{share:.1%} of gain")
+            used = "used" if one.importance is None else f"{one.importance.get(name, 0.0):.1%} of gain"
+            cells.append("-" if name not in one.manifest.features else used)
         if cells[0] != cells[1]:
-            yield _row(f"  {name}", *cells)
+            yield Apart(name, *cells)
     for name, _, _ in differences(a.manifest.view.features, b.manifest.view.features):
         if all(name.partition(".")[0] in one.manifest.features for one in (a, b)):
-            yield f"  {_cut(name, 60)}: is defined otherwise"
+            yield Apart(name, "is defined otherwise", None)
 
 
-def _plain_rows(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+def _plain_rows(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Apart]:
     for path, was, now in differences(ours, theirs):
-        yield _row(f"  {path}", _number(was), _number(now))
+        yield Apart(path, _number(was), _number(now))
 
 
-def _metric_rows(ours: Manifest, theirs: Manifest) -> Iterator[str]:
+def _metric_rows(ours: Manifest, theirs: Manifest) -> Iterator[Apart]:
     both = [{"all": m.metrics.get("overall") or {}, **m.metrics.get("segments", {})} for m in (ours, theirs)]
     for name in dict.fromkeys((*both[0], *both[1])):
         a, b = (rows.get(name, {}) for rows in both)
         for of in _MEASURES:
             if a.get(of) != b.get(of):
-                yield _row(f"  {name} {_TITLES[of]}", _measure(a.get(of)), _measure(b.get(of)))
+                yield Apart(f"{name} {_TITLES[of]}", _measure(a.get(of)), _measure(b.get(of)))
 
 
 def _data_of(manifest: Manifest) -> dict[str, Any]:

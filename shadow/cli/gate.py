@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
 import orjson
@@ -17,15 +16,14 @@ from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
 from scorer.process.signing import SLOT
 from scorer.settings import load
-from shadow.comparison.resets import AGAIN
 from shadow.gate import criteria
-from shadow.gate.clean_period import CleanPeriod
 from shadow.gate.findings import Decision, Finding, Verdict
 from shadow.gate.shares import percent
 from shadow.release.criteria_file import load_release
 from shadow.release.history import last_forced
 from shadow.release.look import Look, look
 from shadow.release.named import require_slot
+from shadow.release.sentences import clean_told, to_try
 from shadow.release.twin import missing_twin
 from shadow.settings import ShadowSettings
 from shadow.store.connection import connect, telling
@@ -105,7 +103,7 @@ def _print(seen: Look, brief: bool) -> None:
     hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
     _say(console, f"slot {seen.slot}, run {judgement.run}: {counted}; {hours}")
     if judgement.clean is not None:
-        _say(console, _clean(judgement.clean))
+        _say(console, clean_told(judgement.clean))
     if judgement.matched is not None:
         _say(console, judgement.matched.told)
     if judgement.suggested_threshold is not None:
@@ -124,37 +122,12 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, soft_wrap=True)
 
 
-def _clean(clean: CleanPeriod) -> str:
-    """How full the clean period is, what reset it, and when it can be full at the earliest."""
-    told = f"clean period: {clean.hours:,} clean event hours, {clean.needed:,} required"
-    if clean.missing and clean.ends is not None:
-        told += f", {clean.missing} to go: full at {_hour(clean.ends + 1)} at the earliest"
-    if clean.begun:
-        told += f"; {_begun(clean.begun)}"
-    if clean.resets:
-        last = clean.resets[-1]
-        many = f"reset {len(clean.resets)} times, last" if len(clean.resets) > 1 else "reset"
-        told += f"; {many} at {_hour(last.hour)} by {last.cause}"
-    return told
-
-
-def _begun(causes: Sequence[str]) -> str:
-    """Why the run before this one ended."""
-    if AGAIN in causes:
-        return "the run restarted because a slot was redeployed"
-    return f"the run restarted because of a {' and a '.join(causes)}"
-
-
 def _to_try(slot: str, threshold: float) -> str:
     """How to take the suggested threshold."""
     return (
-        f"To try that threshold: `scorer deploy BUNDLE --slot {slot} --threshold {threshold:.4g} --by … --reason …`. "
+        f"To try that threshold: `{to_try(slot, threshold)}`. "
         "This begins a new run; the verdict below is on the bundle at its own threshold."
     )
-
-
-def _hour(hour: int) -> str:
-    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _number(finding: Finding, value: float | None) -> str:

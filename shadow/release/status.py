@@ -245,11 +245,12 @@ def _days(at: datetime, since: datetime) -> float:
 
 def lines(found: Status) -> Iterator[str]:
     """A status for people: one line each for live, its data, the kill switch, each slot, and what waits."""
-    for name, told in _told(found):
-        yield printable(f"{name:<12} {told}")
+    for name, said in told(found):
+        yield printable(f"{name:<12} {said}")
 
 
-def _told(found: Status) -> Iterator[tuple[str, str]]:
+def told(found: Status) -> Iterator[tuple[str, str]]:
+    """A status for people: what each line is about, and what it says."""
     live = found.slots.get(LIVE, Slot())
     yield LIVE, _held(live) + _since(found.at, live.since if found.live is None else found.live.at) + _by(found.live)
     yield "data", _data(found)

@@ -1,4 +1,4 @@
-"""Pages for people: what is here, the release report, the history, and the API as its OpenAPI document describes it.
+"""Pages for people: the release report, the history, and the API as its OpenAPI document describes it.
 
 They need no script and nothing from anywhere else, so a browser without a network shows them.
 """
@@ -14,14 +14,12 @@ from fastapi import Query as Parameter
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from scorer.deployments.records import CANDIDATE
-from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
-from shadow.release.look import present_run
 from shadow.release.status import lines as status_lines
 from shadow.release.telling import printable, told_of
 from shadow.report.gather import gather
 from shadow.report.page import html
-from shadow.serve.service import TOO_OLD, Serve
+from shadow.serve.service import Serve
 from shadow.web.gate import SLOT
 from shadow.web.guard import STRICT
 from shadow.web.history import page_of, present_status, rows_of
@@ -35,12 +33,8 @@ _REPORT = {"content-security-policy": f"{STRICT}; style-src 'unsafe-inline'; img
 
 
 def router(serve: Serve, app: FastAPI, readers: list[Any], turn: list[Any]) -> APIRouter:
-    """`/`, `/report`, `/history`, `/api/docs`, `/api/openapi.json`. readers: who may ask; turn: for what reads much."""
+    """`/report`, `/history`, `/api/docs`, `/api/openapi.json`. readers: who may ask; turn: for what reads much."""
     pages = APIRouter(dependencies=readers, include_in_schema=False)
-
-    @pages.get("/")
-    async def home() -> HTMLResponse:
-        return page("home.html.j2", **_home(serve, serve.deployments))
 
     @pages.get("/report", dependencies=turn)
     async def report(slot: str = Parameter(CANDIDATE, pattern=SLOT)) -> HTMLResponse:
@@ -75,23 +69,6 @@ def router(serve: Serve, app: FastAPI, readers: list[Any], turn: list[Any]) -> A
         return JSONResponse(app.openapi())
 
     return pages
-
-
-def _home(serve: Serve, deployments: Deployments) -> dict[str, Any]:
-    rows = []
-    for name, slot in sorted(deployments.slots.items()):
-        seen, run = serve.looks.get(name), present_run(deployments, name)
-        rows.append(
-            {
-                "slot": name,
-                "holds": "nothing" if slot.is_empty else str(slot.digest or "an override")[:12],
-                "epoch": slot.epoch,
-                "run": "" if run is None or name == "live" else str(run),
-                "reason": "" if seen is None else seen.judgement.reason,
-            }
-        )
-    trouble = serve.trouble or (TOO_OLD if serve.is_late else None)
-    return {"slots": rows, "trouble": trouble, "suggestions": len(deployments.open_suggestions())}
 
 
 def _operations(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -16,3 +16,14 @@ const narrow = window.matchMedia("(max-width: 760px)");
 const fold = () => document.querySelectorAll("details.side").forEach((one) => { one.open = !narrow.matches; });
 document.addEventListener("DOMContentLoaded", fold);
 document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "main") fold(); });
+// What is open, and where the focus is, stays so when a part of a page comes anew.
+let kept = { open: [], focus: "" };
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const open = [...event.target.querySelectorAll("details[id][open]")].map((one) => one.id);
+  kept = { open, focus: event.target.contains(document.activeElement) ? document.activeElement.id : "" };
+});
+document.addEventListener("htmx:afterSettle", () => {
+  for (const id of kept.open) { const one = document.getElementById(id); if (one) one.open = true; }
+  if (kept.focus && document.activeElement.id !== kept.focus) document.getElementById(kept.focus)?.focus({ preventScroll: true });
+  kept = { open: [], focus: "" };
+});

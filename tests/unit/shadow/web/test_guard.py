@@ -21,7 +21,9 @@ from shadow.web.guard import LARGEST_BODY, LARGEST_QUERY, Guard
 from shadow.web.turns import Turns
 
 OPEN = ("/livez", "/readyz")
-PAGES = ("/", "/api/docs", "/history")
+PAGES = ("/api/docs", "/history")
+#: With scripts of our own, and nobody else's.
+LIVE = ("/", "/compare")
 READ = (
     *(*PAGES, "/report", "/metrics", "/api/openapi.json", "/api/slots", "/api/ledger", "/api/suggestions"),
     *("/api/status", "/api/history"),
@@ -90,6 +92,27 @@ def test_every_answer_tells_browsers_to_be_careful(client: TestClient, path: str
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cache-control"] == "no-store"
     assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("path", LIVE)
+def test_a_page_that_asks_for_itself_again_runs_nobody_elses_script(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert {policy[name] for name in ("script-src", "style-src", "connect-src", "form-action")} == {"'self'"}
+    assert answer.headers["cache-control"] == "no-store"
+    found = Links(answer.text)
+    assert not found.tags & {"style", "img", "iframe", "object"}
+    for target in found.targets:
+        assert target.startswith(("/", "#")), target
+        if target.startswith("/"):
+            assert client.get(target).status_code in (200, 404), target
+    for refused in (
+        client.get(path, headers={"Host": "evil.example"}),
+        client_of(read_token=SecretStr(TOKEN)).get(path),
+    ):
+        assert refused.status_code in (400, 401)
 
 
 @pytest.mark.parametrize("path", READ)
