@@ -72,10 +72,13 @@ async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int, int]:
         erased = [await store.erase_card(card) for store in stores]
         cases = [case for _, some in erased for case in some]
         subjects = sorted({by_transaction(case.transaction) for case in cases})
+        labels = LabelStore(redis, settings.prefix)
+        for slot in slots:
+            await labels.unassign(slot, sorted({case.transaction for case in cases}))
         return (
             sum(samples for samples, _ in erased),
             len(cases),
-            await LabelStore(redis, settings.prefix).erase(card, subjects),
+            await labels.erase(card, subjects),
         )
     finally:
         await redis.aclose()
