@@ -185,7 +185,7 @@ def settles(needs: Sequence[Need]) -> str:
         f" {len(wanted) - 1:,} more {'segment waits' if len(wanted) == 2 else 'segments wait'}." if wanted[1:] else ""
     )
     if first.more is None:
-        return f"How many more reviews settle {name} cannot be estimated yet.{also}"
+        return f"Too few reviews so far to estimate how many more settle {name}.{also}"
     return f"About {first.more:,} more {'review settles' if first.more == 1 else 'reviews settle'} {name}.{also}"
 
 
@@ -197,7 +197,7 @@ def segments(needs: Sequence[Need]) -> list[dict[str, str]]:
             "name": printable("all traffic" if need.segment == "all" else need.segment),
             "reviewed": f"{need.reviewed:,}",
             "settled": percent(need.settled, 0),
-            "more": "cannot estimate yet" if need.more is None else f"about {need.more:,}",
+            "more": "not known yet" if need.more is None else f"about {need.more:,}",
         }
         for need in wanted[:SEGMENTS]
     ]
