@@ -33,6 +33,10 @@ SEGMENT = f'{SLOT}, segment=~"$segment"'
 DECISIONS = ((1, "promote", BLUE), (0, "hold", GREY), (-1, "reject", VERMILION))
 LIVE_WORSE = ((0, "no harm found", BLUE), (1, "worse", VERMILION))
 VERDICTS = ((1, "pass", BLUE), (0, "thin", GREY), (-1, "fail", VERMILION))
+#: What is asked for of samples from a panel: none is left out as noise, as the panel counts all.
+EVERY = "noise=show"
+#: What an empty panel says.
+NOTHING = "Nothing was measured in this time range for what is chosen above"
 Words = Sequence[tuple[int, str, str]]
 
 
@@ -46,10 +50,12 @@ class Query:
 
 
 def links(base: str, *labels: str) -> list[dashboard.DashboardLink]:
-    """Links from a point of a series to the samples of its slot and segment. base: address of `shadow serve`. labels:
-    labels of the series to filter by."""
-    chosen = "".join(f"{name}=${{__field.labels.{name}:percentencode}}&" for name in labels)
-    where = f"{base}/api/disagreements?{chosen}sort=gap&limit=50"
+    """Links from a point of a series to the page of the samples of its slot and segment. base: address of `shadow
+    serve`. labels: labels of the series to filter by; `outcome` is the direction."""
+    chosen = "".join(
+        f"{'direction' if name == 'outcome' else name}=${{__field.labels.{name}:percentencode}}&" for name in labels
+    )
+    where = f"{base}/explore?{chosen}{EVERY}"
     return [
         dashboard.DashboardLink("Samples around this point").url(f"{where}&at=${{__value.time}}").target_blank(True),
         dashboard.DashboardLink("Samples in the time range shown")
@@ -99,14 +105,16 @@ def lines(
     samples: Sequence[dashboard.DashboardLink] = (),
     limit: float | None = None,
     stacked: bool = False,
+    empty: str = NOTHING,
 ) -> timeseries.Panel:
-    """Series over time. samples: links of each point. limit: drawn as a dashed line."""
+    """Series over time. samples: links of each point. limit: drawn as a dashed line. empty: why there may be none."""
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
+        .no_value(empty)
         .targets(_targets(queries))
         .line_width(2)
         .fill_opacity(30 if stacked else 0)
@@ -142,14 +150,17 @@ def number(
     query: Query,
     words: Words = (),
     steps: Sequence[tuple[float | None, str]] = ((None, BLUE),),
+    empty: str = NOTHING,
 ) -> stat.Panel:
-    """The current value of each series, large. words: shown instead of values. steps: colours from a value on."""
+    """The current value of each series, large. words: shown instead of values. steps: colours from a value on. empty:
+    why there may be none."""
     return (
         stat.Panel()
         .title(title)
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
+        .no_value(empty)
         .targets(_targets([query]))
         .mappings(_mapping(words) if words else [])
         .thresholds(_limits(*steps))
@@ -161,15 +172,21 @@ def number(
 
 
 def states(
-    title: str, description: str, query: Query, words: Words, samples: Sequence[dashboard.DashboardLink] = ()
+    title: str,
+    description: str,
+    query: Query,
+    words: Words,
+    samples: Sequence[dashboard.DashboardLink] = (),
+    empty: str = NOTHING,
 ) -> state_timeline.Panel:
-    """A word for each series, over time."""
+    """A word for each series, over time. empty: why there may be none."""
     return (
         state_timeline.Panel()
         .title(title)
         .description(description)
         .unit("none")
         .datasource(SOURCE)
+        .no_value(empty)
         .targets(_targets([query]))
         .mappings(_mapping(words))
         .thresholds(_limits((None, VERMILION), (0, GREY), (1, BLUE)))
@@ -187,14 +204,15 @@ def states(
     )
 
 
-def heat(title: str, description: str, unit: str, query: Query) -> heatmap.Panel:
-    """A histogram over time."""
+def heat(title: str, description: str, unit: str, query: Query, empty: str = NOTHING) -> heatmap.Panel:
+    """A histogram over time. empty: why there may be none."""
     return (
         heatmap.Panel()
         .title(title)
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
+        .no_value(empty)
         .targets(_targets([query], shape="heatmap"))
         .calculate(False)
         .color(
@@ -218,10 +236,13 @@ def rows(
     columns: dict[str, str],
     words: tuple[str, Words] | None = None,
     samples: str | None = None,
+    empty: str = NOTHING,
+    first: str | None = None,
 ) -> table.Panel:
     """A table with a column for each query, joined by their labels. columns: headings, by label or `Value #A`.
 
-    words: a column, and the words shown in it instead of values. samples: address of the link of each row.
+    words: a column, and the words shown in it instead of values. samples: address of the link of each row. empty: why
+    there may be none. first: the column whose largest values come first.
     """
     hidden = {"Time": True} | {f"Time {n + 1}": True for n in range(len(queries))}
     panel = (
@@ -230,6 +251,7 @@ def rows(
         .description(description)
         .unit("short")
         .datasource(SOURCE)
+        .no_value(empty)
         .targets(_targets(queries, instant=True, shape="table"))
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
@@ -258,6 +280,8 @@ def rows(
                 model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
             ],
         )
+    if first is not None:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(first).desc(True)])
     if samples is not None:
         panel = panel.data_links([dashboard.DashboardLink("Samples of this row").url(samples).target_blank(True)])
     return panel

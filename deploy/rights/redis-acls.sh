@@ -38,6 +38,7 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \
     '(~shadow:lease:* +del +set)' \
+    '(~shadow:assigned:* +expire +hdel +hset)' \
     '(~shadow:salt +set)' \
     '(~shadow:told:* +hset)'
 
@@ -46,6 +47,7 @@ allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \
     '(~shadow:lease:* +del +set)' \
+    '(~shadow:assigned:* +expire +hdel +hset)' \
     '(~shadow:salt +set)' \
     '(~shadow:{labels:* +hdel)' \
     '(~shadow:{*}:2:s:* ~shadow:{*}:2:x:* +evalsha +hdel +hexists +set)'
@@ -55,4 +57,5 @@ allow reviewer +ping '+cluster|slots' +command '+script|load' \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \
     '(~shadow:lease:* +del +set)' \
+    '(~shadow:assigned:* +expire +hdel +hset)' \
     '(~shadow:salt +set)'

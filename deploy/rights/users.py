@@ -189,6 +189,7 @@ def _marking(of: Names) -> tuple[Selector, ...]:
             "stores labels",
         ),
         Selector((f"~{of.prefix}:lease:*",), ("set", "del"), "hands out cases for review"),
+        Selector((f"~{of.prefix}:assigned:*",), ("hset", "hdel", "expire"), "notes who is to review what"),
         Selector((), ("script|load",), "loads the script that stores labels"),
         _salting(of),
     )

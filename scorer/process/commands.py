@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 import click
+from click.shell_completion import CompletionItem
 
 from scorer.errors import UserError
 
@@ -27,6 +28,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands_in)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names, without their help: to read that takes the import of every command, and somebody waits."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*map(CompletionItem, names), *click.Command.shell_complete(self, ctx, incomplete)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = self.commands_in.get(cmd_name)

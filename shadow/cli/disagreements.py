@@ -24,6 +24,7 @@ from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from scorer.process.signing import SLOT
 from scorer.settings import load
+from shadow.cli.narrow import WIDE, stacked
 from shadow.comparison.query import Query
 from shadow.comparison.sample import Sample
 from shadow.comparison.totals import ALL, Run
@@ -109,10 +110,12 @@ class Asked:
     help="Write all that match into a file: .csv, .jsonl or .parquet.",
 )
 @click.option("--output", type=click.Choice(["table", "jsonl"]), default="table", show_default=True, help="Format.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --output jsonl.")
 def disagreements(
     slot: str,
     run: str | None,
     output: str,
+    as_json: bool,
     sort: Sort,
     ascending: bool,
     limit: int,
@@ -151,7 +154,7 @@ def disagreements(
         raise UserError(f"--{option}{given}: {first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:
         raise UserError(f"--run: {error}") from None
-    asked = Asked(slot, run, question, sort, ascending, limit, after, output == "jsonl", beyond_noise)
+    asked = Asked(slot, run, question, sort, ascending, limit, after, as_json or output == "jsonl", beyond_noise)
     if explain is not None:
         work = _explained(settings, asked, explain)
     elif follow:
@@ -368,22 +371,34 @@ async def _lines(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: 
 
 async def _table(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: float) -> None:
     console = _console()
-    table = Table("occurred at", "transaction", "amount", "outcome", "live", "candidate", "segments", "why", box=None)
+    heads = ("occurred at", "transaction", "amount", "outcome", "live", "candidate")
+    rows: list[tuple[list[str], str, str]] = []
     async for sample in samples:
         why = ", ".join(f"{part.feature} {part.difference:+.2f}" for part in (sample.why or ())[:3])
         live = sample.live.score
-        table.add_row(
+        cells = [
             sample.occurred_at,
             printable(sample.transaction_id),
             f"{sample.amount_minor / minor_per_unit:,.2f}",
             sample.outcome.key,
             "" if live is None else f"{live:.3f}",
             f"{sample.candidate.score:.3f}",
-            printable(" ".join(segment for segment in sample.segments if segment != ALL)),
-            why or "unknown: a bundle is no longer in the store",
-        )
-    console.print(table, markup=False)
-    console.print(f"{table.row_count:,} of {len(found.rows):,} matching samples", highlight=False)
+        ]
+        segments = printable(" ".join(segment for segment in sample.segments if segment != ALL))
+        rows.append((cells, segments, why or "unknown: a bundle is no longer in the store"))
+    if console.width < WIDE:
+        short = [
+            ([cells[0][:19].replace("T", " "), *cells[1:]], f"{why} ({segments})" if segments else why)
+            for cells, segments, why in rows
+        ]
+        for line in stacked(heads, short, console.width):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        table = Table(*heads, "segments", "why", box=None)
+        for cells, segments, why in rows:
+            table.add_row(*cells, segments, why)
+        console.print(table, markup=False)
+    console.print(f"{len(rows):,} of {len(found.rows):,} matching samples", highlight=False)
     _sum_up(console, found)
 
 

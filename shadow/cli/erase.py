@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import click
+import orjson
 
 from scorer.settings import load
 from shadow.comparison.case import by_transaction
@@ -26,7 +27,8 @@ from shadow.store.tallies import TallyStore
     show_default=True,
     help="Seconds to wait for the scorers' answers.",
 )
-def erase(card: str, wait: float) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def erase(card: str, wait: float, as_json: bool) -> None:
     """Delete the samples, cases and labels of a card from Redis, in every slot, and its state from the scorers.
 
     A scorer that owns a partition forgets what the card did there, in memory and on the topic of card states; the card
@@ -39,6 +41,10 @@ def erase(card: str, wait: float) -> None:
     settings = load(ShadowSettings)
     with telling(settings.redis):
         (samples, cases, labels), found = asyncio.run(_erase_everywhere(settings, card, wait))
+    if as_json:
+        gone = {"samples": samples, "cases": cases, "labels": labels}
+        click.echo(orjson.dumps({**gone, "erased_partitions": found.erased, "pending_partitions": found.pending}))
+        sys.exit(1 if found.pending else 0)
     click.echo(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
     if found.erased:
         click.echo(f"erased its state in partition {_listed(found.erased)}")
@@ -72,10 +78,13 @@ async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int, int]:
         erased = [await store.erase_card(card) for store in stores]
         cases = [case for _, some in erased for case in some]
         subjects = sorted({by_transaction(case.transaction) for case in cases})
+        labels = LabelStore(redis, settings.prefix)
+        for slot in slots:
+            await labels.unassign(slot, sorted({case.transaction for case in cases}))
         return (
             sum(samples for samples, _ in erased),
             len(cases),
-            await LabelStore(redis, settings.prefix).erase(card, subjects),
+            await labels.erase(card, subjects),
         )
     finally:
         await redis.aclose()

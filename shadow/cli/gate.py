@@ -16,9 +16,11 @@ from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
 from scorer.process.signing import SLOT
 from scorer.settings import load
+from shadow.cli.narrow import WIDE, stacked
 from shadow.gate import criteria
 from shadow.gate.findings import Decision, Finding, Verdict
 from shadow.gate.shares import percent
+from shadow.release.brief import brief as in_brief
 from shadow.release.criteria_file import load_release
 from shadow.release.history import last_forced
 from shadow.release.look import Look, look
@@ -30,8 +32,8 @@ from shadow.store.connection import connect, telling
 
 #: Exit codes; no other command uses 3 and 4.
 EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
-#: Most rows of `--brief`.
-BRIEF_ROWS = 12
+#: Verdicts as words.
+_WORD = {Verdict.PASS: "pass", Verdict.FAIL: "FAIL", Verdict.INSUFFICIENT: "thin"}
 _MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verdict.INSUFFICIENT: "[yellow]thin[/]"}
 
 
@@ -39,7 +41,7 @@ _MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verd
 @click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
-    "--brief", is_flag=True, help="Show only what stands against a promotion: failures, or else what lacks evidence."
+    "--brief", is_flag=True, help="Show what holds the release and the command that helps, in at most 15 lines."
 )
 def gate(slot: str, as_json: bool, brief: bool) -> None:
     """Judge the slot's current run by release.yaml: one row for each criterion and segment, worst first.
@@ -53,16 +55,19 @@ def gate(slot: str, as_json: bool, brief: bool) -> None:
     if as_json:
         forced = [seq for seq, _ in deployments.forced]
         twin = deployments.twins.get(str(deployments.slot(slot).digest))
-        beside = {"forced": forced, "twin": None if twin is None else twin.digest}
-        click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **beside, **judgement.to_json()}))
+        more = {"forced": forced, "twin": None if twin is None else twin.digest}
+        click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **more, **judgement.to_json()}))
     else:
-        _print(seen, brief)
-        lacking = missing_twin(deployments, slot, settings.control)
-        if lacking is not None:
-            _say(Console(width=None if sys.stdout.isatty() else 140), lacking)
-        was_forced = last_forced(deployments)
-        if was_forced is not None:
-            _say(Console(width=None if sys.stdout.isatty() else 140), was_forced)
+        beside = [one for one in (missing_twin(deployments, slot, settings.control), last_forced(deployments)) if one]
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        if brief:
+            clean = [] if judgement.clean is None else [clean_told(judgement.clean)]
+            for line in in_brief(judgement, slot, [*clean, *beside], console.width if sys.stdout.isatty() else None):
+                _say(console, line)
+        else:
+            _print(console, seen)
+            for line in beside:
+                _say(console, line)
     sys.exit(EXIT[judgement.decision])
 
 
@@ -77,28 +82,11 @@ async def _look(settings: ShadowSettings, slot: str, release: criteria.Release) 
             await redis.aclose()
 
 
-def in_brief(findings: Sequence[Finding]) -> list[Finding]:
-    """What stands against a promotion: the failures; only if there are none, what lacks evidence."""
-    failures = [finding for finding in findings if finding.verdict is Verdict.FAIL]
-    return failures or [f for f in findings if f.verdict is Verdict.INSUFFICIENT and not f.excused]
-
-
-def _print(seen: Look, brief: bool) -> None:
+def _print(console: Console, seen: Look) -> None:
     judgement = seen.judgement
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    rows = in_brief(judgement.findings) if brief else list(judgement.findings)
-    left = len(rows) - BRIEF_ROWS if brief else 0
-    if left > 0:
-        rows = rows[:BRIEF_ROWS]
+    rows = judgement.findings
     if rows:
-        table = Table("criterion", "segment", "observed", "bound", "limit", "verdict", "reason", box=None)
-        for finding in rows:
-            mark = _MARK[finding.verdict] + (" (excused)" if finding.excused else "")
-            numbers = [_number(finding, value) for value in (finding.observed, finding.bound, finding.limit)]
-            table.add_row(finding.criterion, finding.segment, *numbers, mark, finding.reason)
-        console.print(table)
-    if left > 0:
-        _say(console, f"and {left} more, which `shadow gate --slot {seen.slot}` shows")
+        _table(console, rows)
     counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
     hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
     _say(console, f"slot {seen.slot}, run {judgement.run}: {counted}; {hours}")
@@ -115,6 +103,26 @@ def _print(seen: Look, brief: bool) -> None:
     for part in judgement.others:
         _say(console, f"{part.segment}: {part.told}{'; small enough to lack evidence' if part.is_small else ''}")
     _say(console, judgement.reason, style="bold")
+
+
+def _table(console: Console, rows: Sequence[Finding]) -> None:
+    heads = ("criterion", "segment", "observed", "bound", "limit")
+    numbers = [[_number(one, value) for value in (one.observed, one.bound, one.limit)] for one in rows]
+    if console.width < WIDE:
+        cells = [
+            ([_WORD[one.verdict] + ("*" if one.excused else ""), one.criterion, one.segment, *told], one.reason)
+            for one, told in zip(rows, numbers, strict=True)
+        ]
+        for line in stacked(["verdict", *heads], cells, console.width):
+            _say(console, line)
+        if any(one.excused for one in rows):
+            _say(console, "* excused by release.yaml")
+        return
+    table = Table(*heads, "verdict", "reason", box=None)
+    for one, told in zip(rows, numbers, strict=True):
+        mark = _MARK[one.verdict] + (" (excused)" if one.excused else "")
+        table.add_row(one.criterion, one.segment, *told, mark, one.reason)
+    console.print(table)
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:

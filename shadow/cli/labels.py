@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import click
+import orjson
 
 from scorer.errors import UserError
 from scorer.process.signing import SAID
@@ -71,9 +72,17 @@ def load(
 
 @labels.command()
 @click.argument("transaction")
-def show(transaction: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(transaction: str, as_json: bool) -> None:
     """Show the labels of a transaction, by source and person."""
     votes = asyncio.run(_votes(load_settings(ShadowSettings), transaction))
+    if as_json:
+        sources = {
+            source: {"state": state(people), "votes": {by: verdict for by, (_, verdict) in people.items()}}
+            for source, people in votes.items()
+        }
+        click.echo(orjson.dumps({"transaction_id": transaction, **sources}, option=orjson.OPT_SORT_KEYS))
+        return
     if not votes:
         click.echo(f"{transaction}: pending; it has no label yet")
     for source, people in sorted(votes.items()):

@@ -18,7 +18,7 @@ from scorer.settings import load
 from shadow.gate.shares import percent
 from shadow.intake import reviews
 from shadow.intake.reviews import hand_out, open_queue
-from shadow.labels.label import LabelVerdict
+from shadow.labels.label import OPEN, LabelVerdict
 from shadow.release.criteria_file import load_release
 from shadow.release.named import require_slot
 from shadow.settings import ShadowSettings
@@ -40,7 +40,8 @@ def review() -> None:
     "--show-models", is_flag=True, help="Show scores and which model blocks. Hidden by default, to keep you unbiased."
 )
 @click.option("--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True, help="Format.")
-def next_(slot: str, by: str, count: int, show_models: bool, output: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same as --output jsonl.")
+def next_(slot: str, by: str, count: int, show_models: bool, output: str, as_json: bool) -> None:
     """Get the next cases to review, and see how many reviews are still needed.
 
     The order is random but fixed. Mark every case you get, as `unsure` if you cannot tell: in a segment, answers count
@@ -48,6 +49,7 @@ def next_(slot: str, by: str, count: int, show_models: bool, output: str) -> Non
     """
     settings = load(ShadowSettings)
     cases, progress = asyncio.run(_next(settings, slot, by, count))
+    output = "jsonl" if as_json else output
     for case in cases:
         if not show_models:
             del case["models"]
@@ -114,9 +116,10 @@ def _print_progress(progress: dict[str, Any]) -> None:
 @click.argument("verdict", type=click.Choice(list(get_args(LabelVerdict))))
 @click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot of the candidate.")
 @click.option("--by", type=SAID, required=True, help="Your name, for the record.")
-@click.option("--reason", type=SAID, help="Reason, for the record.")
-def mark(transaction: str, verdict: LabelVerdict, slot: str, by: str, reason: str | None) -> None:
-    """Mark a transaction as fraud, legit or unsure. Marking it again corrects your answer."""
+@click.option("--reason", type=SAID, help="Note, which colleagues see beside the transaction.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def mark(transaction: str, verdict: LabelVerdict, slot: str, by: str, reason: str | None, as_json: bool) -> None:
+    """Mark a transaction as fraud, legit or unsure. Marking it again corrects your answer; open takes it back."""
     settings = load(ShadowSettings)
 
     async def go() -> None:
@@ -129,4 +132,9 @@ def mark(transaction: str, verdict: LabelVerdict, slot: str, by: str, reason: st
 
     with telling(settings.redis):
         asyncio.run(go())
-    click.echo(f"{transaction}: marked as {verdict} by {by}")
+    if as_json:
+        click.echo(orjson.dumps({"transaction_id": transaction, "verdict": verdict, "by": by}))
+    elif verdict == OPEN:
+        click.echo(f"{transaction}: the answer of {by} is taken back")
+    else:
+        click.echo(f"{transaction}: marked as {verdict} by {by}")

@@ -72,7 +72,14 @@ def up(
     """
     wanted = {LIVE: live, **dict(_named(candidates)), CONTROL: control}
     with ExitStack() as servers:
+        given = {"Kafka": any(os.environ.get(name) for name in ("SCORER_KAFKA", "SHADOW_KAFKA"))}
+        given["Redis"] = bool(os.environ.get("SHADOW_REDIS"))
         env = servers_for(servers)
+        embedded = frozenset(
+            name
+            for name, variable in (("Kafka", "SCORER_KAFKA"), ("Redis", "SHADOW_REDIS"))
+            if variable in env and not given[name]
+        )
         os.environ.update(env)
         settings = load(ScorerSettings)
         env |= shared(settings)
@@ -87,6 +94,21 @@ def up(
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
         except KeyboardInterrupt:
             sys.exit(130)
+        finally:
+            for line in left_behind(settings, embedded):
+                click.echo(line, err=True)
+
+
+def left_behind(settings: ScorerSettings, embedded: frozenset[str]) -> Iterator[str]:
+    """What is gone once everything has stopped, and what stays. embedded: the servers that ended with it."""
+    yield "stopped: the scorer, the shadows, and `shadow serve` with its pages"
+    topics, tallies = "transactions, decisions, labels and what is in each slot", "tallies, samples and verdicts"
+    for name, what, variable in (("Kafka", topics, "SCORER_KAFKA"), ("Redis", tallies, "SHADOW_REDIS")):
+        if name in embedded:
+            yield f"gone with the embedded {name}: {what}; set {variable} to a server of your own to keep them"
+        else:
+            yield f"kept in your {name}: {what}"
+    yield f"kept in {settings.store}: every bundle"
 
 
 def _named(candidates: tuple[str, ...]) -> Iterator[tuple[str, str]]:

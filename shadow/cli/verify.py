@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import asdict
 
 import click
+import orjson
 
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
@@ -21,7 +23,8 @@ from shadow.store.connection import connect, telling
 
 @click.command()
 @click.option("--slot", type=SLOT, default=CANDIDATE, show_default=True, help="Slot to verify.")
-def verify(slot: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(slot: str, as_json: bool) -> None:
     """Score every decision again, and compare the sums of each run and segment with those in Redis.
 
     Exits with 0 if all are equal, with 1 if any differ.
@@ -39,6 +42,10 @@ def verify(slot: str) -> None:
 
     with telling(settings.redis):
         found = asyncio.run(go())
+    if as_json:
+        told = {"slot": slot, "is_equal": not found.differences, **asdict(found)}
+        click.echo(orjson.dumps(told, option=orjson.OPT_NON_STR_KEYS))
+        sys.exit(1 if found.differences else 0)
     compared = ", ".join(f"{run} {count}" for run, count in found.compared.items()) or "none"
     refunds = f" + {found.refunds} refunds" if found.refunds else ""
     click.echo(

@@ -14,11 +14,13 @@ from scorer.sources.moments import cell_ms
 from scorer.sources.source import check_tokens, shown
 from scorer.sources.tables import batches, read_rows
 from scorer.sources.tokens import token
-from shadow.labels.label import RANK, Label, parse
+from shadow.labels.label import OPEN, RANK, Label, parse
 
 #: The verdict of a cell that says whether it was fraud.
 VERDICTS: Mapping[int | None, str | None] = {1: "fraud", 0: "legit", UNKNOWN: None}
 TIMES = ("at", "occurred_at")
+#: Verdicts that a cell may name.
+_WORDS = tuple(word for word in RANK if word != OPEN)
 
 
 def read_labels(
@@ -66,7 +68,9 @@ def _said(name: str, cell: Any, times: Format | None) -> Any:
         return rfc3339(ms)
     if name == "verdict":
         label, word = label_of(cell), str(cell).strip().lower()
-        if label is None and word not in RANK:
-            raise ValueError(f"verdict: is {shown(cell)}; expected {', '.join(RANK)}, or 1, 0, true, false, yes or no")
+        if label is None and word not in _WORDS:
+            raise ValueError(
+                f"verdict: is {shown(cell)}; expected {', '.join(_WORDS)}, or 1, 0, true, false, yes or no"
+            )
         return word if label is None else VERDICTS[label]
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53 else str(cell)

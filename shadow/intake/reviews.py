@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +17,9 @@ from shadow.comparison.sample import Sample
 from shadow.gate.criteria import Release
 from shadow.gate.harm import needs
 from shadow.intake.topic import send
-from shadow.labels.label import Known, LabelVerdict, State, parse, vote
-from shadow.labels.queue import Need, turns
+from shadow.labels.decided import Decision, decisions
+from shadow.labels.label import OPEN, Known, LabelVerdict, State, parse, vote
+from shadow.labels.queue import Need, offered, turns
 from shadow.release.look import Look, look
 from shadow.release.named import require_transaction
 from shadow.release.status import SlotVerdict
@@ -26,6 +27,9 @@ from shadow.settings import ShadowSettings
 from shadow.store.labels import LabelStore
 from shadow.store.reader import TallyReader
 from shadow.store.samples import SampleReader
+
+#: Cases of which one command asks who has them open.
+CLAIMS = 200
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,13 @@ async def open_queue(
     return queue_of(await look(redis, deployments, slot, release, settings), release)
 
 
+async def reopened(redis: Any, seen: Look, release: Release, settings: ShadowSettings) -> Queue:
+    """The review queue at an earlier look, with the reviews that stand now. How far each segment is, is as of the look:
+    to count that anew takes all sums of the run, and people wait for their next case."""
+    fresh = tuple(await LabelStore(redis, settings.prefix).known(seen.labels.cases))
+    return queue_of(replace(seen, labels=replace(seen.labels, known=fresh)), release)
+
+
 def queue_of(seen: Look, release: Release) -> Queue:
     """The review queue at a look."""
     states = [one.review for one in seen.labels.known]
@@ -79,17 +90,37 @@ async def hand_out(
 ) -> list[dict[str, Any]]:
     """The next cases for a reviewer. Nobody else gets them for `review_minutes`."""
     slot, run = queue.seen.slot, queue.seen.candidate.run
-    labels = LabelStore(redis, settings.prefix)
     store = TallyReader(redis, slot, (), settings.prefix)
     out: list[dict[str, Any]] = []
-    for case, segment in queue.turns:
+    async for case, segment in claimed(redis, queue, settings, by):
+        sample = await store.sample_of(run, case)
+        beside = [other for other in queue.cases if other.card == case.card and other is not case]
+        out.append(_shown(case, segment, sample, beside, deployments, deployments.minor_per_unit))
         if len(out) == count:
             break
-        if await labels.lease(slot, case.transaction, by, settings.review_minutes):
-            sample = await store.sample_of(run, case)
-            beside = [other for other in queue.cases if other.card == case.card and other is not case]
-            out.append(_shown(case, segment, sample, beside, deployments, deployments.minor_per_unit))
     return out
+
+
+async def claimed(redis: Any, queue: Queue, settings: ShadowSettings, by: str) -> AsyncIterator[tuple[Case, str]]:
+    """The cases for a reviewer, next first, each leased to them before it is yielded; those that they have open, and
+    those assigned to them, come first of any CLAIMS."""
+    slot, labels = queue.seen.slot, LabelStore(redis, settings.prefix)
+    assigned = {name: one.to for name, one in (await labels.assignments(slot)).items()}
+    theirs = [turn for turn in queue.turns if turn[0].transaction in assigned]
+    rest = [turn for turn in queue.turns if turn[0].transaction not in assigned]
+    for some in [theirs + rest[:CLAIMS], *(rest[at : at + CLAIMS] for at in range(CLAIMS, len(rest), CLAIMS))]:
+        names = [case.transaction for case, _ in some]
+        holders = dict(zip(names, await labels.holders(slot, names), strict=True))
+        for case, segment in offered(some, by, holders, assigned):
+            if await labels.lease(slot, case.transaction, by, settings.review_minutes):
+                yield case, segment
+
+
+async def decided(redis: Any, cases: Sequence[Case], settings: ShadowSettings) -> list[Decision]:
+    """What people decided of cases, newest first."""
+    labels = LabelStore(redis, settings.prefix)
+    subjects = {subject for case in cases for subject in case.subjects}
+    return decisions(cases, await labels.of(subjects), await labels.notes(subjects))
 
 
 def _shown(
@@ -158,14 +189,16 @@ async def mark(
         label = parse(said, settings.card_number_fields)
     except ValueError as error:
         raise UserError(f"label: {error}") from None
-    await _require_kept(redis, slot, settings.prefix, transaction)
+    await require_kept(redis, slot, settings.prefix, transaction)
     await send(settings, [label])
     labels = LabelStore(redis, settings.prefix, settings.label_days)
     await labels.merge([vote(label, 0)], {})
     await labels.release(slot, transaction)
+    if verdict != OPEN:
+        await labels.unassign(slot, [transaction])
 
 
-async def _require_kept(redis: Any, slot: str, prefix: str, transaction: str) -> None:
+async def require_kept(redis: Any, slot: str, prefix: str, transaction: str) -> None:
     """Raise UnknownNameError unless a run of the slot has the transaction among its cases or samples."""
     store, samples = TallyReader(redis, slot, (), prefix), SampleReader(redis, slot, prefix)
     runs = [info.run for info in reversed(await store.runs())]

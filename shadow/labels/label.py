@@ -6,6 +6,7 @@ A label is the verdict of one person or feed, of one source. These rules make th
   and ignored. A review may be about either.
 * The newest verdict of each person counts, by its time `at`. A repeated or an older label changes nothing, a newer one
   corrects. At equal times fraud outranks legit, and legit outranks unsure.
+* `open` is no verdict: it takes back what the person said before, note and all, and holds a note of its own.
 * The majority of persons counts. A tie is contradictory: it stays open until somebody else decides.
 * A label dated after its arrival is dated to its arrival, so that a wrong clock does not have the last word for ever.
 * A label that names a card and a second is ignored if it fits several cases of a run.
@@ -42,9 +43,13 @@ BUCKETS = 16
 MONTH_MS = 30 * 86_400_000
 
 Source = Literal["chargeback", "review"]
-LabelVerdict = Literal["fraud", "legit", "unsure"]
+LabelVerdict = Literal["fraud", "legit", "unsure", "open"]
+#: What takes an earlier verdict back, or comes with a note alone.
+OPEN: Literal["open"] = "open"
 #: At equal times the higher rank wins.
-RANK: Mapping[str, int] = {"unsure": 0, "legit": 1, "fraud": 2}
+RANK: Mapping[str, int] = {"open": 0, "unsure": 1, "legit": 2, "fraud": 3}
+#: What a chargeback says.
+_OF_CHARGEBACKS = ("fraud", "legit")
 
 
 #: `Label._names_one`, in JSON Schema.
@@ -53,7 +58,7 @@ _NAMES_ONE: dict[str, Any] = {
         {"required": names, "properties": {name: {"type": "string"} for name in names}}
         for names in (["transaction_id"], ["card_id", "occurred_at"])
     ],
-    "not": {"properties": {"source": {"const": CHARGEBACK}, "verdict": {"const": "unsure"}}},
+    "not": {"properties": {"source": {"const": CHARGEBACK}, "verdict": {"enum": ["unsure", "open"]}}},
 }
 
 
@@ -85,8 +90,8 @@ class Label(BaseModel):
     def _names_one(self) -> Self:
         if self.transaction_id is None and (self.card_id is None or self.occurred_at is None):
             raise ValueError("transaction_id is missing; expected it, or both card_id and occurred_at")
-        if self.source == CHARGEBACK and self.verdict == "unsure":
-            raise ValueError("verdict is unsure; expected fraud or legit for a chargeback")
+        if self.source == CHARGEBACK and self.verdict not in _OF_CHARGEBACKS:
+            raise ValueError(f"verdict is {self.verdict}; expected fraud or legit for a chargeback")
         return self
 
     @property
@@ -121,13 +126,15 @@ def parse(row: Any, card_number_fields: Collection[str] = ()) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A label on its way into the store. at_ms: milliseconds since 1970, at the latest its arrival."""
+    """A label on its way into the store. at_ms: milliseconds since 1970, at the latest its arrival. note: what the
+    person wrote with it."""
 
     subject: str
     source: str
     by: str
     at_ms: int
     verdict: str
+    note: str = ""
 
     @property
     def bucket(self) -> int:
@@ -146,7 +153,8 @@ def bucket_of(subject: str) -> int:
 def vote(label: Label, arrived_ms: int) -> Vote:
     """The vote of a label, dated at the latest to its arrival. arrived_ms: since 1970; 0 or less if unknown."""
     at = instant_ms(label.at)
-    return Vote(label.subject, label.source, label.by, min(at, arrived_ms) if arrived_ms > 0 else at, label.verdict)
+    dated = min(at, arrived_ms) if arrived_ms > 0 else at
+    return Vote(label.subject, label.source, label.by, dated, label.verdict, label.reason or "")
 
 
 #: The verdicts that hold on a subject: (at_ms, verdict) by source and person.
@@ -163,6 +171,16 @@ def merge(*several: Votes) -> Votes:
                 if by not in ours or (at, RANK[verdict]) > (ours[by][0], RANK[ours[by][1]]):
                     ours[by] = (at, verdict)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote of a transaction. at_ms: milliseconds since 1970."""
+
+    source: str
+    by: str
+    at_ms: int
+    text: str
 
 
 class State(StrEnum):
@@ -195,9 +213,9 @@ class Known:
 
 def state(people: Mapping[str, tuple[int, str]]) -> State:
     """The state that the verdicts of one source lead to. people: (at_ms, verdict) by person."""
-    if not people:
+    said = [verdict for _, verdict in people.values() if verdict != OPEN]
+    if not said:
         return State.PENDING
-    said = [verdict for _, verdict in people.values()]
     lead = said.count("fraud") - said.count("legit")
     if lead:
         return State.FRAUD if lead > 0 else State.LEGIT

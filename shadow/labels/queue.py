@@ -6,9 +6,10 @@ independent of their content. The segment furthest from a result comes first, ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from scorer.people import same
 from shadow.comparison.case import Case
 from shadow.labels.label import ANSWERED, State
 
@@ -52,6 +53,27 @@ def turns(cases: Sequence[Case], states: Sequence[State], wanted: Sequence[Need]
                     break
         if len(out) == before:
             return out
+
+
+def offered(
+    cases: Iterable[tuple[Case, str]], by: str, holders: Mapping[str, str | None], assigned: Mapping[str, str]
+) -> list[tuple[Case, str]]:
+    """Cases that somebody may be given: those that they have open, then those assigned to them, then the rest in order.
+
+    What a colleague has open, or is to review, is left out. holders: who has which transaction open. assigned: who is
+    to review which.
+    """
+    mine: tuple[list[tuple[Case, str]], ...] = ([], [], [])
+    for case, segment in cases:
+        holder, to = holders.get(case.transaction), assigned.get(case.transaction)
+        if holder is not None:
+            if same(holder) == same(by):
+                mine[0].append((case, segment))
+        elif to is None:
+            mine[2].append((case, segment))
+        elif same(to) == same(by):
+            mine[1].append((case, segment))
+    return [*mine[0], *mine[1], *mine[2]]
 
 
 def in_turn(cases: Sequence[Case], states: Sequence[State], segment: str) -> tuple[list[int], list[int], float]:

@@ -28,8 +28,10 @@ Tallies have a SCHEMA in their keys, so those of another version are never misre
 | `<t>:names` | hash | lists of segments that indexes refer to, as JSON by digest |
 | `<p>:labels` | set | months (30 days since 1970) that have labels |
 | `<p>:{labels:b}:<month>` | hash | votes on each subject, as JSON by source and person |
+| `<p>:{labels:b}:notes:<month>` | hash | notes on each subject, as JSON by source and person |
 | `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition; the bucket has every label before it |
 | `<p>:lease:<slot>:<transaction>` | string | the person who is reviewing a case right now |
+| `<p>:assigned:<slot>` | hash | to whom each transaction is assigned, by whom and when, as JSON |
 | `<p>:told:<destination>` | hash | what a destination of messages was told last, by subject |
 
 `<p>` is the prefix, `<t>` is `<p>:{slot:p}:<SCHEMA>`. Strings of sums are big-endian and end with the last bin that has
@@ -69,6 +71,10 @@ def labels(prefix: str, bucket: int, month: int) -> str:
     return f"{prefix}:{{labels:{bucket}}}:{month}"
 
 
+def notes(prefix: str, bucket: int, month: int) -> str:
+    return f"{prefix}:{{labels:{bucket}}}:notes:{month}"
+
+
 def label_fence(prefix: str, bucket: int) -> str:
     return f"{prefix}:{{labels:{bucket}}}:fence"
 
@@ -79,6 +85,10 @@ def told(prefix: str, destination: str) -> str:
 
 def lease(prefix: str, slot: str, transaction: str) -> str:
     return f"{prefix}:lease:{slot}:{transaction}"
+
+
+def assigned(prefix: str, slot: str) -> str:
+    return f"{prefix}:assigned:{slot}"
 
 
 @dataclass(frozen=True, slots=True)

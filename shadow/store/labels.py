@@ -1,4 +1,4 @@
-"""Keeps the votes on labelled transactions, for all slots and runs, and the leases of reviewers.
+"""Keeps the votes and notes on labelled transactions, for all slots and runs, and the leases of reviewers.
 
 Labels are joined to cases on reading, not on arrival. So a label may arrive before its case, long after it, or for a
 transaction that is a case in no slot, and one copy serves all slots.
@@ -7,20 +7,29 @@ transaction that is a case in no slot, and one copy serves all slots.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from shadow.comparison.case import Case, card_hash
-from shadow.labels.label import BUCKETS, RANK, Known, Vote, Votes, bucket_of, known
+from shadow.labels.label import BUCKETS, OPEN, RANK, Known, Note, Vote, Votes, bucket_of, known
 from shadow.store import keys
 from shadow.store.pseudonyms import pseudonyms
 
 #: Subjects that one command reads.
 CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who is to review a transaction, and who says so. at_ms: milliseconds since 1970."""
+
+    to: str
+    by: str
+    at_ms: int
 
 
 class LabelStore:
@@ -48,15 +57,30 @@ class LabelStore:
         news = 0
         for bucket in range(BUCKETS) if reached else by_bucket:
             mine = by_bucket[bucket]
-            places = {month: at for at, month in enumerate(sorted({vote.month for vote in mine}), start=2)}
+            noted = [vote for vote in mine if vote.note or vote.verdict == OPEN]
             touched = [keys.label_fence(self.prefix, bucket)]
-            touched += [keys.labels(self.prefix, bucket, month) for month in places]
+            touched += [keys.labels(self.prefix, bucket, month) for month in sorted({vote.month for vote in mine})]
+            touched += [keys.notes(self.prefix, bucket, month) for month in sorted({vote.month for vote in noted})]
+            at = {key: place for place, key in enumerate(touched, start=1)}
             body = {
                 "reached": {str(partition): to for partition, to in reached.items()},
                 "seconds": self._seconds,
                 "ranks": RANK,
                 "votes": [
-                    [places[v.month], v.subject, v.source, v.by, v.at_ms, v.verdict, RANK[v.verdict]] for v in mine
+                    [
+                        at[keys.labels(self.prefix, bucket, v.month)],
+                        v.subject,
+                        v.source,
+                        v.by,
+                        v.at_ms,
+                        v.verdict,
+                        RANK[v.verdict],
+                    ]
+                    for v in mine
+                ],
+                "notes": [
+                    [at[keys.notes(self.prefix, bucket, v.month)], v.subject, v.source, v.by, v.at_ms, v.note]
+                    for v in noted
                 ],
             }
             news += await self._merge(keys=touched, args=[orjson.dumps(body)])
@@ -75,11 +99,36 @@ class LabelStore:
 
     async def of(self, subjects: Iterable[str]) -> dict[str, list[Votes]]:
         """The votes on subjects; subjects without votes are left out."""
+        found: dict[str, list[Votes]] = defaultdict(list)
+        for subject, body in await self._bodies(subjects, keys.labels):
+            found[subject].append(_votes(body))
+        return dict(found)
+
+    async def notes(self, subjects: Iterable[str]) -> dict[str, list[Note]]:
+        """The notes on subjects, newest first; of each person and source one. Subjects without notes are left out."""
+        found: dict[str, dict[tuple[str, str], tuple[int, str]]] = defaultdict(dict)
+        for subject, body in await self._bodies(subjects, keys.notes):
+            for source, people in orjson.loads(body).items():
+                for by, (at, text) in people.items():
+                    mine = found[subject]
+                    mine[source, by] = max(mine.get((source, by), (0, "")), (int(at), text))
+        notes = {
+            subject: [Note(source, by, at, text) for (source, by), (at, text) in several.items() if text]
+            for subject, several in found.items()
+        }
+        return {
+            subject: sorted(several, key=lambda note: (-note.at_ms, note.by))
+            for subject, several in notes.items()
+            if several
+        }
+
+    async def _bodies(self, subjects: Iterable[str], key_of: Callable[[str, int, int], str]) -> list[tuple[str, bytes]]:
+        """What is stored of subjects, month by month, each with its subject."""
         by_bucket: dict[int, list[str]] = defaultdict(list)
         for subject in set(subjects):
             by_bucket[bucket_of(subject)].append(subject)
         asked = [
-            (keys.labels(self.prefix, bucket, month), mine[start : start + CHUNK])
+            (key_of(self.prefix, bucket, month), mine[start : start + CHUNK])
             for bucket, mine in by_bucket.items()
             for month in await self._months()
             for start in range(0, len(mine), CHUNK)
@@ -88,12 +137,12 @@ class LabelStore:
             for key, some in asked:
                 pipe.hmget(key, some)
             replies = await pipe.execute()
-        found: dict[str, list[Votes]] = defaultdict(list)
-        for (_, some), bodies in zip(asked, replies, strict=True):
-            for subject, body in zip(some, bodies, strict=True):
-                if body is not None:
-                    found[subject].append(_votes(body))
-        return dict(found)
+        return [
+            (subject, body)
+            for (_, some), bodies in zip(asked, replies, strict=True)
+            for subject, body in zip(some, bodies, strict=True)
+            if body is not None
+        ]
 
     async def known(self, cases: Sequence[Case]) -> list[Known]:
         """What each source says of the cases of one run. A subject that fits several cases is ignored."""
@@ -114,6 +163,8 @@ class LabelStore:
                 mine = [subject for subject in subjects if bucket_of(subject) == bucket]
                 mine += [field.decode() async for field, _ in self.redis.hscan_iter(key, match=f"c:{name}:*")]
                 gone += await self.redis.hdel(key, *mine) if mine else 0
+                if mine:
+                    await self.redis.hdel(keys.notes(self.prefix, bucket, month), *mine)
         return gone
 
     async def lease(self, slot: str, transaction: str, by: str, minutes: float) -> bool:
@@ -126,6 +177,31 @@ class LabelStore:
     async def release(self, slot: str, transaction: str) -> None:
         """Release the lease of a case."""
         await self.redis.delete(keys.lease(self.prefix, slot, transaction))
+
+    async def holders(self, slot: str, transactions: Sequence[str]) -> list[str | None]:
+        """Who is reviewing each of some cases right now; None for nobody."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for transaction in transactions:
+                pipe.get(keys.lease(self.prefix, slot, transaction))
+            found = await pipe.execute()
+        return [None if one is None else one.decode() for one in found]
+
+    async def assign(self, slot: str, transaction: str, to: str, by: str, at_ms: int) -> None:
+        """Assign a transaction to somebody, instead of whoever had it."""
+        key = keys.assigned(self.prefix, slot)
+        await self.redis.hset(key, transaction, orjson.dumps({"to": to, "by": by, "at": at_ms}))
+        await self.redis.expire(key, self._seconds)
+
+    async def unassign(self, slot: str, transactions: Sequence[str]) -> None:
+        """Forget to whom some transactions are assigned."""
+        if transactions:
+            await self.redis.hdel(keys.assigned(self.prefix, slot), *transactions)
+
+    async def assignments(self, slot: str) -> dict[str, Assignment]:
+        """What is assigned in a slot, by transaction."""
+        found = await self.redis.hgetall(keys.assigned(self.prefix, slot))
+        told = {name.decode(): orjson.loads(body) for name, body in found.items()}
+        return {name: Assignment(one["to"], one["by"], int(one["at"])) for name, one in told.items()}
 
 
 def _votes(body: bytes) -> Votes:

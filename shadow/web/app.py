@@ -23,6 +23,7 @@ from shadow.web import (
     pages,
     refusals,
     review,
+    reviewing,
     static_files,
 )
 from shadow.web.asked import Asking
@@ -70,6 +71,7 @@ def build(serve: Serve) -> FastAPI:
     app.include_router(comments.router(serve, people))
     app.include_router(overview.router(serve, readers, turn))
     app.include_router(compare.router(asking, readers, turn))
+    app.include_router(reviewing.router(asking, turn))
     app.include_router(differences.router(asking, readers, turn))
     app.include_router(static_files.router(readers))
     app.include_router(pages.router(serve, app, readers, turn))

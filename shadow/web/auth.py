@@ -115,6 +115,8 @@ def reader_of(settings: ShadowSettings, people: People | None = None) -> Callabl
         found = known.asking(request, typed=True)
         if settings.read_token is None and not known.are_known:
             return
+        if found is None and any(_is(token, settings.operator_token) for token in given):
+            return  # whoever may write gets cases to read, too
         if found is None:
             raise HTTPException(
                 401,
@@ -161,6 +163,39 @@ def operator_of(
     return operator
 
 
+def on_our_pages(
+    settings: ShadowSettings, people: People, least: PersonRole = "reviewer"
+) -> Callable[[Request], Who | None]:
+    """A dependency for pages on which people write: the person who asks, None for the operator token.
+
+    A token may also come as the password of HTTP Basic, which a browser sends along from any page: so what changes
+    anything must come from one of our own. Raises HTTPException as `operator_of` does, and 401 in a way in which a
+    browser asks its user.
+    """
+
+    def operator(request: Request) -> Who | None:
+        given = [token for token in (borne(request), _typed(request)) if token is not None]
+        if request.method not in ("GET", "HEAD") and borne(request) is None and not _is_from_here(request):
+            raise HTTPException(403, "this comes from a page of another site; mark cases on our own pages")
+        if any(_is(token, settings.operator_token) for token in given):
+            return None
+        found = people.asking(request, typed=True)
+        if found is None:
+            if settings.operator_token is None and not _may_anybody(settings, people, least):
+                raise HTTPException(
+                    403, "nobody may review here: start `shadow serve` with SHADOW_PEOPLE or SHADOW_OPERATOR_TOKEN"
+                )
+            raise HTTPException(
+                401, "this needs the token of a reviewer; type it as the password", {"WWW-Authenticate": CHALLENGE}
+            )
+        if found.role is None or not may(found.role, least):
+            told = "has no role" if found.role is None else f"is a {found.role}"
+            raise HTTPException(403, f"{found.name} {told}; this needs the role {least}")
+        return Who(found.name, same(found.name), found.role, found.means)
+
+    return operator
+
+
 def role_of(known: People) -> Callable[[Request], PersonRole | None]:
     """A dependency that says in which role somebody asks: that of the person, None with a token that is nobody's."""
 
@@ -185,6 +220,12 @@ def _is_from_elsewhere(request: Request) -> bool:
     return site not in ("same-origin", "none") or (
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     )
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a browser says that one of our own pages has sent the request: all say so of what is posted."""
+    told = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    return told != (None, None) and not _is_from_elsewhere(request)
 
 
 def signed(who: Who | None, by: str | None) -> str:

@@ -30,6 +30,7 @@ from shadow.exploration.rows import COLUMNS, csv_lines, row
 from shadow.exploration.table import DAY, DIRECTION, HOUR, LABEL, LABELS, OF_SEGMENTS, TOP_FEATURE, UnknownFieldError
 from shadow.exploration.thresholds import by_histogram, by_samples
 from shadow.exploration.words import reason, verdict
+from shadow.labels.label import OPEN
 from shadow.release.named import require_segment
 from shadow.serve.desk import Opened, unknown
 from shadow.serve.parquet import ParquetRows
@@ -122,6 +123,10 @@ def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
                 "reasons": ["amount is 42.1: the candidate sees more risk in it than live"],
                 "label": "waiting",
                 "votes": [{"source": "review", "by": "ann", "at": "2026-01-22T09:00:00+00:00", "verdict": "fraud"}],
+                "notes": [
+                    {"source": "review", "by": "ann", "at": "2026-01-22T09:00:00+00:00", "text": "asked the bank"}
+                ],
+                "assigned": {"to": "ben", "by": "ann", "at": "2026-01-22T09:00:00+00:00"},
                 "same_card": [_SAMPLE],
             },
         ),
@@ -133,7 +138,8 @@ def router(asking: Asking, readers: list[Any], turn: list[Any]) -> APIRouter:
         run: RunName = None,
         reader: Reader = whoever,
     ) -> Response:
-        """One sample: who blocks and why, what people said of it, and what else there is of its card."""
+        """One sample: who blocks and why, what people said and wrote of it, who is to review it, and what else there
+        is of its card."""
         found = await told_of(asking, Scope(slot=slot, run=run, transaction=transaction), reader)
         return tagged(request, found)
 
@@ -369,22 +375,33 @@ async def told_of(asking: Asking, asked: Scope, reader: Reader) -> dict[str, Any
         "verdict": verdict(sample),
         "reasons": [reason(part, sample.transaction) for part in sample.why or ()],
         "label": LABELS[int(known[0])],
-        "votes": await votes_on(serve, transaction),
+        **await said_of(serve, asked.slot, transaction),
         "same_card": [shown(one, reader) for one in beside],
     }
 
 
-async def votes_on(serve: Serve, transaction: str) -> list[dict[str, Any]]:
-    """What people and feeds said of a transaction, newest first."""
-    subject = by_transaction(transaction)
-    found = await LabelStore(serve.redis, serve.settings.prefix).of([subject])
+async def said_of(serve: Serve, slot: str, transaction: str) -> dict[str, Any]:
+    """What people and feeds said of a transaction, and wrote, newest first; and who is to review it."""
+    subject, labels = by_transaction(transaction), LabelStore(serve.redis, serve.settings.prefix)
+    found = await labels.of([subject])
+    notes = (await labels.notes([subject])).get(subject, [])
+    assigned = (await labels.assignments(slot)).get(transaction)
     votes = [
         {"source": source, "by": by, "at": _instant(at), "verdict": said}
         for several in found.get(subject, ())
         for source, people in several.items()
         for by, (at, said) in people.items()
+        if said != OPEN
     ]
-    return sorted(votes, key=lambda vote: vote["at"], reverse=True)
+    return {
+        "votes": sorted(votes, key=lambda vote: vote["at"], reverse=True),
+        "notes": [
+            {"source": note.source, "by": note.by, "at": _instant(note.at_ms), "text": note.text} for note in notes
+        ],
+        "assigned": None
+        if assigned is None
+        else {"to": assigned.to, "by": assigned.by, "at": _instant(assigned.at_ms)},
+    }
 
 
 def _instant(ms: int) -> str:

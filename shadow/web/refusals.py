@@ -20,6 +20,7 @@ _TITLES = {
     401: "Please sign in",
     403: "You may not see this",
     404: "Not found",
+    409: "A colleague was first",
     422: "That cannot be asked",
     503: "Not available right now",
 }

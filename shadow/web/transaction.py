@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from shadow.comparison.sample import Contribution
 from shadow.comparison.totals import ALL
@@ -48,6 +49,13 @@ async def of_transaction(asking: Asking, asked: Scope, reader: Reader) -> dict[s
         if sample["why"] is None
         else "It cannot be explained: a model, or the definition of its features, is no longer in the store.",
         "votes": [{name: printable(str(value)) for name, value in vote.items()} for vote in found["votes"]],
+        "notes": [{name: printable(str(value)) for name, value in note.items()} for note in found["notes"]],
+        "assigned": None
+        if found["assigned"] is None
+        else f"{printable(found['assigned']['to'])} by {printable(found['assigned']['by'])}",
+        "is_expired": False,
+        "review": "/review?" + urlencode({"slot": asked.slot, "case": sample["transaction_id"]}),
+        "blind": False,
         "no_votes": "Nobody has said anything of it yet."
         + (" It is a case that waits for a review." if found["label"] == "waiting" else ""),
         "card": sorted([this, *around], key=lambda one: one["at"], reverse=True) if around else [],

@@ -6,17 +6,53 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from starlette.datastructures import QueryParams
 
+from scorer.pipeline.lenient import rfc3339
+from shadow.comparison.query import Instant, query_ms
 from shadow.exploration.page import Sort
 from shadow.exploration.question import Question, Text, as_condition
 from shadow.exploration.table import DIRECTION, LABEL, OF_SEGMENTS, TOP_FEATURE
 from shadow.web.asked import Scope
 
 _MANY = ("segment", "where", "facet")
+#: How far from the moment `at` something may have been scored.
+AROUND_MS = 300_000
 #: What an address to change a condition leaves out: the place in the list.
 _PLACE = {"cursor": None}
+
+
+def in_words(instant: str) -> str:
+    """A time as people read it: Grafana gives milliseconds since 1970."""
+    try:
+        return rfc3339(query_ms(instant)) if instant.isdecimal() else instant
+    except OverflowError:
+        return instant
+
+
+class _Around(BaseModel):
+    """A moment, as a point of a chart names it: what was scored near it is shown."""
+
+    at: Instant | None = None
+
+    @field_validator("at")
+    @classmethod
+    def _an_instant(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                rfc3339(query_ms(value) - AROUND_MS), rfc3339(query_ms(value) + AROUND_MS)
+            except OverflowError:
+                raise ValueError("is in no year that a calendar has") from None
+        return value
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """From when to when; empty without a moment."""
+        if self.at is None:
+            return {}
+        ms = query_ms(self.at)
+        return {"scored_since": rfc3339(ms - AROUND_MS), "scored_until": rfc3339(ms + AROUND_MS)}
 
 
 class View(Scope):
@@ -38,7 +74,8 @@ class View(Scope):
             if value != "":
                 given[name] = [*given.get(name, ()), value] if name in _MANY else value
         try:
-            found = cls.model_validate(given)
+            around = _Around.model_validate({"at": given.pop("at", None)})
+            found = cls.model_validate({**given, **around.bounds})
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from None
         return found.model_copy(update={"beyond_noise": found.noise == "hide"})
@@ -111,6 +148,7 @@ class View(Scope):
             value = getattr(self, name)
             if value is not None:
                 text = f"{value:g}" if isinstance(value, float) else str(value)
+                text = in_words(text) if name.endswith(("since", "until")) else text
                 said = {"live_only": "live alone", "candidate_only": "the candidate alone"}.get(text, text)
                 found.append((f"{word} {said}", self.changed(**{name: None})))
         if self.agreements:

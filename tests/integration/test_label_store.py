@@ -22,7 +22,7 @@ from shadow.comparison.sampling import KEEP_DISAGREEMENTS, WHOLE_RUN, Stratum
 from shadow.labels.label import BUCKETS, MONTH_MS, State, Vote, Votes, merge
 from shadow.store.connection import connect
 from shadow.store.keys import Keys
-from shadow.store.labels import LabelStore
+from shadow.store.labels import Assignment, LabelStore
 from shadow.store.pseudonyms import pseudonyms
 from shadow.store.tallies import Applied, Fence, TallyStore
 
@@ -42,7 +42,8 @@ VOTES = st.builds(
     source=st.sampled_from(["review", "chargeback"]),
     by=st.sampled_from(["ann", 'bob: "o\'hara"']),
     at_ms=st.sampled_from([1_770_000_000_123, 1_770_000_000_124, 1_770_000_000_123 + 2 * MONTH_MS]),
-    verdict=st.sampled_from(["fraud", "legit", "unsure"]),
+    verdict=st.sampled_from(["fraud", "legit", "unsure", "open"]),
+    note=st.sampled_from(["", "asked the bank", 'a \u2028 \\ "quote"', "zu früh"]),
 )
 
 
@@ -67,7 +68,24 @@ async def _in_any_order(server: RedisServer, votes: list[Vote], chance: random.R
     assert {subject: merge(*several) for subject, several in found.items()} == {
         subject: merge(*several) for subject, several in expected.items()
     }
+    said = {subject: {(note.source, note.by): (note.at_ms, note.text) for note in notes}
+            for subject, notes in (await store.notes(by_transaction(f"t-{n}") for n in range(9))).items()}  # fmt: skip
+    assert said == written(votes)
     await redis.aclose()
+
+
+def written(votes: list[Vote]) -> dict[str, dict[tuple[str, str], tuple[int, str]]]:
+    """The notes that stand: of each person the newest, none where they took it back."""
+    newest: dict[tuple[str, str, str], tuple[int, str]] = {}
+    for v in votes:
+        if v.note or v.verdict == "open":
+            key = v.subject, v.source, v.by
+            newest[key] = max(newest.get(key, (0, "")), (v.at_ms, v.note))
+    found: dict[str, dict[tuple[str, str], tuple[int, str]]] = {}
+    for (subject, source, by), note in newest.items():
+        if note[1]:
+            found.setdefault(subject, {})[source, by] = note
+    return found
 
 
 def a_vote(transaction: str = "t-1", verdict: str = "fraud", source: str = "review", by: str = "ann") -> Vote:
@@ -105,6 +123,36 @@ async def test_labels_expire(client: Any) -> None:
     await store.merge([a_vote()], {0: 1})
     (month,) = [key for key in await client.keys("shadow:{labels:*") if not key.endswith(b":fence")]
     assert 2 * 86_400 < await client.ttl(month) <= 3 * 86_400
+
+
+async def test_notes_expire_with_their_labels_and_go_with_the_card(client: Any) -> None:
+    store = LabelStore(client, label_days=3)
+    await store.merge([replace(a_vote(), note="asked the bank")], {0: 1})
+    (key,) = await client.keys("shadow:{labels:*notes:*")
+    assert 2 * 86_400 < await client.ttl(key) <= 3 * 86_400
+    await store.erase("c-1", [by_transaction("t-1")])
+    assert await store.notes([by_transaction("t-1")]) == {}
+    assert await client.keys("shadow:{labels:*notes:*") == []
+
+
+async def test_a_case_is_assigned_to_one_colleague_until_it_is_done(client: Any) -> None:
+    store = LabelStore(client, label_days=3)
+    await store.assign("candidate", "t-1", "ben", "ann", 1_770_000_000_123)
+    await store.assign("candidate", "t-1", "cat", "ben", 1_770_000_000_124)
+    await store.assign("other", "t-1", "ann", "ann", 1)
+    assert await store.assignments("candidate") == {"t-1": Assignment("cat", "ben", 1_770_000_000_124)}
+    (key,) = await client.keys("shadow:assigned:candidate")
+    assert 2 * 86_400 < await client.ttl(key) <= 3 * 86_400
+    await store.unassign("candidate", ["t-1"])
+    await store.unassign("candidate", [])
+    assert await store.assignments("candidate") == {}
+
+
+async def test_of_many_who_reach_for_a_case_at_once_one_gets_it(client: Any) -> None:
+    store, people = LabelStore(client), [f"person-{n}" for n in range(20)]
+    got = await asyncio.gather(*(store.lease("candidate", "t-1", name, 5) for name in people))
+    assert sum(got) == 1
+    assert await store.holders("candidate", ["t-1", "t-2"]) == [people[got.index(True)], None]
 
 
 async def test_a_case_is_one_persons_for_a_while(client: Any) -> None:

@@ -56,7 +56,11 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         f"Share of decisions that missed the objective. {told}",
                         "percentunit",
                         Query(f"max(namespace:scorer_late:ratio_fast_long{{{IN}}})", "late"),
-                        steps=((None, BLUE), (limits.late_share, ORANGE), (0.0144, VERMILION)),
+                        steps=(
+                            (None, BLUE),
+                            (limits.late_share, ORANGE),
+                            (limits.fast_burn * limits.late_share, VERMILION),
+                        ),
                     ),
                     number(
                         "Waiting for a decision",

@@ -7,6 +7,7 @@ from typing import Any
 from monitoring.panels import (
     BLUE,
     DECISIONS,
+    EVERY,
     GREY,
     IN,
     LIVE_WORSE,
@@ -28,9 +29,17 @@ from monitoring.panels import (
 
 JUDGED = f'{SEGMENT}, slot!="control"'
 ROW = (
-    "${samples}/api/disagreements?slot=${__data.fields.Slot:percentencode}"
-    "&segment=${__data.fields.Segment:percentencode}&scored_since=${__from}&scored_until=${__to}&sort=gap&limit=50"
+    "${samples}/explore?slot=${__data.fields.Slot:percentencode}"
+    f"&segment=${{__data.fields.Segment:percentencode}}&{EVERY}&scored_since=${{__from}}&scored_until=${{__to}}"
 )
+OF_SLOT = (
+    f"${{samples}}/explore?slot=${{__data.fields.Slot:percentencode}}&{EVERY}"
+    "&scored_since=${__from}&scored_until=${__to}"
+)
+NOT_JUDGED = "Nothing is judged yet: fill a slot with a candidate, and start `shadow run` and `shadow serve`"
+DAYS = "Needs 8 event days of the current run: 7 to compare with (calibration_days of release.yaml), and one after them"
+NOT_WATCHED = "Nothing is watched: live has not been replaced in the last two weeks"
+CRITERION = f"max by (slot, segment, criterion) (shadow_gate_criterion{{{SLOT}}})"
 
 
 def _heat(metric: str, matchers: str) -> Query:
@@ -56,6 +65,7 @@ def release(samples: str) -> dict[str, Any]:
                         "none",
                         Query(f"max by (slot) (namespace_slot:shadow_gate_decision:max{{{SLOT}}})", "{{slot}}"),
                         words=DECISIONS,
+                        empty=NOT_JUDGED,
                     ),
                     number(
                         "Clean period",
@@ -77,6 +87,7 @@ def release(samples: str) -> dict[str, Any]:
                         "Releases that somebody ever forced, by the verdict at that moment; see `shadow history`.",
                         "short",
                         Query(f"max by (verdict) (shadow_forced_releases{{{IN}}})", "{{verdict}}"),
+                        empty="Nobody ever forced a release",
                         steps=((None, GREY), (1, ORANGE)),
                     ),
                     number(
@@ -101,18 +112,21 @@ def release(samples: str) -> dict[str, Any]:
                         "none",
                         Query(f"max(shadow_live_worse{{{IN}}})", "live"),
                         words=LIVE_WORSE,
+                        empty=NOT_WATCHED,
                     ),
                     number(
                         "Watched transactions",
                         "Transactions that live and the model before it both decided since the release.",
                         "short",
                         Query(f"max(shadow_watched_transactions{{{IN}}})", "since the release"),
+                        empty=NOT_WATCHED,
                     ),
                     number(
                         "Watched for",
                         "Time for which live was watched after its release.",
                         "s",
                         Query(f"max(shadow_watched_seconds{{{IN}}})", "since the release"),
+                        empty=NOT_WATCHED,
                     ),
                     number(
                         "Automated changes",
@@ -179,16 +193,25 @@ def release(samples: str) -> dict[str, Any]:
                         },
                         words=("Verdict", VERDICTS),
                         samples=ROW,
+                        empty=NOT_JUDGED,
                     ),
-                    states(
-                        "What holds up a promotion",
-                        "Criteria that fail or are thin, in all segments whatever is chosen above. Empty if none.",
-                        Query(
-                            f"max by (slot, segment, criterion) (shadow_gate_criterion{{{SLOT}}}) < 1",
-                            "{{slot}}: {{criterion}} in {{segment}}",
-                        ),
-                        VERDICTS,
-                        at,
+                    rows(
+                        "What stands against it",
+                        "Criteria that do not pass, over all segments whatever is chosen above: in how many segments "
+                        "each fails, and in how many it lacks evidence. The table beside it names the segments.",
+                        [
+                            Query(f"count by (slot, criterion) ({CRITERION} == -1)", "{{criterion}} fails"),
+                            Query(f"count by (slot, criterion) ({CRITERION} == 0)", "{{criterion}} lacks evidence"),
+                        ],
+                        {
+                            "slot": "Slot",
+                            "criterion": "Criterion",
+                            "Value #A": "Fails in",
+                            "Value #B": "Lacks evidence in",
+                        },
+                        samples=OF_SLOT,
+                        empty="Nothing stands against a promotion: every criterion passes, or nothing is judged yet",
+                        first="Fails in",
                     ),
                 ],
             ),
@@ -230,19 +253,19 @@ def release(samples: str) -> dict[str, Any]:
                         "cps",
                         [
                             Query(
-                                "sum by (slot) (rate(shadow_comparisons_total"
+                                "sum by (slot, outcome) (rate(shadow_comparisons_total"
                                 f'{{{SLOT}, outcome="candidate_only"}}[$__rate_interval]))',
                                 "{{slot}}: candidate only",
                                 ORANGE,
                             ),
                             Query(
-                                "sum by (slot) (rate(shadow_comparisons_total"
+                                "sum by (slot, outcome) (rate(shadow_comparisons_total"
                                 f'{{{SLOT}, outcome="live_only"}}[$__rate_interval]))',
                                 "{{slot}}: live only",
                                 BLUE,
                             ),
                         ],
-                        links("${samples}", "slot"),
+                        links("${samples}", "slot", "outcome"),
                     ),
                 ],
             ),
@@ -309,6 +332,7 @@ def release(samples: str) -> dict[str, Any]:
                             )
                         ],
                         at,
+                        empty=DAYS,
                     ),
                     lines(
                         "Drift index as a multiple of its limit",
@@ -323,6 +347,7 @@ def release(samples: str) -> dict[str, Any]:
                                 "{{slot}} {{what}}",
                             )
                         ],
+                        empty=DAYS,
                     ),
                     lines(
                         "Distance of scores from the first days",
@@ -335,6 +360,7 @@ def release(samples: str) -> dict[str, Any]:
                                 "{{slot}} {{what}}, {{end}}",
                             )
                         ],
+                        empty=DAYS,
                     ),
                 ],
             ),
@@ -388,6 +414,7 @@ def release(samples: str) -> dict[str, Any]:
                         "Event hours of the current run that reset the clean period, by cause.",
                         "short",
                         [Query(f"max by (slot, cause) (shadow_clean_period_resets{{{SLOT}}})", "{{slot}}: {{cause}}")],
+                        empty="Nothing has reset the clean period of the current run",
                     ),
                     lines(
                         "Labels",

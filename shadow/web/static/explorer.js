@@ -1,7 +1,14 @@
-// Keys: j and k go down and up the table, Enter opens, / goes to the filters, u goes back to the list.
+// Keys: j and k go down and up the table, Enter opens, / goes to the filters, u goes back to the list; a button that
+// names a key in data-key is pressed by it. A key that is held down presses once: the next case wants another look.
 "use strict";
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const button = /^[a-z]$/.test(event.key) && document.querySelector(`button[data-key="${event.key}"]`);
+  if (button) {
+    event.preventDefault();
+    if (!event.repeat) button.click();
+    return;
+  }
   const rows = [...document.querySelectorAll("tbody a.open")];
   const at = rows.indexOf(document.activeElement);
   if (event.key === "j" && rows.length) rows[Math.min(at + 1, rows.length - 1)].focus();

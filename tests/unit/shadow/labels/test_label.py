@@ -45,6 +45,7 @@ def test_a_label_names_a_transaction_or_a_card_and_its_second() -> None:
         ({"transaction_id": None}, "label: transaction_id is missing"),
         ({"transaction_id": None, "card_id": "c-1"}, "label: transaction_id is missing"),
         ({"source": "chargeback", "verdict": "unsure"}, "label: verdict is unsure"),
+        ({"source": "chargeback", "verdict": "open"}, "label: verdict is open"),
         ({"at": None}, "at: "),
         ({"transaction_id": "4111 1111 1111 1111"}, "transaction_id: looks like a card number"),
         ({"transaction_id": None, "card_id": "x_378282246310005", "occurred_at": SAID["at"]}, "card_id: looks like"),
@@ -84,7 +85,7 @@ SINGLE = st.tuples(
     st.sampled_from(["review", "chargeback"]),
     st.sampled_from(["ann", "bob", "cat"]),
     st.integers(0, 5),
-    st.sampled_from(["fraud", "legit", "unsure"]),
+    st.sampled_from(["fraud", "legit", "unsure", "open"]),
 )
 
 
@@ -111,7 +112,7 @@ def test_the_newest_verdict_of_a_person_counts(said: list[tuple[str, str, int, s
         newest = {verdict for at, verdict in mine if at == max(mine)[0]}
         at, verdict = stands[source][by]
         assert at == max(at for at, _ in mine)
-        assert verdict == next(v for v in ("fraud", "legit", "unsure") if v in newest)
+        assert verdict == next(v for v in ("fraud", "legit", "unsure", "open") if v in newest)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,9 @@ def test_the_newest_verdict_of_a_person_counts(said: list[tuple[str, str, int, s
         (["legit", "fraud"], State.CONTRADICTORY),
         (["legit", "fraud", "unsure"], State.CONTRADICTORY),
         (["legit", "fraud", "legit"], State.LEGIT),
+        (["open"], State.PENDING),
+        (["open", "fraud"], State.FRAUD),
+        (["open", "legit", "fraud"], State.CONTRADICTORY),
     ],
 )
 def test_the_majority_counts_and_a_tie_stays_open(verdicts: list[str], expected: State) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.cases import STATES, a_case
 from shadow.labels.label import ANSWERED, State
-from shadow.labels.queue import Need, in_turn, turns
+from shadow.labels.queue import Need, in_turn, offered, turns
 
 
 @given(st.lists(STATES, max_size=12))
@@ -65,3 +65,28 @@ def test_a_case_of_two_segments_is_given_out_for_the_first_that_gets_to_it() -> 
     wanted = [Need("c=FR", 0, 0.2, None), Need("all", 0, 0.1, None)]
     found = turns(cases, [State.PENDING] * 2, wanted)
     assert [(case.transaction, segment) for case, segment in found] == [("t-0", "all"), ("t-1", "c=FR")]
+
+
+PEOPLE = st.sampled_from([None, "ann", "ben", "Ann"])
+
+
+@given(st.lists(st.tuples(PEOPLE, PEOPLE), max_size=12))
+def test_what_a_colleague_has_open_or_is_to_review_is_offered_to_nobody_else(
+    rows: list[tuple[str | None, str | None]],
+) -> None:
+    cases = [(a_case(n), "all") for n in range(len(rows))]
+    holders = {case.transaction: holder for (case, _), (holder, _) in zip(cases, rows, strict=True)}
+    assigned = {case.transaction: to for (case, _), (_, to) in zip(cases, rows, strict=True) if to is not None}
+    given_out = [case.transaction for case, _ in offered(cases, "ann", holders, assigned)]
+    ranks = []
+    for name in given_out:
+        holder, to = holders[name], assigned.get(name)
+        assert holder in (None, "ann", "Ann")
+        assert holder is not None or to in (None, "ann", "Ann")
+        ranks.append(0 if holder else 1 if to else 2)
+    assert ranks == sorted(ranks), "hers first, then those assigned to her"
+    left_out = {case.transaction for case, _ in cases} - set(given_out)
+    assert all(holders[name] == "ben" or assigned.get(name) == "ben" for name in left_out)
+    for rank in range(3):
+        same_rank = [name for name, one in zip(given_out, ranks, strict=True) if one == rank]
+        assert same_rank == [case.transaction for case, _ in cases if case.transaction in same_rank], "else in order"
