@@ -39,7 +39,8 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(~shadow:labels ~shadow:{labels:* +evalsha +expire +hset +sadd)' \
     '(~shadow:lease:* +del +set)' \
     '(~shadow:salt +set)' \
-    '(~shadow:told:* +hset)'
+    '(~shadow:told:* +hset)' \
+    '(~shadow:complaints:* +expire +hlen +hset +hsetnx)'
 
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \

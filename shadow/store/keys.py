@@ -30,6 +30,7 @@ Tallies have a SCHEMA in their keys, so those of another version are never misre
 | `<p>:{labels:b}:<month>` | hash | votes on each subject, as JSON by source and person |
 | `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition; the bucket has every label before it |
 | `<p>:lease:<slot>:<transaction>` | string | the person who is reviewing a case right now |
+| `<p>:complaints:<date>` | hash | reports of complaints about blocks of an event day, as `[count, segment]` by name |
 | `<p>:told:<destination>` | hash | what a destination of messages was told last, by subject |
 
 `<p>` is the prefix, `<t>` is `<p>:{slot:p}:<SCHEMA>`. Strings of sums are big-endian and end with the last bin that has
@@ -71,6 +72,10 @@ def labels(prefix: str, bucket: int, month: int) -> str:
 
 def label_fence(prefix: str, bucket: int) -> str:
     return f"{prefix}:{{labels:{bucket}}}:fence"
+
+
+def complaints(prefix: str, day: str) -> str:
+    return f"{prefix}:complaints:{day}"
 
 
 def told(prefix: str, destination: str) -> str:

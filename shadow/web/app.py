@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from scorer.process.hosts import address_of
 from shadow import metrics
 from shadow.serve.service import TOO_OLD, Serve
-from shadow.web import comments, differences, explore, gate, history, pages, refusals, review, static_files
+from shadow.web import comments, complaints, differences, explore, gate, history, pages, refusals, review, static_files
 from shadow.web.asked import Asking
 from shadow.web.auth import People, reader_of
 from shadow.web.guard import Guard
@@ -56,6 +56,7 @@ def build(serve: Serve) -> FastAPI:
     app.include_router(history.router(serve, readers, turn))
     app.include_router(review.router(serve, readers, turn, people))
     app.include_router(comments.router(serve, people))
+    app.include_router(complaints.router(serve, readers, turn, people))
     app.include_router(differences.router(asking, readers, turn))
     app.include_router(static_files.router(readers))
     app.include_router(pages.router(serve, app, readers, turn))
