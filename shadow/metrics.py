@@ -199,6 +199,19 @@ WATCHED = Gauge(
     "Transactions that live and the model before it both decided since the release.",
     registry=SERVE_REGISTRY,
 )
+COMPLAINTS_RISEN = Gauge(
+    "shadow_complaints_risen",
+    "Whether complaints for each blocked transaction are found to have risen with the last release; NaN while that "
+    "cannot be told.",
+    registry=SERVE_REGISTRY,
+)
+COMPLAINT_RATIO = Gauge(
+    "shadow_complaints_per_block_ratio",
+    "Complaints for each transaction that live blocked, on whole days with a report: before the last release, and "
+    "after it.",
+    ["period"],
+    registry=SERVE_REGISTRY,
+)
 AUTOMATION = Gauge(
     "shadow_automation",
     "Whether suggestions of a kind of change are carried out by themselves: retrain, threshold, design, rollback.",

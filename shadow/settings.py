@@ -67,6 +67,12 @@ class ShadowSettings(CommonSettings):
         le=90,
         description="days for which live is compared with the model before it after a release; 0: none",
     )
+    complaint_rise: float = Field(
+        0.2,
+        ge=0,
+        le=10,
+        description="rise of complaints for each blocked transaction after a release that is tolerated, as a share",
+    )
     automation_accepted: int = Field(
         5,
         ge=3,
@@ -102,7 +108,7 @@ class ShadowSettings(CommonSettings):
     operator_token: SecretStr | None = Field(
         None,
         min_length=1,
-        description="Bearer token for handing out and marking reviews under /api; default: nobody may",
+        description="Bearer token for reviews and for reporting complaints under /api; default: nobody may",
     )
     oidc_issuer: str | None = Field(
         None,

@@ -193,6 +193,13 @@ max by (namespace) (scorer_model_behind) > 0
         "release",
     ),
     Alert(
+        "ComplaintsRose",
+        "max by (namespace) (shadow_complaints_risen) > 0",
+        "warning",
+        "Customers complain more about blocks than before the last release",
+        "release",
+    ),
+    Alert(
         "LiveModelOld",
         "max by (namespace) (scorer_model_age_seconds) > $rotation",
         "warning",

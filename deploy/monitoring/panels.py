@@ -32,6 +32,7 @@ SEGMENT = f'{SLOT}, segment=~"$segment"'
 #: Decisions on a slot, and verdicts on a criterion in a segment: value of the metric, word, colour.
 DECISIONS = ((1, "promote", BLUE), (0, "hold", GREY), (-1, "reject", VERMILION))
 LIVE_WORSE = ((0, "no harm found", BLUE), (1, "worse", VERMILION))
+COMPLAINTS_RISEN = ((0, "no rise found", BLUE), (1, "risen", VERMILION))
 VERDICTS = ((1, "pass", BLUE), (0, "thin", GREY), (-1, "fail", VERMILION))
 #: What is asked for of samples from a panel: none is left out as noise, as the panel counts all.
 EVERY = "noise=show"

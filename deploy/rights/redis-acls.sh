@@ -40,7 +40,8 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(~shadow:lease:* +del +set)' \
     '(~shadow:assigned:* +expire +hdel +hset)' \
     '(~shadow:salt +set)' \
-    '(~shadow:told:* +hset)'
+    '(~shadow:told:* +hset)' \
+    '(~shadow:complaints:* +expire +hlen +hset +hsetnx)'
 
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \

@@ -210,6 +210,11 @@ def _serve(of: Names) -> User:
             _reading(of),
             *_marking(of),
             Selector((f"~{of.prefix}:told:*",), ("hset",), "notes whom it has told what"),
+            Selector(
+                (f"~{of.prefix}:complaints:*",),
+                ("expire", "hlen", "hset", "hsetnx"),
+                "counts complaints that are reported",
+            ),
             Selector((), ("info",), "measures the memory of Redis"),
         ),
     )

@@ -23,8 +23,13 @@ from shadow.gate.remedies import advice, remedies
 from shadow.gate.shares import percent
 from shadow.release import traffic as expected
 from shadow.release.criteria_file import EXCUSES, excusing, load_release
+from shadow.release.foreseen import Foreseen, foreseen
+from shadow.release.streak import MUST_STOP
 from shadow.settings import ShadowSettings
 from shadow.store.connection import connect, telling
+
+#: Segments that a line names, at most.
+NAMED = 4
 
 
 @click.command()
@@ -109,6 +114,8 @@ def plan(
     found = planned(traffic, release, days, runs, np.random.default_rng(seed), people)
     forecasts = found.forecasts
     lines = advice(forecasts, release)
+    first = 1 if found.day is None else int(found.day)
+    planted = foreseen(traffic, release, days, people, forecasts, first)
     told = remedies(traffic, release, days, np.random.default_rng(seed), people, forecasts)
     is_written = write and bool(lines)
     if is_written:
@@ -122,6 +129,7 @@ def plan(
                     "label_delays": {source: asdict(delay) for source, delay in delays.items()},
                     "segments": [{**asdict(f), "settles": f.settles} for f in forecasts],
                     "promoted": {"share": found.share, "day": found.day, "settles": found.settles},
+                    "challenge": None if planted is None else {"day": planted.day, **planted.challenge.to_json()},
                     "may_stay_insufficient": lines,
                     "remedies": [asdict(remedy) for remedy in told],
                     "written": is_written,
@@ -130,6 +138,7 @@ def plan(
         )
     else:
         _print(found, days, people, delays)
+        click.echo(_challenged(planted, days))
         for remedy in told:
             click.echo(f"  {remedy.told}")
         _print_excuses(lines, is_written)
@@ -180,6 +189,22 @@ def _print(found: Plan, horizon: int, people: Reviews, delays: dict[str, Delay])
         "all segments that have to settle must do so at once",
         highlight=False,
     )
+
+
+def _challenged(planted: Foreseen | None, horizon: int) -> str:
+    """Whether the evidence for the promotion could have failed, in one line."""
+    if planted is None:
+        return f"Planted harm: cannot be asked, as the expected traffic promotes nothing within {horizon} days"
+    found = planted.challenge
+    share = percent(found.stopped, 0)
+    told = f"Planted harm of the limit's size would be stopped in {share} of cases on day {planted.day}"
+    weak = sorted((share, name) for name, share in found.segments.items() if share < MUST_STOP)
+    named = ", ".join(f"{name} ({percent(share, 0)})" for share, name in weak[:NAMED])
+    more = f" and {len(weak) - NAMED} more" if len(weak) > NAMED else ""
+    least = f"; least in {named}{more}" if weak else ""
+    if found.stopped >= MUST_STOP:
+        return f"{told}, so an accepted suggestion counts towards automation{least}"
+    return f"{told}, less than the {percent(MUST_STOP, 0)} that automation asks for{least}"
 
 
 def _assumed(people: Reviews, delays: dict[str, Delay]) -> Iterable[str]:

@@ -14,6 +14,8 @@ from scorer.errors import UserError
 from scorer.settings import load
 from shadow.intake.reviews import verdict_of
 from shadow.release.after_release import Afterwards, look_afterwards, period_of
+from shadow.release.complaints import ComplaintLook
+from shadow.release.complaints_look import look_at_complaints
 from shadow.release.criteria_file import load_release
 from shadow.release.look import judged_slots, look
 from shadow.release.standing import status_of
@@ -40,26 +42,34 @@ def status(as_json: bool) -> None:
 async def _status(settings: ShadowSettings) -> Status:
     deployments = await read(settings)
     verdicts: dict[str, SlotVerdict] = {}
-    trouble, afterwards = None, None
+    trouble, afterwards, complaints = None, None, None
     try:
-        verdicts, afterwards = await _seen(settings, deployments)
+        verdicts, afterwards, complaints = await _seen(settings, deployments)
     except UserError as error:
         trouble = str(error)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
-    return await asyncio.to_thread(status_of, deployments, store.manifest, verdicts, trouble, settings, afterwards)
+    return await asyncio.to_thread(
+        status_of, deployments, store.manifest, verdicts, trouble, settings, afterwards, complaints
+    )
 
 
-async def _seen(settings: ShadowSettings, deployments: Deployments) -> tuple[dict[str, SlotVerdict], Afterwards | None]:
-    """The verdict on each candidate, and what the watch over live sees."""
+async def _seen(
+    settings: ShadowSettings, deployments: Deployments
+) -> tuple[dict[str, SlotVerdict], Afterwards | None, ComplaintLook | None]:
+    """The verdict on each candidate, what the watch over live sees, and what complaints say."""
     slots = judged_slots(deployments, settings)
     if not slots and period_of(deployments, settings.watch_days) is None:
-        return {}, None
+        return {}, None, None
     release = load_release(settings.release)
     redis = connect(settings.redis)
     with telling(settings.redis):
         try:
             seen = {slot: await look(redis, deployments, slot, release, settings) for slot in slots}
             verdicts = {slot: verdict_of(one, release) for slot, one in seen.items()}
-            return verdicts, await look_afterwards(redis, deployments, release, settings)
+            return (
+                verdicts,
+                await look_afterwards(redis, deployments, release, settings),
+                await look_at_complaints(redis, deployments, release, settings),
+            )
         finally:
             await redis.aclose()

@@ -12,6 +12,7 @@ from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from shadow.release.after_release import Afterwards
 from shadow.release.automatic import intention, rules_of
+from shadow.release.complaints import ComplaintLook
 from shadow.release.look import present_run
 from shadow.release.status import DataAge, SlotVerdict, Status, WatchSeen, data_age, status
 from shadow.release.streak import streaks
@@ -25,11 +26,12 @@ def status_of(
     trouble: str | None,
     settings: ShadowSettings,
     afterwards: Afterwards | None,
+    complaints: ComplaintLook | None = None,
 ) -> Status:
     """How things stand now. manifest_of: a bundle's manifest by digest; what it raises as UserError is told.
 
-    verdicts: by slot. trouble: why they are not known. afterwards: what the watch over live sees. May wait for the
-    store.
+    verdicts: by slot. trouble: why they are not known. afterwards, complaints: what the watch over live sees.
+    May wait for the store.
     """
     runs = {name: present_run(deployments, name) for name in deployments.slots if name != LIVE}
     return status(
@@ -42,6 +44,7 @@ def status_of(
         None if afterwards is None else _watched(afterwards),
         [kind for kind, one in streaks(deployments, rules_of(settings)).items() if one.is_on],
         partial(intention, deployments, settings=settings),
+        complaints,
     )
 
 

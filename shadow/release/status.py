@@ -11,6 +11,7 @@ from scorer.deployments.records import CANDIDATE, CONTROL, LIVE, PREVIOUS, STAND
 from scorer.deployments.slots import Deployments, Slot
 from scorer.people import NOT_VERIFIED
 from shadow.gate.findings import Decision
+from shadow.release.complaints import ComplaintLook
 from shadow.release.history import Filling, Row, history, instant
 from shadow.release.telling import duration, printable
 from shadow.release.wording import minute
@@ -88,7 +89,8 @@ class Status:
 
     live: the row that put the bundle live at its threshold, kill: the one that turned the kill switch on; None if
     nobody has. trouble: why verdicts and reviews are not known. watch: None while nothing is watched, or it is not
-    known. automated: the kinds of changes that are carried out by themselves.
+    known. automated: the kinds of changes that are carried out by themselves. complaints: what they say of the last
+    release; None if nobody reports any.
     """
 
     at: datetime
@@ -103,6 +105,7 @@ class Status:
     trouble: str | None = None
     watch: WatchSeen | None = None
     automated: tuple[str, ...] = ()
+    complaints: ComplaintLook | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -136,6 +139,7 @@ class Status:
             "trouble": self.trouble,
             "watch": None if self.watch is None else self.watch.to_json(),
             "automated": list(self.automated),
+            "complaints": None if self.complaints is None else self.complaints.to_json(),
         }
 
     @property
@@ -167,6 +171,7 @@ def status(
     watch: WatchSeen | None = None,
     automated: Sequence[str] = (),
     intention: Callable[[str], str | None] = lambda seq: None,
+    complaints: ComplaintLook | None = None,
 ) -> Status:
     """How things stand. data: of the live bundle. runs, verdicts: by slot, as far as they are known. intention: what
     automation is about to do with the suggestion of a ledger key."""
@@ -200,6 +205,7 @@ def status(
         trouble=trouble,
         watch=watch,
         automated=tuple(automated),
+        complaints=complaints,
     )
 
 
@@ -269,6 +275,8 @@ def told(found: Status) -> Iterator[tuple[str, str]]:
     if found.watch is not None:
         ends = "" if found.watch.until is None else f", until {minute(found.watch.until.isoformat())}"
         yield "watch", f"{found.watch.days:.1f} days since the release{ends}: {found.watch.reason}"
+    if found.complaints is not None:
+        yield "complaints", found.complaints.reason
     if not found.waiting:
         yield "waiting", "no suggestion waits for a person"
     for one in found.waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from scorer.deployments.ledger import append
@@ -23,25 +24,33 @@ from shadow.release.after_release import (
     told_in_words,
     without_cases,
 )
+from shadow.release.complaints import ComplaintLook
+from shadow.release.complaints_look import look_at_complaints
 from shadow.release.lapse import unsettled
 from shadow.release.suggestion import suggest, withdraw
 from shadow.serve.papers import Papers
 from shadow.settings import ShadowSettings
 
+#: Time between two looks at complaints.
+COMPLAINT_SECONDS = 300.0
+
 log = logging.getLogger(__name__)
 
 
 class ReleaseWatch:
-    """What the watch sees. last: its last look; None while there is nothing to be watched."""
+    """What the watch sees. last: its last look, complaints: what they say; None while nothing is to be watched."""
 
     def __init__(self, settings: ShadowSettings, redis: Any, papers: Papers) -> None:
         self._settings, self._redis, self._papers = settings, redis, papers
         self.last: Afterwards | None = None
+        self.complaints: ComplaintLook | None = None
+        self._asked: tuple[float, dict[str, int]] | None = None
 
     async def look(self, deployments: Deployments, release: Release) -> None:
         """Look once, and write to the ledger what has come of it."""
         seen = await look_afterwards(self._redis, deployments, release, self._settings)
         self._show(deployments, seen)
+        await self._look_at_complaints(deployments, release)
         if seen is None:
             return
         await self._keep_suggestion(deployments, seen)
@@ -49,6 +58,21 @@ class ReleaseWatch:
         if found is not None and epochs(deployments) == seen.expects:
             await append(self._settings, lambda _: found)
             log.info("the watch over live ended: %s", seen.reason)
+
+    async def _look_at_complaints(self, deployments: Deployments, release: Release) -> None:
+        """Compare them once in a while, and after each release: days change slowly, and reading them takes long."""
+        now, of = time.monotonic(), epochs(deployments)
+        if self._asked is not None and self._asked[1] == of and now - self._asked[0] < COMPLAINT_SECONDS:
+            return
+        seen = await look_at_complaints(self._redis, deployments, release, self._settings)
+        self._asked = now, of
+        if seen is not None and seen.is_risen and not (self.complaints is not None and self.complaints.is_risen):
+            log.warning("%s", seen.reason)
+        self.complaints = seen
+        is_known = seen is not None and seen.thin is None
+        metrics.COMPLAINTS_RISEN.set(float(seen.is_risen) if seen is not None and is_known else float("nan"))
+        for period, rate in (("before", seen and seen.before), ("after", seen and seen.after)):
+            metrics.COMPLAINT_RATIO.labels(period).set(rate.value if rate and is_known else float("nan"))
 
     def _show(self, deployments: Deployments, seen: Afterwards | None) -> None:
         if seen is not None and (self.last is None or self.last.is_harm != seen.is_harm) and seen.is_harm:

@@ -32,6 +32,7 @@ Tallies have a SCHEMA in their keys, so those of another version are never misre
 | `<p>:{labels:b}:fence` | hash | next offset on `labels` by partition; the bucket has every label before it |
 | `<p>:lease:<slot>:<transaction>` | string | the person who is reviewing a case right now |
 | `<p>:assigned:<slot>` | hash | to whom each transaction is assigned, by whom and when, as JSON |
+| `<p>:complaints:<date>` | hash | reports of complaints about blocks of an event day, as `[count, segment]` by name |
 | `<p>:told:<destination>` | hash | what a destination of messages was told last, by subject |
 
 `<p>` is the prefix, `<t>` is `<p>:{slot:p}:<SCHEMA>`. Strings of sums are big-endian and end with the last bin that has
@@ -77,6 +78,10 @@ def notes(prefix: str, bucket: int, month: int) -> str:
 
 def label_fence(prefix: str, bucket: int) -> str:
     return f"{prefix}:{{labels:{bucket}}}:fence"
+
+
+def complaints(prefix: str, day: str) -> str:
+    return f"{prefix}:complaints:{day}"
 
 
 def told(prefix: str, destination: str) -> str:

@@ -15,6 +15,7 @@ from shadow.serve.service import TOO_OLD, Serve
 from shadow.web import (
     comments,
     compare,
+    complaints,
     differences,
     explore,
     gate,
@@ -72,6 +73,7 @@ def build(serve: Serve) -> FastAPI:
     app.include_router(overview.router(serve, readers, turn))
     app.include_router(compare.router(asking, readers, turn))
     app.include_router(reviewing.router(asking, turn))
+    app.include_router(complaints.router(serve, readers, turn, people))
     app.include_router(differences.router(asking, readers, turn))
     app.include_router(static_files.router(readers))
     app.include_router(pages.router(serve, app, readers, turn))

@@ -68,7 +68,8 @@ async def present_status(serve: Serve) -> Status:
     def gathered() -> Status:
         verdicts = {slot: verdict_of(seen, release) for slot, seen in looks.items()}
         seen = None if trouble else serve.release_watch.last
-        return status_of(deployments, serve.manifest, verdicts, trouble, serve.settings, seen)
+        said = None if trouble else serve.release_watch.complaints
+        return status_of(deployments, serve.manifest, verdicts, trouble, serve.settings, seen, said)
 
     return await asyncio.to_thread(gathered)
 

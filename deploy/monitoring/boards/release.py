@@ -6,6 +6,7 @@ from typing import Any
 
 from monitoring.panels import (
     BLUE,
+    COMPLAINTS_RISEN,
     DECISIONS,
     EVERY,
     GREY,
@@ -127,6 +128,21 @@ def release(samples: str) -> dict[str, Any]:
                         "s",
                         Query(f"max(shadow_watched_seconds{{{IN}}})", "since the release"),
                         empty=NOT_WATCHED,
+                    ),
+                    number(
+                        "Complaints",
+                        "Whether complaints for each blocked transaction rose with the release, as far as they are "
+                        "reported. Empty while that cannot be told.",
+                        "none",
+                        Query(f"max(shadow_complaints_risen{{{IN}}})", "complaints"),
+                        words=COMPLAINTS_RISEN,
+                    ),
+                    number(
+                        "Complaints for each block",
+                        "Complaints for each transaction that live blocked, on whole days with a report.",
+                        "percentunit",
+                        Query(f"max by (period) (shadow_complaints_per_block_ratio{{{IN}}})", "{{period}}"),
+                        steps=((None, GREY),),
                     ),
                     number(
                         "Automated changes",
