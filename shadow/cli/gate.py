@@ -62,7 +62,8 @@ def gate(slot: str, as_json: bool, brief: bool) -> None:
         console = Console(width=None if sys.stdout.isatty() else 140)
         if brief:
             clean = [] if judgement.clean is None else [clean_told(judgement.clean)]
-            for line in in_brief(judgement, slot, [*clean, *beside], console.width if sys.stdout.isatty() else None):
+            width = console.width if sys.stdout.isatty() else None
+            for line in in_brief(judgement, slot, [*clean, *beside], width, seen.candidate):
                 _say(console, line)
         else:
             _print(console, seen)

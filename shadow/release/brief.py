@@ -5,76 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from shadow.gate.criteria import Criterion, Kind
-from shadow.gate.findings import Decision, Finding, Judgement, Verdict
+from shadow.comparison.totals import RunTotals
+from shadow.gate.findings import Decision, Judgement
+from shadow.release.sentences import Help, Obstacle, obstacles
 
 #: Most lines in all.
 LINES = 15
+_COMMANDS = {
+    Help.DATA: "shadow status",
+    Help.NEW_RUN: "scorer deploy BUNDLE --slot {slot} --by … --reason …",
+    Help.CONTROL: "scorer deploy TWIN --slot control --by … --reason …",
+    Help.REVIEWS: "shadow review next --slot {slot} --by …",
+    Help.TIME: "shadow plan",
+    Help.PLAN: "shadow plan",
+    Help.CHANGE: "shadow disagreements --slot {slot} --segment {segment} --drivers",
+}
 
 
-def against(findings: Sequence[Finding]) -> list[Finding]:
-    """What stands against a promotion: the failures; only if there are none, what lacks evidence."""
-    failures = [finding for finding in findings if finding.verdict is Verdict.FAIL]
-    return failures or [f for f in findings if f.verdict is Verdict.INSUFFICIENT and not f.excused]
-
-
-def holding(findings: Sequence[Finding]) -> Finding | None:
-    """The one thing that holds a release: the worst failure, or else what takes the longest; None if nothing does.
-
-    What nobody can tell the end of takes longer than anything else.
-    """
-    rows = against(findings)
-    if not rows or rows[0].verdict is Verdict.FAIL:
-        return rows[0] if rows else None
-    return max(rows, key=lambda one: float("inf") if one.days is None else one.days)
-
-
-def help_for(judgement: Judgement, slot: str) -> str:
-    """The command that helps most."""
-    of_slot = f"--slot {slot}"
+def help_for(judgement: Judgement, found: Sequence[Obstacle], slot: str) -> str:
+    """The command that helps most. found: what holds the release, the one thing first."""
     if judgement.decision is Decision.PROMOTE:
-        return f"shadow approve {of_slot} --reason …"
-    one = holding(judgement.findings)
-    if one is None:
+        return f"shadow approve --slot {slot} --by … --reason …"
+    if not found:
         return "shadow status"
-    if one.criterion in (Criterion.COVERAGE, Criterion.CANDIDATE_ERROR_RATE, Criterion.RECENT_ERRORS):
-        return "shadow status"
-    if one.verdict is Verdict.INSUFFICIENT:
-        if one.criterion.kind in (Kind.HARM, Kind.FLOOR):
-            return f"shadow review next {of_slot} --by NAME"
-        return "shadow plan"
-    return f"shadow disagreements {of_slot} --segment {quote(one.segment)} --drivers"
+    return _COMMANDS[found[0].help].format(slot=slot, segment=quote(found[0].segment))
 
 
-def brief(judgement: Judgement, slot: str, beside: Sequence[str], width: int | None = None) -> list[str]:
+def brief(
+    judgement: Judgement, slot: str, beside: Sequence[str], width: int | None = None, totals: RunTotals | None = None
+) -> list[str]:
     """At most LINES lines, the most important one first. beside: lines that must be among them. width: of a terminal,
-    to which lines are cut; None for none."""
-    one, rows = holding(judgement.findings), against(judgement.findings)
-    first = f"{judgement.decision.value}: {'every criterion passes' if one is None else _told(one)}"
-    if one is None and judgement.decision is not Decision.PROMOTE:
+    to which lines are cut; None for none. totals: of the run."""
+    found = obstacles(judgement, totals)
+    first = f"{judgement.decision.value}: {found[0].told if found else 'every criterion passes'}"
+    if not found and judgement.decision is not Decision.PROMOTE:
         first = judgement.reason
     lines = [
         first,
-        f"next: {help_for(judgement, slot)}",
+        f"next: {help_for(judgement, found, slot)}",
         f"slot {slot}, run {judgement.run}: {judgement.passed} of {len(judgement.findings)} criteria pass; "
         f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required",
-        *beside,
     ]
-    others = [row for row in rows if row is not one]
-    room = LINES - len(lines)
-    if len(others) > room:
-        shown = others[: max(0, room - 1)]
-        others_told = [_row(row) for row in shown]
-        others_told += [f"and {len(others) - len(shown):,} more: shadow gate --slot {slot}"]
-    else:
-        others_told = [_row(row) for row in others]
-    lines = [*lines[:3], *others_told, *lines[3:]]
+    others, room = found[1:], LINES - len(lines) - len(beside)
+    shown = others if len(others) <= room else others[: max(0, room - 1)]
+    lines += [f"  {'FAIL' if one.is_failure else 'thin'}  {one.told}" for one in shown]
+    if len(shown) < len(others):
+        lines.append(f"and {len(others) - len(shown):,} more: shadow gate --slot {slot}")
+    lines += beside
     return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
-
-
-def _told(one: Finding) -> str:
-    return f"{one.criterion} in {one.segment}: {one.reason}"
-
-
-def _row(one: Finding) -> str:
-    return f"  {'FAIL' if one.verdict is Verdict.FAIL else 'thin'}  {_told(one)}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import click
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.cli import cli
+from scorer.cli import cli as scorer
+from shadow.cli import cli as shadow
 from shadow.gate.criteria import Criterion
 from shadow.gate.findings import Decision, Finding, Judgement, Verdict
-from shadow.release.brief import LINES, against, brief, help_for, holding
+from shadow.release.brief import LINES, brief, help_for
+from shadow.release.sentences import obstacles
 
 
 def found(
@@ -29,7 +32,7 @@ FINDINGS = st.lists(
         st.none(),
         st.just(0.1),
         st.sampled_from(list(Verdict)),
-        st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=300),
+        st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=300),
         st.booleans(),
         days=st.none() | st.floats(0, 1000),
     ),
@@ -47,21 +50,6 @@ def judged(findings: list[Finding]) -> Judgement:
     return Judgement(decision, tuple(findings), 10, 336, "L1-C1")
 
 
-def test_failures_are_shown_and_nothing_else_beside_them() -> None:
-    fails, thin, passes = (found(verdict) for verdict in (Verdict.FAIL, Verdict.INSUFFICIENT, Verdict.PASS))
-    excused = found(Verdict.INSUFFICIENT, excused=True)
-    assert against([fails, thin, passes, excused, fails]) == [fails, fails]
-    assert against([thin, passes, excused]) == [thin]
-    assert against([passes, excused]) == []
-
-
-def test_what_takes_longest_holds_a_release_and_most_of_all_what_has_no_end_in_sight() -> None:
-    soon, late, never = (found(Verdict.INSUFFICIENT, days=days) for days in (1.0, 9.0, None))
-    assert holding([soon, late]) is late
-    assert holding([soon, never, late]) is never
-    assert holding([found(Verdict.INSUFFICIENT, excused=True, days=99.0)]) is None
-
-
 @given(FINDINGS, st.lists(st.text("abc: ", max_size=200), max_size=3), st.none() | st.integers(20, 200))
 def test_it_fits_on_a_screen_and_says_first_what_holds_the_release(
     findings: list[Finding], beside: list[str], width: int | None
@@ -71,21 +59,25 @@ def test_it_fits_on_a_screen_and_says_first_what_holds_the_release(
     assert len(lines) <= LINES
     assert lines[0].startswith(judgement.decision.value)
     assert all(width is None or len(line) <= width for line in lines)
-    one = holding(findings)
+    holding = obstacles(judgement)
     if width is None:
-        assert one is None or one.reason in lines[0]
+        assert not holding or holding[0].told in lines[0]
         assert set(beside) <= set(lines)
         left = next((line for line in lines if line.startswith("and ")), None)
-        others = len(against(findings)) - (one is not None)
+        others = max(0, len(holding) - 1)
         told = sum(line.startswith(("  FAIL", "  thin")) for line in lines)
         assert others == told + (int(left.split()[1]) if left else 0), "none is left out unseen"
 
 
+def helping(*findings: Finding) -> str:
+    judgement = judged(list(findings))
+    return help_for(judgement, obstacles(judgement), "candidate")
+
+
 @given(FINDINGS)
 def test_the_command_that_helps_is_one_of_ours(findings: list[Finding]) -> None:
-    program, *words = shlex.split(help_for(judged(findings), "candidate"))
-    assert program == "shadow"
-    command: click.Command | None = cli
+    program, *words = shlex.split(helping(*findings))
+    command: click.Command | None = {"shadow": shadow, "scorer": scorer}[program]
     while isinstance(command, click.Group) and words:
         command = command.get_command(click.Context(command), words.pop(0))
     assert command is not None
@@ -95,7 +87,8 @@ def test_the_command_that_helps_is_one_of_ours(findings: list[Finding]) -> None:
 
 def test_reviews_help_where_labels_are_missing_and_time_where_traffic_is() -> None:
     thin = Verdict.INSUFFICIENT
-    assert "review next" in help_for(judged([found(thin, criterion=Criterion.LOST_FRAUD)]), "candidate")
-    assert help_for(judged([found(thin, criterion=Criterion.TRANSACTIONS)]), "candidate") == "shadow plan"
-    assert "--drivers" in help_for(judged([found(Verdict.FAIL, criterion=Criterion.MORE_BLOCKS)]), "candidate")
-    assert "approve" in help_for(judged([found(Verdict.PASS)]), "candidate")
+    assert "review next" in helping(replace(found(thin, criterion=Criterion.LOST_FRAUD), things="reviews"))
+    assert helping(found(thin, criterion=Criterion.TRANSACTIONS)) == "shadow plan"
+    assert "--segment all --drivers" in helping(found(Verdict.FAIL, criterion=Criterion.MORE_BLOCKS))
+    assert "approve" in helping(found(Verdict.PASS))
+    assert helping() == "shadow status"
