@@ -13,6 +13,7 @@ from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
 from scorer.process.signing import SLOT
 from scorer.settings import load
+from shadow.release import sentences
 from shadow.release.criteria_file import load_release
 from shadow.release.named import require_slot
 from shadow.report.document import Report
@@ -43,7 +44,7 @@ def report(slot: str, out: Path, summary: Path | None) -> None:
                 path.write_text(text, encoding="utf-8")
             except OSError as error:
                 raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
-    click.echo(found.judgement.reason)
+    click.echo(sentences.verdict(found.judgement, sentences.obstacles(found.judgement, found.totals)))
     click.echo(f"wrote {out}" + (f" and {summary}" if summary else ""))
 
 

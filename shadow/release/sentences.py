@@ -15,7 +15,7 @@ from shadow.comparison.totals import ALL, RunTotals, SegmentTotals
 from shadow.gate import wording
 from shadow.gate.clean_period import CleanPeriod
 from shadow.gate.criteria import Criterion, Kind
-from shadow.gate.findings import Decision, Finding, Judgement, Verdict
+from shadow.gate.findings import EITHER, Decision, Finding, Judgement, Verdict
 from shadow.gate.judge import ENOUGH
 from shadow.gate.shares import percent
 
@@ -154,7 +154,7 @@ def reason_of(finding: Finding, live_blocks: int | None = None) -> str:
         or live_blocks >= ENOUGH
         or finding.verdict is not Verdict.INSUFFICIENT
         or not of_blocks
-        or finding.observed is None
+        or (finding.observed is None and finding.bound is None)
     ):
         return finding.reason
     many = "1 transaction" if live_blocks == 1 else f"{live_blocks:,} transactions"
@@ -347,7 +347,7 @@ def noise(judgement: Judgement) -> str:
     found = [f for f in judgement.findings if f.criterion is Criterion.EXCESS_DISAGREEMENT and f.segment == ALL]
     if not found or found[0].observed is None:
         return f"Not known: {found[0].reason if found else wording.NO_CONTROL}."
-    rate = next((one for one in judgement.rates if one.segment == ALL), None)
+    rate = next((one for one in judgement.rates if (one.segment, one.outcome) == (ALL, EITHER)), None)
     if rate is not None and rate.low > 0:
         return f"Yes. {found[0].reason}."
     if rate is not None and found[0].verdict is Verdict.PASS:
@@ -430,7 +430,5 @@ def change_in_money(part: SegmentTotals, hours: int, minor_per_unit: float, curr
     net = candidate - live
     each = [money(in_span(value, hours), minor_per_unit, currency) for value in (abs(net), candidate, live)]
     word = f"{each[0]} {'more' if net > 0 else 'less'} than" if net else "as much money as"
-    return (
-        f"{span(hours).capitalize()} the candidate blocks {word} live: {each[1]} that live allows, less {each[2]} that "
-        "only live blocks."
-    )
+    when = "In a week" if hours >= WEEK else span(hours).capitalize()
+    return f"{when} the candidate blocks {word} live: {each[1]} that live allows, less {each[2]} that only live blocks."

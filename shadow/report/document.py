@@ -30,7 +30,8 @@ class EvidencePath:
 @dataclass(frozen=True)
 class Report:
     """All that a report tells. bar: base-10 log of the evidence that settles a pass. minor_per_unit: of the reporting
-    currency. thresholds: live's and the candidate's, None where they are not known."""
+    currency. thresholds: live's and the candidate's, None where they are not known. currency: code of the
+    reporting currency, empty where it is not known."""
 
     slot: str
     at: str
@@ -46,6 +47,7 @@ class Report:
     chargebacks: dict[str, ChargebackBounds]
     gaps: Sequence[str]
     minor_per_unit: float
+    currency: str = ""
 
 
 def telling(samples: Iterable[Sample], n: int = TELLING) -> list[Sample]:

@@ -63,6 +63,7 @@ async def gather(
         chargebacks=_chargebacks(queue),
         gaps=await _gaps(store, queue),
         minor_per_unit=deployments.minor_per_unit,
+        currency="" if deployments.currency is None else deployments.currency.code,
     )
 
 

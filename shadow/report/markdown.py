@@ -5,6 +5,7 @@ from __future__ import annotations
 from shadow.comparison.outcome import Outcome
 from shadow.comparison.totals import ALL, SegmentTotals
 from shadow.gate.findings import Verdict
+from shadow.release import sentences
 from shadow.report.document import Report
 
 
@@ -12,9 +13,15 @@ def markdown(report: Report) -> str:
     """A summary for a pull request."""
     judgement, totals = report.judgement, report.totals
     part = totals.segments.get(ALL, SegmentTotals())
-    lines = [
-        f"**{_plain(judgement.reason)}**",
-        "",
+    found = sentences.obstacles(judgement, totals)
+    unit, currency = report.minor_per_unit, report.currency
+    lines = [f"**{_plain(sentences.verdict(judgement, found))}**", ""]
+    if part.compared:
+        lines += ["| | live | candidate |", "|---|---:|---:|"]
+        sides = sentences.sides(part, totals.hours, unit, currency)
+        lines += [f"| {side.name} | {side.live} | {side.candidate} |" for side in sides]
+        lines += ["", sentences.change_in_money(part, totals.hours, unit, currency), ""]
+    lines += [
         f"Slot `{report.slot}`, run `{judgement.run}`: candidate `{totals.candidate_digest[:12]}` against live "
         f"`{totals.live_digest[:12]}`, {totals.compared:,} transactions in {judgement.covered_hours:,} clean "
         f"event hours ({judgement.needed_hours:,} required), criteria `{report.criteria[:12]}`.",
@@ -25,12 +32,15 @@ def markdown(report: Report) -> str:
         f"| live blocks | {part.counts[Outcome.LIVE_ONLY]:,} | {part.counts[Outcome.BOTH_BLOCK]:,} |",
         "",
     ]
-    against = [f for f in judgement.findings if f.verdict is not Verdict.PASS and not f.excused]
+    against = [f for f in sentences.named(judgement.findings) if f.verdict is not Verdict.PASS and not f.excused]
     if against:
-        lines += ["| criterion | segment | verdict | reason |", "|---|---|---|---|"]
-        lines += [f"| {f.criterion} | {_plain(f.segment)} | {f.verdict} | {_plain(f.reason)} |" for f in against]
+        lines += ["| what | where | verdict | reason |", "|---|---|---|---|"]
+        for f in against:
+            reason = sentences.reason_of(f, totals.segments.get(f.segment, SegmentTotals()).live_blocks)
+            where = _plain(sentences.place(f.segment))
+            lines.append(f"| {sentences.NAMES[f.criterion]} | {where} | {f.verdict} | {_plain(reason)} |")
         lines.append("")
-    lines.append(f"{judgement.passed} criteria pass.")
+    lines.append(f"{judgement.passed} checks pass.")
     left = judgement.not_judged
     if left:
         lines.append(f"Not judged, as `release.yaml` allows: {', '.join(map(_plain, left))}.")

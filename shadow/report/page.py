@@ -8,14 +8,17 @@ from typing import Any
 
 from shadow.comparison.outcome import Outcome
 from shadow.comparison.totals import ALL, SegmentTotals
+from shadow.exploration.words import name_in_words, value_in_words
 from shadow.gate import wording
 from shadow.gate.criteria import Criterion, Kind, Unit
 from shadow.gate.findings import EITHER, Decision, Finding, Verdict
 from shadow.gate.harm import ChargebackBounds
+from shadow.gate.judge import ENOUGH
 from shadow.gate.shares import percent
+from shadow.release import sentences
 from shadow.report.charts import Axis, Chart, Line, Mark, Span
 from shadow.report.document import Report
-from shadow.report.sections import at_live_rate, drift, scores, signed
+from shadow.report.sections import TOO_FEW, at_live_rate, drift, scores, signed
 from shadow.report.templates import ENVIRONMENT
 
 _CLASS = {Verdict.PASS: "pass", Verdict.FAIL: "fail", Verdict.INSUFFICIENT: "thin"}
@@ -24,7 +27,9 @@ _SIGN = {Verdict.PASS: "\N{CHECK MARK}", Verdict.FAIL: "\N{BALLOT X}", Verdict.I
 FEATURES = 3
 #: Columns of the heat table: support, change, who is right, the last days.
 _COLUMNS = (Kind.SUPPORT, Kind.CHANGE, Kind.FLOOR, Kind.HARM, Kind.RECENT)
-_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_WORD = {Verdict.PASS: "passes", Verdict.FAIL: "fails", Verdict.INSUFFICIENT: "lacks evidence"}
+#: How far evidence is drawn, as a share of what settles a check.
+_FARTHEST = 1.6
 
 
 def html(report: Report) -> str:
@@ -46,75 +51,125 @@ def html(report: Report) -> str:
 
 
 def _head(report: Report) -> dict[str, Any]:
-    judgement, totals = report.judgement, report.totals
-    verdict, _, reason = judgement.reason.partition(": ")
+    judgement, totals, unit, currency = report.judgement, report.totals, report.minor_per_unit, report.currency
+    whole = totals.segments.get(ALL, SegmentTotals())
+    found = sentences.obstacles(judgement, totals)
+    sides = sentences.sides(whole, totals.hours, unit, currency)
+    facts = [(f"{name}: {side.name.lower()}", value) for side in sides
+             for name, value in (("live", side.live), ("candidate", side.candidate))]  # fmt: skip
+    covered = (
+        f", {sentences.hour(min(totals.covered))[:10]} to {sentences.hour(max(totals.covered))[:10]}"
+        if totals.covered
+        else ""
+    )
+    clean = judgement.clean
     return {
         "kind": judgement.decision.value,
-        "verdict": verdict.capitalize(),
-        "reason": reason,
-        "sentence": _sentence(report),
+        "verdict": sentences.verdict(judgement, found),
+        "sentence": _MEANING[judgement.decision],
+        "money": sentences.change_in_money(whole, totals.hours, unit, currency) if whole.compared else "",
+        "differ": sentences.differ(whole),
+        "noise": sentences.noise(judgement),
         "facts": [
-            ("slot and run", f"{report.slot}, {judgement.run}"),
-            ("candidate", totals.candidate_digest[:12] or "unknown"),
-            ("live", totals.live_digest[:12] or "unknown"),
-            ("compared", f"{totals.compared:,}"),
-            ("clean event hours", f"{judgement.covered_hours:,}, {judgement.needed_hours:,} required"),
-            ("criteria", report.criteria[:12]),
-            ("seen at", f"{report.at[:16].replace('T', ' ')} UTC"),
+            *(facts if whole.compared else ()),
+            (
+                "thresholds",
+                ", ".join(
+                    f"{name} {'not known' if value is None else f'{value:.4g}'}"
+                    for name, value in zip(("live", "candidate"), report.thresholds, strict=True)
+                ),
+            ),
+            ("compared", f"{totals.compared:,} transactions{covered}"),
+            (
+                "clean period",
+                f"{judgement.covered_hours:,} of {judgement.needed_hours:,} event hours"
+                if clean is None
+                else sentences.clean_days(clean),
+            ),
         ],
+        "marks": f"Slot {report.slot}, run {judgement.run}; candidate {totals.candidate_digest[:12] or 'unknown'} "
+        f"against live {totals.live_digest[:12] or 'unknown'}; criteria {report.criteria[:12]}; seen at "
+        f"{report.at[:16].replace('T', ' ')} UTC.",
+        "fails": [(sentences.place(one.segment), one.name, one.reason) for one in found if one.is_failure],
     }
 
 
-def _sentence(report: Report) -> str:
-    """What the verdict means, for somebody who does not know the words."""
-    fails = [f for f in report.judgement.findings if f.verdict is Verdict.FAIL]
-    if report.judgement.decision is Decision.REJECT:
-        return "This candidate exceeds a limit. " + " ".join(f"{f.segment}: {f.reason}." for f in fails)
-    if report.judgement.decision is Decision.HOLD:
-        return "No check fails, but some required checks still lack evidence. They are listed below."
-    return "Every required check has enough evidence and is within its limit. A person decides."
+#: What a verdict means, for somebody who does not know the words.
+_MEANING = {
+    Decision.REJECT: "This candidate exceeds a limit. Live goes on as it is.",
+    Decision.HOLD: "No check fails, but some required checks still lack evidence. They are listed below.",
+    Decision.PROMOTE: "Every required check has enough evidence and is within its limit. A person decides.",
+}
+
+
+def _reason(report: Report, finding: Finding) -> str:
+    part = report.totals.segments.get(finding.segment, SegmentTotals())
+    return sentences.reason_of(finding, part.live_blocks)
+
+
+def _few(report: Report, segment: str) -> bool:
+    """Whether live has blocked too little in a segment to tell a share of it."""
+    return report.totals.segments.get(segment, SegmentTotals()).live_blocks < ENOUGH
 
 
 def _open(report: Report) -> dict[str, Any]:
     """What could not be judged."""
-    found = [f for f in report.judgement.findings if f.verdict is Verdict.INSUFFICIENT]
+    found = [f for f in sentences.named(report.judgement.findings) if f.verdict is Verdict.INSUFFICIENT]
     holding = [f for f in found if not f.excused]
-    rows = [(f.segment, f.criterion.value, "holds the promotion", f.reason) for f in holding]
+    rows = [
+        (sentences.place(f.segment), sentences.NAMES[f.criterion], "holds the promotion", _reason(report, f))
+        for f in holding
+    ]
     for segment in report.judgement.not_judged:
         mine = [f for f in found if f.excused and f.segment == segment]
-        rows.append((segment, f"{len(mine)} criteria", "excused", mine[0].reason))
+        if mine:
+            many = "1 check" if len(mine) == 1 else f"{len(mine)} checks"
+            rows.append((sentences.place(segment), many, "excused", _reason(report, mine[0])))
     return {"rows": rows, "holding": len(holding), "excused": len(found) - len(holding)}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A finding in the heat table. id: of its explanation on the page."""
+    """A finding in the heat table. id: of its explanation on the page. name: of its column."""
 
     id: str
     kind: str
     number: str
     sign: str
     why: str
+    name: str
 
 
 def _heat(report: Report) -> dict[str, Any]:
-    findings = report.judgement.findings
+    findings = sentences.named(report.judgement.findings)
     of_run = [f for f in findings if f.criterion.kind is Kind.RUN]
-    columns = sorted({f.criterion for f in findings if f.criterion.kind is not Kind.RUN}, key=_column)
-    by_place = {(f.segment, f.criterion): f for f in findings}
+    rest = [f for f in findings if f.criterion.kind is not Kind.RUN]
+    # of a pair either side may be the one that is told, so columns go by name
+    first = {sentences.NAMES[c]: _column(c) for c in sorted(Criterion, key=list(Criterion).index, reverse=True)
+             if c.kind is not Kind.RUN}  # fmt: skip
+    columns = sorted({sentences.NAMES[f.criterion] for f in rest}, key=lambda name: first[name])
+    by_place = {(f.segment, sentences.NAMES[f.criterion]): f for f in rest}
+    rows = []
+    for row, segment in enumerate(report.segments):
+        cells = [
+            _cell(report, by_place.get((segment, name)), f"why-{row}-{at}", name) for at, name in enumerate(columns)
+        ]
+        passes = sum(cell is not None and cell.kind == "pass" for cell in cells)
+        rows.append((sentences.place(segment), cells, f"{passes} {'check passes' if passes == 1 else 'checks pass'}"))
+    order = {Verdict.FAIL: 0, Verdict.INSUFFICIENT: 1, Verdict.PASS: 2}
     return {
         "run": [(_SIGN[f.verdict], f.reason) for f in of_run],
         "signs": {_CLASS[verdict]: sign for verdict, sign in _SIGN.items()},
-        "head": [criterion.replace("_", " ") for criterion in columns],
-        "rows": [
+        "head": columns,
+        "rows": rows,
+        "all": [
             (
-                segment,
-                [
-                    _cell(by_place.get((segment, criterion)), f"why-{row}-{column}")
-                    for column, criterion in enumerate(columns)
-                ],
+                sentences.place(f.segment),
+                sentences.NAMES[f.criterion],
+                f"{_SIGN[f.verdict]} {_WORD[f.verdict]}",
+                _reason(report, f),
             )
-            for row, segment in enumerate(report.segments)
+            for f in sorted(findings, key=lambda f: order[f.verdict])
         ],
     }
 
@@ -123,11 +178,13 @@ def _column(criterion: Criterion) -> tuple[int, int]:
     return _COLUMNS.index(criterion.kind), list(Criterion).index(criterion)
 
 
-def _cell(finding: Finding | None, name: str) -> Cell | None:
+def _cell(report: Report, finding: Finding | None, id_: str, name: str) -> Cell | None:
     if finding is None:
         return None
     kind = _CLASS[finding.verdict] + (" excused" if finding.excused else "")
-    return Cell(name, kind, _number(finding), _SIGN[finding.verdict], f"{finding.verdict}: {finding.reason}")
+    reason = _reason(report, finding)
+    number = _number(finding) if reason == finding.reason else "too few"
+    return Cell(id_, kind, number, _SIGN[finding.verdict], f"{_WORD[finding.verdict]}: {reason}", name)
 
 
 def _number(finding: Finding) -> str:
@@ -146,8 +203,9 @@ def _outcomes(report: Report) -> list[tuple[str, list[tuple[str, dict[str, str]]
     total = max(1, part.compared)
 
     def cell(outcome: Outcome) -> dict[str, str]:
-        count, money = int(part.counts[outcome]), int(part.minor[outcome]) / report.minor_per_unit
-        return {"count": f"{count:,}", "share": percent(count / total, 3), "money": f"{money:,.0f}"}
+        count = int(part.counts[outcome])
+        money = sentences.money(int(part.minor[outcome]), report.minor_per_unit, report.currency)
+        return {"count": f"{count:,}", "share": percent(count / total, 3), "money": money}
 
     sides = {
         "live allows": (Outcome.BOTH_ALLOW, Outcome.CANDIDATE_ONLY),
@@ -163,15 +221,19 @@ def _floor(report: Report) -> list[tuple[str | Span, ...]]:
     if not rates:
         return []
     limits = {f.segment: f for f in report.judgement.findings if f.criterion is Criterion.EXCESS_DISAGREEMENT}
-    most = max(0.1, *(min(3.0, rate.high) for rate in rates))
-    axis = Axis(min(-0.1, *(max(-3.0, rate.low) for rate in rates)), most, (), "")
+    told = [rate for rate in rates if not _few(report, rate.segment)]
+    most = max([0.1, *(min(3.0, rate.high) for rate in told)])
+    axis = Axis(min([-0.1, *(max(-3.0, rate.low) for rate in told)]), most, (), "")
     rows: list[tuple[str | Span, ...]] = []
     for rate in rates:
+        if _few(report, rate.segment):
+            rows.append((sentences.place(rate.segment), TOO_FEW, "", "", "", ""))
+            continue
         finding = limits.get(rate.segment)
         kind = _CLASS[finding.verdict] if finding else "thin"
         rows.append(
             (
-                rate.segment,
+                sentences.place(rate.segment),
                 percent(rate.observed),
                 percent(rate.floor),
                 signed(rate.excess),
@@ -183,37 +245,35 @@ def _floor(report: Report) -> list[tuple[str | Span, ...]]:
 
 
 def _evidence(report: Report) -> list[tuple[str, Chart]]:
+    """How the evidence grew, as a share of what settles a check: above zero that the limit is kept, below that it is
+    exceeded."""
     figures = []
     for path in report.paths:
         days = list(range(1, len(path.within) + 1))
-        evidence = [w if w >= b else -b for w, b in zip(path.within, path.beyond, strict=True)]
-        top = max(report.bar * 1.6, min(8.0, max(evidence, default=0)))
-        bottom = min(-report.bar * 1.6, max(-8.0, min(evidence, default=0)))
-        ticks = [(float(n), _power(abs(n))) for n in range(-8, 9, 2) if bottom <= n <= top]
+        evidence = [
+            max(-_FARTHEST, min(_FARTHEST, (w if w >= b else -b) / report.bar))
+            for w, b in zip(path.within, path.beyond, strict=True)
+        ]
+        ticks = [(1.0, "100 %"), (0.5, "50 %"), (0.0, "0"), (-0.5, "50 %"), (-1.0, "100 %")]
         last = max(2, len(days))
         marks = [(float(n), str(n)) for n in range(0, last + 1, max(1, last // 4))]
-        title = f"{path.criterion} in {path.segment}"
+        title = f"{sentences.NAMES[path.criterion]}, {sentences.place(path.segment)}"
         chart = Chart(
             f"evidence on {title} over time",
             (Line(days, evidence, "a"),),
             Axis(0, last, marks, "event days"),
-            Axis(bottom, top, ticks, "evidence, to one"),
-            (Mark("bound", "within the limit", y=report.bar), Mark("bound", "beyond it", y=-report.bar)),
+            Axis(-_FARTHEST, _FARTHEST, ticks, "evidence, of what settles it"),
+            (Mark("bound", "the limit is kept", y=1.0), Mark("bound", "the limit is exceeded", y=-1.0)),
         )
-        figures.append((title, chart))
+        figures.append((f"{title[0].upper()}{title[1:]}", chart))
     return figures
-
-
-def _power(n: int) -> str:
-    """Ten to a power, short."""
-    return f"{10**n}" if n < 3 else f"10{str(n).translate(_SUPERSCRIPT)}"
 
 
 def _labels(report: Report) -> dict[str, Any]:
     review = report.review
     rows = [
         (
-            part["segment"],
+            sentences.place(part["segment"]),
             str(part["reviewed"]),
             percent(part["settled"], 0),
             "cannot estimate yet" if part["more"] is None else f"about {part['more']:,}",
@@ -236,15 +296,19 @@ def _samples(report: Report) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for sample in report.samples:
         live = sample.live.score
-        why = ", ".join(f"{part.feature} {part.difference:+.2f}" for part in (sample.why or ())[:FEATURES])
+        why = "; ".join(
+            f"{name_in_words(part.feature)} {value_in_words(part.value, sample.transaction.get(part.feature))} "
+            f"{'raises' if part.difference > 0 else 'lowers'} it ({part.difference:+.2f})"
+            for part in (sample.why or ())[:FEATURES]
+        )
         rows.append(
             (
                 sample.transaction_id,
                 sample.occurred_at[:19].replace("T", " "),
-                f"{sample.amount_minor / report.minor_per_unit:,.2f}",
+                f"{report.currency} {sample.amount_minor / report.minor_per_unit:,.2f}".strip(),
                 "live alone" if sample.outcome is Outcome.LIVE_ONLY else "candidate alone",
                 f"{'' if live is None else f'{live:.3f}'} → {sample.candidate.score:.3f}",
-                " ".join(segment for segment in sample.segments if segment != ALL),
+                ", ".join(sentences.place(segment) for segment in sample.segments if segment != ALL),
                 why or ("not explained yet" if sample.why is None else "a bundle is gone"),
             )
         )

@@ -12,11 +12,15 @@ import numpy as np
 from shadow.comparison.bins import EDGES, Counts
 from shadow.comparison.totals import ALL, SegmentTotals
 from shadow.gate.drift import Drift
+from shadow.gate.judge import ENOUGH
 from shadow.gate.matched import Matched
 from shadow.gate.shares import percent
+from shadow.release.sentences import place
 from shadow.report.charts import Axis, Chart, Line, Mark, Span
 from shadow.report.document import Report
 
+#: Stands where live blocked too little to tell a share of it.
+TOO_FEW = "too few blocks"
 _SHARES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
 _LOG_ODDS = [(math.log(p / (1 - p)), f"{100 * p:g} %") for p in _SHARES]
 
@@ -139,18 +143,22 @@ def _thresholds(low: float, high: float) -> list[tuple[float, str]]:
 
 def _matched_parts(found: Matched) -> list[tuple[str | Span, ...]]:
     known = [part for part in found.parts if part.shift is not None]
-    ends = [end for part in known if part.shift for end in (part.shift.low, part.shift.high)]
-    if not ends:
+    if not known:
         return []
-    axis = Axis(min(-0.1, max(-2.0, min(ends))), max(0.1, min(2.0, max(ends))), (), "")
+    told = [part for part in known if part.live_blocks >= ENOUGH]
+    ends = [end for part in told if part.shift for end in (part.shift.low, part.shift.high)]
+    axis = Axis(max(-2.0, min([-0.1, *ends])), min(2.0, max([0.1, *ends])), (), "")
     rows: list[tuple[str | Span, ...]] = []
     for part in known:
         if part.shift is None or part.disagreement is None:
             continue
         shift, over = part.shift, part.excess
+        if part.live_blocks < ENOUGH:
+            rows.append((place(part.segment), f"{part.live_blocks:,}", TOO_FEW, *("",) * 6))
+            continue
         rows.append(
             (
-                part.segment,
+                place(part.segment),
                 f"{part.live_blocks:,}",
                 signed(shift.estimate),
                 f"{signed(shift.low)} to {signed(shift.high)}",

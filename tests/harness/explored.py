@@ -35,13 +35,18 @@ def stream(models: Models, out: Path, n: int = STREAM) -> Path:
     return write_lines(out, rows)
 
 
-def explored(stack: Stack, models: Models, **env: str) -> Worker:
-    """`shadow serve` of a stack in which all of the stream was compared, and every sample explained."""
+def explored(stack: Stack, models: Models, challenger: float | None = None, **env: str) -> Worker:
+    """`shadow serve` of a stack in which all of the stream was compared, and every sample explained. challenger: the
+    threshold of the candidate in another slot of that name, None for none."""
     stack.deploy(models.live, "live")
     stack.deploy(models.candidate, "candidate")
     stack.deploy(models.control, "control")
+    slots = ["candidate", "control"]
+    if challenger is not None:
+        slots.append("challenger")
+        stack.deploy(models.candidate, "challenger", challenger)
     stack.start("scorer", "run", ready=False)
-    for slot in ("candidate", "control"):
+    for slot in slots:
         stack.start("shadow", "run", "--slot", slot, ready=False)
     stack.until_ready()
     sent = stream(models, stack.folder / "explored.jsonl")
@@ -50,7 +55,7 @@ def explored(stack: Stack, models: Models, **env: str) -> Worker:
     serve = stack.start("shadow", "serve", env=env)
 
     def is_explained() -> bool:
-        for slot in ("candidate", "control"):
+        for slot in slots:
             answer = get(f"http://127.0.0.1:{serve.port}/api/drivers?slot={slot}", serve.token)
             told = orjson.loads(answer or b"{}")
             if not told or told["samples"] < 20 or told["explained"] < told["samples"]:

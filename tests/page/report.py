@@ -130,4 +130,5 @@ def a_report(lost: int = 40, added: int = 900, controlled: bool = True) -> Repor
         chargebacks={"all": ChargebackBounds(-0.4, 0.02, 0.125, 2)},
         gaps=["Partition 2: retention took decisions 10-20 before they were compared"],
         minor_per_unit=100.0,
+        currency="EUR",
     )

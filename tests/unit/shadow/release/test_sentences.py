@@ -140,7 +140,7 @@ def test_a_promotion_is_approved_or_refused_and_without_a_suggestion_it_says_why
 def test_money_has_a_currency_or_says_that_none_is_known_and_is_of_a_week_once_there_is_one() -> None:
     whole = replace(part(1_000, 50, 10, 20), minor=part(1_000, 50, 10, 20).counts * 1_000)
     assert sentences.change_in_money(whole, 336, 100, "EUR") == (
-        "A week the candidate blocks EUR 50 more than live: EUR 100 that live allows, less EUR 50 that only live "
+        "In a week the candidate blocks EUR 50 more than live: EUR 100 that live allows, less EUR 50 that only live "
         "blocks."
     )
     assert "In 30 hours" in sentences.change_in_money(whole, 30, 100, "EUR")
