@@ -8,6 +8,7 @@ import sys
 import click
 import orjson
 
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.comparison.case import by_transaction
 from shadow.intake.erasure import Erasing, erasing
@@ -39,7 +40,7 @@ def erase(card: str, wait: float, as_json: bool) -> None:
     them again samples the card again.
     """
     settings = load(ShadowSettings)
-    with telling(settings.redis):
+    with telling(settings.redis), waiting("erasing, and waiting for the scorers"):
         (samples, cases, labels), found = asyncio.run(_erase_everywhere(settings, card, wait))
     if as_json:
         gone = {"samples": samples, "cases": cases, "labels": labels}

@@ -11,6 +11,7 @@ from scorer.deployments.evidence import Gathered
 from scorer.deployments.ledger import read
 from scorer.deployments.records import LIVE
 from scorer.deployments.slots import Deployments
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.release.evidence import gathered
 from shadow.settings import ShadowSettings
@@ -23,7 +24,8 @@ def evidence(as_json: bool) -> None:
 
     A change of the slot, or of live, ends the run.
     """
-    deployments, found = asyncio.run(_gathered(load(ShadowSettings)))
+    with waiting("reading the runs"):
+        deployments, found = asyncio.run(_gathered(load(ShadowSettings)))
     if as_json:
         click.echo(orjson.dumps([one.model_dump() for one in found]))
         return

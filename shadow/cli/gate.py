@@ -15,6 +15,7 @@ from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
 from scorer.process.signing import SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.cli.narrow import WIDE, stacked
 from shadow.gate import criteria
@@ -50,7 +51,8 @@ def gate(slot: str, as_json: bool, brief: bool) -> None:
     """
     settings = load(ShadowSettings)
     release = load_release(settings.release)
-    deployments, seen = asyncio.run(_look(settings, slot, release))
+    with waiting("judging the run"):
+        deployments, seen = asyncio.run(_look(settings, slot, release))
     judgement = seen.judgement
     if as_json:
         forced = [seq for seq, _ in deployments.forced]

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from scorer.deployments.ledger import read
 from scorer.errors import UserError
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.gate.criteria import Release
 from shadow.gate.planning import Delay, Forecast, Plan, Reviews, Traffic, planned
@@ -109,14 +110,16 @@ def plan(
     elif shares:
         raise UserError("--share: needs --transactions; without it the plan takes the control's own traffic")
     else:
-        traffic, delays = asyncio.run(_measured(settings, release))
+        with waiting("measuring the traffic"):
+            traffic, delays = asyncio.run(_measured(settings, release))
     people = expected.reviews(delays, reviews, review_days, excess)
-    found = planned(traffic, release, days, runs, np.random.default_rng(seed), people)
-    forecasts = found.forecasts
-    lines = advice(forecasts, release)
-    first = 1 if found.day is None else int(found.day)
-    planted = foreseen(traffic, release, days, people, forecasts, first)
-    told = remedies(traffic, release, days, np.random.default_rng(seed), people, forecasts)
+    with waiting(f"simulating {runs:,} shadow runs"):
+        found = planned(traffic, release, days, runs, np.random.default_rng(seed), people)
+        forecasts = found.forecasts
+        lines = advice(forecasts, release)
+        first = 1 if found.day is None else int(found.day)
+        planted = foreseen(traffic, release, days, people, forecasts, first)
+        told = remedies(traffic, release, days, np.random.default_rng(seed), people, forecasts)
     is_written = write and bool(lines)
     if is_written:
         _write(settings.release, release, lines)

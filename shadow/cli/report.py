@@ -12,6 +12,7 @@ from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
 from scorer.process.signing import SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.release import sentences
 from shadow.release.criteria_file import load_release
@@ -37,7 +38,8 @@ from shadow.worker.explain import Explainer
 def report(slot: str, out: Path, summary: Path | None) -> None:
     """Write a page on the slot's current run: verdict, criteria by segment, evidence, scores, labels, samples."""
     settings = load(ShadowSettings)
-    found = asyncio.run(_gather(settings, slot))
+    with waiting("gathering the report"):
+        found = asyncio.run(_gather(settings, slot))
     for path, text in ((out, html(found)), (summary, markdown(found))):
         if path is not None:
             try:

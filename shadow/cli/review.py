@@ -14,6 +14,7 @@ from rich.table import Table
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.process.signing import SAID, SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.gate.shares import percent
 from shadow.intake import reviews
@@ -48,7 +49,8 @@ def next_(slot: str, by: str, count: int, show_models: bool, output: str, as_jso
     only up to the first case without one.
     """
     settings = load(ShadowSettings)
-    cases, progress = asyncio.run(_next(settings, slot, by, count))
+    with waiting("opening the queue"):
+        cases, progress = asyncio.run(_next(settings, slot, by, count))
     output = "jsonl" if as_json else output
     for case in cases:
         if not show_models:

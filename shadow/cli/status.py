@@ -11,6 +11,7 @@ from scorer.bundles.store import BundleStore
 from scorer.deployments.ledger import read
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.intake.reviews import verdict_of
 from shadow.release.after_release import Afterwards, look_afterwards, period_of
@@ -31,7 +32,8 @@ def status(as_json: bool) -> None:
 
     Judges every candidate. Without Redis it says so, and shows what the ledger knows.
     """
-    found = asyncio.run(_status(load(ShadowSettings)))
+    with waiting("reading how things stand"):
+        found = asyncio.run(_status(load(ShadowSettings)))
     if as_json:
         click.echo(orjson.dumps(found.to_json()))
         return

@@ -90,13 +90,15 @@ def up(
         if env_file is not None:
             told = {**everywhere(settings), "UP_URL": serve_url}
             _write_private(env_file, "".join(f"export {name}={quote(value)}\n" for name, value in sorted(told.items())))
+        code = 0
         try:
             asyncio.run(_supervise(programs, grace, log_file, serve_url, env))
         except KeyboardInterrupt:
-            sys.exit(130)
-        finally:
-            for line in left_behind(settings, embedded):
-                click.echo(line, err=True)
+            code = 130
+        for line in left_behind(settings, embedded):
+            click.echo(line, err=True)
+        if code:
+            sys.exit(code)
 
 
 def left_behind(settings: ScorerSettings, embedded: frozenset[str]) -> Iterator[str]:

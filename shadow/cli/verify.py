@@ -12,6 +12,7 @@ import orjson
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.process.signing import SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.archive.recount import Verified
 from shadow.archive.recount import verify as recount
@@ -40,7 +41,7 @@ def verify(slot: str, as_json: bool) -> None:
         finally:
             await redis.aclose()
 
-    with telling(settings.redis):
+    with telling(settings.redis), waiting("scoring every decision again"):
         found = asyncio.run(go())
     if as_json:
         told = {"slot": slot, "is_equal": not found.differences, **asdict(found)}

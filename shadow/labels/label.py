@@ -173,6 +173,16 @@ def merge(*several: Votes) -> Votes:
     return out
 
 
+def answers(votes: Votes) -> Votes:
+    """Votes without those that say nothing.
+
+    >>> answers({"review": {"ann": (1, "open"), "ben": (2, "fraud")}, "chargeback": {}})
+    {'review': {'ben': (2, 'fraud')}}
+    """
+    said = {source: {by: vote for by, vote in people.items() if vote[1] != OPEN} for source, people in votes.items()}
+    return {source: people for source, people in said.items() if people}
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What a person wrote of a transaction. at_ms: milliseconds since 1970."""

@@ -12,7 +12,7 @@ from scorer.errors import UserError
 from shadow.gate.criteria import Release
 from shadow.gate.planning import Delay, Reviews, Traffic, label_delays, traffic_of
 from shadow.gate.sums import Sums
-from shadow.labels.label import REVIEW
+from shadow.labels.label import REVIEW, answers
 from shadow.release.look import present_run
 from shadow.settings import ShadowSettings
 from shadow.store.labels import LabelStore
@@ -78,7 +78,8 @@ async def measured(
     cases = [case for store in stores for info in await store.runs() for case in await store.cases(info.run)]
     found = await LabelStore(redis, settings.prefix).of(subject for case in cases for subject in case.subjects)
     traffic = traffic_of(sums, totals.hours / 24)
-    return traffic, label_delays(cases, found)
+    given = {subject: [answers(votes) for votes in several] for subject, several in found.items()}
+    return traffic, label_delays(cases, given)
 
 
 def reviews(delays: Mapping[str, Delay], per_day: float | None, days: float | None, excess: float) -> Reviews:

@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 
 from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
+from scorer.pipeline.card_number import masked
 from scorer.pipeline.instants import HOUR_MS
 from shadow.comparison.bins import Counts
 from shadow.comparison.case import by_transaction
@@ -361,8 +362,8 @@ async def told_of(asking: Asking, asked: Scope, reader: Reader) -> dict[str, Any
     if not there:
         raise HTTPException(
             404,
-            f"transaction {transaction}: run {run} of slot {asked.slot} has no sample of it; samples are kept for "
-            f"{serve.settings.sample_days} days, and not of every transaction",
+            f"transaction {masked(transaction)}: run {run} of slot {asked.slot} has no sample of it; samples are "
+            f"kept for {serve.settings.sample_days} days, and not of every transaction",
         )
     sample = there[0]
     beside: list[Sample] = []

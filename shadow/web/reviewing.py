@@ -149,6 +149,8 @@ def router(asking: Asking, turn: list[Any]) -> APIRouter:
     async def marked(request: Request, who: Who | None = operator) -> RedirectResponse:
         form = await _form(request, Marking)
         one, by = signed_by(who, form.by)
+        if form.note is not None and find(form.note):
+            raise HTTPException(422, f"note: {LOOKS_LIKE_A_CARD_NUMBER}")
         labels = LabelStore(serve.redis, serve.settings.prefix)
         before = await own_answer(labels, by, form.transaction)
         verdict: Any = (before or "open") if form.verdict == "note" else form.verdict

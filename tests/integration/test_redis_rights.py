@@ -100,8 +100,14 @@ async def _somebody_marks(client: Any) -> None:
     labels = LabelStore(client)
     for by in ("ann", "bob"):
         await labels.lease("candidate", "t1", by, 1)
-    await labels.merge([a_vote(f"t{n}") for n in range(N)], {})
+    assert await labels.holders("candidate", ["t1"]) == ["ann"]
+    await labels.merge([replace(a_vote(f"t{n}"), note="a note") for n in range(N)], {})
     await labels.release("candidate", "t1")
+    await labels.assign("candidate", "t1", "bob", "ann", 1)
+    await labels.assign("candidate", "t2", "bob", "ann", 1)
+    await labels.unassign("candidate", ["t1"])
+    assert list(await labels.assignments("candidate")) == ["t2"]
+    assert await labels.notes([by_transaction("t1")])
     assert await labels.of([by_transaction("t1")])
 
 

@@ -123,6 +123,10 @@ def test_two_at_once_run_apart_and_ctrl_c_leaves_nothing(up: Callable[..., Up], 
         assert one.process.wait(PATIENCE_SECONDS) in (0, 130)
         assert not one.descendants()
         assert "Traceback" not in one.log.read_text()
+        *_, kafka, redis, bundles = one.log.read_text().splitlines()
+        assert kafka.startswith("gone with the embedded Kafka: ")
+        assert redis.startswith("gone with the embedded Redis: ")
+        assert bundles.startswith("kept in ")
 
 
 def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
@@ -139,6 +143,7 @@ def test_up_again_with_the_same_bundles_keeps_every_run_and_replaces_nothing(
         assert told.count("deploy by shadow up (nobody was asked): ") == 4
         first.process.send_signal(signal.SIGINT)
         assert first.process.wait(PATIENCE_SECONDS) in (0, 130)
+        assert "gone" not in "\n".join(first.log.read_text().splitlines()[-4:]), "these servers are somebody else's"
         before = run(env, "shadow", "evidence", cwd=tmp_path)
         assert before.count("run L1-C1") == 3
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scorer.pipeline.instants import instant_ms
 from shadow.comparison.case import Case, by_card, by_transaction, card_hash
 from shadow.comparison.outcome import Outcome
-from shadow.labels.label import Known, State, Votes, known, merge, parse, state, vote
+from shadow.labels.label import Known, State, Votes, answers, known, merge, parse, state, vote
 
 SAID: dict[str, Any] = {
     "transaction_id": "t-1",
@@ -113,6 +113,16 @@ def test_the_newest_verdict_of_a_person_counts(said: list[tuple[str, str, int, s
         at, verdict = stands[source][by]
         assert at == max(at for at, _ in mine)
         assert verdict == next(v for v in ("fraud", "legit", "unsure", "open") if v in newest)
+
+
+@given(st.lists(SINGLE, max_size=8))
+def test_what_was_taken_back_is_no_answer(said: list[tuple[str, str, int, str]]) -> None:
+    stands = merge(*map(as_votes, said))
+    found = answers(stands)
+    assert [one for people in found.values() for one in people.values() if one[1] == "open"] == []
+    assert {source: state(people) for source, people in stands.items() if state(people) is not State.PENDING} == {
+        source: state(people) for source, people in found.items()
+    }
 
 
 @pytest.mark.parametrize(

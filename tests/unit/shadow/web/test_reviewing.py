@@ -94,6 +94,7 @@ def test_nobody_reviews_where_nobody_may_write() -> None:
         (MARK | {"by": "ann\n"}, 422),
         (MARK | {"by": "\u202eann"}, 422),
         (MARK | {"by": "4111 1111 1111 1111"}, 422),
+        (MARK | {"by": "ann", "note": "card 4111-1111-1111-1111"}, 422),
         (MARK | {"by": "ann", "extra": "1"}, 422),
         (MARK | {"by": "ann"}, 503),
     ],
