@@ -11,8 +11,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from scorer.process.hosts import address_of
 from shadow import metrics
+from shadow.serve.decider import Decider
 from shadow.serve.service import TOO_OLD, Serve
-from shadow.web import comments, differences, explore, gate, history, pages, refusals, review, static_files
+from shadow.web import (
+    comments,
+    deciding,
+    differences,
+    explore,
+    gate,
+    history,
+    pages,
+    refusals,
+    release,
+    review,
+    settings,
+    static_files,
+)
 from shadow.web.asked import Asking
 from shadow.web.auth import People, reader_of
 from shadow.web.guard import Guard
@@ -26,6 +40,7 @@ def build(serve: Serve) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await serve.start()
         yield
+        await decider.stop()
         await asking.desk.stop()
         await serve.stop()
 
@@ -34,7 +49,7 @@ def build(serve: Serve) -> FastAPI:
     app.add_middleware(Guard, names=(*serve.settings.http_names, *_own_names(serve.settings.http_host)))
     people = People(serve.settings)
     readers, turn = [Depends(reader_of(serve.settings, people))], [Depends(Turns())]
-    asking = Asking(serve, people)
+    asking, decider = Asking(serve, people), Decider(serve.settings)
 
     refusals.add_to(app)
 
@@ -56,7 +71,10 @@ def build(serve: Serve) -> FastAPI:
     app.include_router(history.router(serve, readers, turn))
     app.include_router(review.router(serve, readers, turn, people))
     app.include_router(comments.router(serve, people))
+    app.include_router(deciding.router(serve, people, decider))
     app.include_router(differences.router(asking, readers, turn))
+    app.include_router(release.router(serve, people, decider, readers, turn))
+    app.include_router(settings.router(serve, people, readers))
     app.include_router(static_files.router(readers))
     app.include_router(pages.router(serve, app, readers, turn))
     return app
