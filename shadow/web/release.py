@@ -18,10 +18,11 @@ from scorer.deployments.signatures import SEQ
 from scorer.deployments.slots import LedgerLine
 from scorer.errors import BrokerError, UserError
 from scorer.people import NOT_VERIFIED, PersonRole, Who, may
+from scorer.pipeline.card_number import masked
 from shadow.comparison.totals import ALL
 from shadow.release.automatic import intention, rules_of
 from shadow.release.comments import comment, require_waiting
-from shadow.release.deciding import Action, Wish, why_not_over_http
+from shadow.release.deciding import Action, Settled, Wish, why_not_over_http
 from shadow.release.history import history, instant
 from shadow.release.lapse import unsettled
 from shadow.release.look import judged_slots, present_run
@@ -57,6 +58,8 @@ _DONE = {
     "rejected": "Done: the suggestion is rejected. The candidate stays in the shadow.",
     "rolled_back": "Done: the model before is live again.",
     "waits": "Your approval is on record. Nothing is changed until a second person approves it, too.",
+    "again": "You have done this already; nothing is changed by asking again.",
+    "late": "Done, and on the ledger. Not every scorer decides by it yet: see their logs, and scorer_live_epoch.",
     "commented": "Your comment is on record.",
 }
 
@@ -149,7 +152,7 @@ def router(serve: Serve, people: People, decider: Decider, readers: list[Any], t
                 return problem(error.status_code, str(error.detail))
             told = _confirmed(serve, people, form, who)
             return rendered("decide.html.j2", error.status_code, **{**told, "refused": printable(str(error.detail))})
-        return RedirectResponse(f"/release?done={settled.state}", 303)
+        return RedirectResponse(f"/release?done={_told_by(settled)}", 303)
 
     @pages.post("/release/comment")
     async def commented(request: Request, who: Who = reviewer) -> Response:
@@ -167,6 +170,13 @@ def router(serve: Serve, people: People, decider: Decider, readers: list[Any], t
         return RedirectResponse("/release?done=commented", 303)
 
     return pages
+
+
+def _told_by(settled: Settled) -> str:
+    """Which of the sentences tells what came of a decision."""
+    if settled.is_repeated and settled.state != "waits":
+        return "again"
+    return "late" if settled.arrival is not None and settled.arrival.late else settled.state
 
 
 def _why_not(serve: Serve, people: People, who: Who | None, command: str) -> str | None:
@@ -401,6 +411,7 @@ def _confirmed(serve: Serve, people: People, form: Form, who: Who | None) -> dic
         "here": "release",
         "title": titles[form.action],
         "form": form,
+        "reason": masked(form.reason),
         "threshold": "" if form.threshold is None else f"{form.threshold:g}",
         "gone": gone,
         "changes": changes,

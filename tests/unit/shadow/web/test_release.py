@@ -183,6 +183,21 @@ def test_a_form_names_what_was_seen() -> None:
         assert told.status_code == 422, form
 
 
+def test_a_refused_form_keeps_the_reason_and_repeats_no_card_number() -> None:
+    client = served(people=PEOPLE)
+    headers = basic("ann") | {"origin": "http://localhost", "accept": "text/html"}
+    form = {"action": "reject", "suggestion": SEQ, "reason": "stolen 4111 1111 1111 1111 <b>"}
+    told = client.post("/release/decide", data=form, headers=headers)
+    assert told.status_code == 422
+    assert "Not done: reason: holds a card number" in told.text
+    assert "stolen" in told.text
+    assert "<b>" not in told.text.partition("<form")[2]
+    assert "4111 1111 1111" not in told.text
+    assert told.headers["referrer-policy"] == "same-origin", "or else a browser would not say where a form is from"
+    assert "frame-ancestors 'none'" in told.headers["content-security-policy"]
+    assert "form-action 'self'" in told.headers["content-security-policy"]
+
+
 def page(client: TestClient, path: str, name: str | None = None, status: int = 200) -> str:
     headers = {"accept": "text/html"} | (basic(name) if name else {})
     told = client.get(path, headers=headers)
