@@ -64,6 +64,16 @@ def name_of(told: object) -> str | None:
     return " ".join(told.split()) or None
 
 
+def one_line(text: str) -> str | None:
+    """What somebody says, as one line without what cannot be printed; None if it says nothing.
+
+    >>> one_line("looks\\n odd"), one_line(" \\t…")
+    ('looks odd', None)
+    """
+    said = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return said if any(one.isalnum() for one in said) else None
+
+
 def highest(groups: Iterable[str], roles: Mapping[str, PersonRole]) -> PersonRole | None:
     """The highest role that any of somebody's groups gives them.
 

@@ -17,7 +17,9 @@ from scorer.process.office_hours import office_hours
 from scorer.settings import LOOPBACK, CommonSettings, FetchWait, Seconds
 
 #: What people can be told of.
-Event = Literal["suggestion", "withdrawal", "rejection", "live", "verdict", "review", "rollback", "automation"]
+Event = Literal[
+    "suggestion", "withdrawal", "rejection", "live", "verdict", "review", "rollback", "automation", "approval"
+]
 EVENTS: tuple[Event, ...] = get_args(Event)
 #: How a header is named.
 HEADER = r"^[A-Za-z0-9-]{1,64}$"
@@ -156,7 +158,8 @@ class ShadowSettings(CommonSettings):
         EVENTS,
         description="what they are told, with commas between: `suggestion`, `withdrawal`, `rejection`, `live` (a "
         "change of what decides), `verdict` (another one), `review` (asked for, once a day), `rollback` (live is "
-        "found to be worse than the model before it), `automation` (on, off or lost)",
+        "found to be worse than the model before it), `automation` (on, off or lost), `approval` (the first of two: it "
+        "waits for a second person)",
     )
     notify_templates: Path | None = Field(
         None, description="folder with templates of these messages, such as `suggestion.txt.j2`; default: ours"

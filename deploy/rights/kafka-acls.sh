@@ -37,6 +37,7 @@ allow shadow-previous --operation Read --group shadow-previous
 # shadow serve
 allow serve --operation Read --operation Write --topic deployments --topic labels
 allow serve --operation Read --topic decisions
+allow serve --operation Describe --group scorer
 
 # shadow archive run, shadow archive compact, shadow archive status
 allow archive --operation Read --topic decisions --topic transactions.rejected --topic labels --topic deployments

@@ -201,10 +201,11 @@ def _serve(of: Names) -> User:
         ("shadow serve",),
         (
             Right("topic", of.topics.deployments, "Read", "learns what is in each slot"),
-            Right("topic", of.topics.deployments, "Write", "suggests promotions"),
+            Right("topic", of.topics.deployments, "Write", "suggests promotions, writes decisions that come over HTTP"),
             Right("topic", of.topics.decisions, "Read", "measures how far each slot is behind"),
             Right("topic", of.topics.labels, "Read", "stores labels in Redis"),
             Right("topic", of.topics.labels, "Write", "records reviews that come over HTTP"),
+            Right("group", of.group, "Describe", "waits for every scorer when it carries a decision out"),
         ),
         (
             _reading(of),

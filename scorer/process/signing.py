@@ -9,6 +9,7 @@ import click
 
 from scorer.deployments.records import SLOT_NAME
 from scorer.errors import UserError
+from scorer.people import one_line
 
 
 class _Said(click.ParamType):
@@ -17,8 +18,8 @@ class _Said(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        said = " ".join("".join(one if one.isprintable() else " " for one in str(value)).split())
-        if not any(character.isalnum() for character in said):
+        said = one_line(str(value))
+        if said is None:
             option = param.opts[0] if param is not None else "text"
             raise UserError(f"{option}: says nothing; give your {_WHAT.get(option, 'text')}, for the record")
         return said

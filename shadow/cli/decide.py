@@ -10,16 +10,13 @@ from typing import Any
 
 import click
 
-from scorer.deployments.arrival import arrived
-from scorer.deployments.deploy import kept_on
 from scorer.deployments.identity import own_identity
-from scorer.deployments.pending import told
-from scorer.deployments.records import CANDIDATE, LIVE, Approval
-from scorer.deployments.slots import Deployments, LedgerLine
+from scorer.deployments.records import CANDIDATE
 from scorer.people import NOT_VERIFIED, Who
 from scorer.process.signing import SAID, SLOT
 from scorer.settings import load
-from shadow.release import comments, promotion
+from shadow.release import comments
+from shadow.release.deciding import Wish, decide
 from shadow.settings import ShadowSettings
 
 
@@ -53,8 +50,7 @@ def approve(slot: str, by: str | None, reason: str, threshold: float | None, for
     """
     settings = load(ShadowSettings)
     who = own_identity(settings, by, "releaser")
-    line, after = asyncio.run(promotion.approve(settings, slot, who, reason, threshold, force, click.echo))
-    _say(settings, slot, who, line, after)
+    _decide(settings, Wish("approve", reason, slot, threshold=threshold, force=force), who)
 
 
 @click.command()
@@ -63,9 +59,7 @@ def reject(slot: str, by: str | None, reason: str) -> None:
     """Reject the suggestion to promote the candidate. The candidate stays in the shadow."""
     settings = load(ShadowSettings)
     who = own_identity(settings, by, "releaser")
-    line = asyncio.run(promotion.reject(settings, slot, who, reason))
-    _say_who(who)
-    click.echo(f"slot {slot}: suggestion rejected (ledger entry {line.seq})")
+    _decide(settings, Wish("reject", reason, slot), who)
 
 
 @click.command()
@@ -77,8 +71,7 @@ def rollback(slot: str, by: str | None, reason: str) -> None:
     """
     settings = load(ShadowSettings)
     who = own_identity(settings, by, "releaser")
-    line, after = asyncio.run(promotion.roll_back(settings, slot, who, reason, click.echo))
-    _say(settings, slot, who, line, after)
+    _decide(settings, Wish("rollback", reason, slot), who)
 
 
 @click.command()
@@ -93,33 +86,15 @@ def comment(suggestion: str, text: str, by: str | None) -> None:
     settings = load(ShadowSettings)
     who = own_identity(settings, by, "reviewer")
     line = asyncio.run(comments.comment(settings, suggestion, text, who))
-    _say_who(who)
+    if who.verified is None:
+        click.echo(f"by {who.name} ({NOT_VERIFIED})")
     click.echo(f"suggestion {suggestion}: commented (ledger entry {line.seq})")
 
 
-def _say(settings: ShadowSettings, slot: str, who: Who, line: LedgerLine, after: Deployments) -> None:
-    """Say what has become of a decision; exits with 1 if a scorer is late."""
-    _say_who(who)
-    if isinstance(line.entry, Approval):
-        click.echo(f"slot {slot}: {told(line)}")
-    else:
-        _say_live(settings, after)
-
-
-def _say_who(who: Who) -> None:
-    """Say so if nobody has verified whose decision it is."""
-    if who.verified is None:
-        click.echo(f"by {who.name} ({NOT_VERIFIED})")
-
-
-def _say_live(settings: ShadowSettings, deployments: Deployments) -> None:
-    """Say what is live once every scorer decides by it; exits with 1, and names the others, if some do not."""
-    live = deployments.slot(LIVE)
-    click.echo(f"live: bundle {str(live.digest)[:12]} at threshold {live.threshold:g}, epoch {live.epoch}")
-    still = kept_on(live)
-    if still is not None:
-        click.echo(still)
-    reached = asyncio.run(arrived(settings, settings.scorer_group, live.epoch, settings.promote_seconds))
-    click.echo(reached.told, err=bool(reached.late))
-    if reached.late:
-        sys.exit(1)
+def _decide(settings: ShadowSettings, wish: Wish, who: Who) -> None:
+    """Decide, and say what has become of it; exits with 1, and names the others, if a scorer does not decide by it."""
+    reached = asyncio.run(decide(settings, wish, who, click.echo)).arrival
+    if reached is not None:
+        click.echo(reached.told, err=bool(reached.late))
+        if reached.late:
+            sys.exit(1)

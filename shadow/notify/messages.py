@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scorer.deployments.records import Answer, Approval, Change, Withdrawal
 from scorer.pipeline.card_number import masked
 from shadow.release.history import Row, instant
 from shadow.release.look import Look
@@ -23,6 +24,7 @@ _OF_ROWS: Mapping[str, Event] = {
     "withdrawal": "withdrawal",
     "rejection": "rejection",
     "automation": "automation",
+    "approval": "approval",
 }
 
 
@@ -54,7 +56,7 @@ LEDGER = "ledger"
 EXAMPLES: Mapping[Event, Mapping[str, Any]] = {
     **{
         event: {"slot": "candidate", "lines": ["2026-11-03 10:00  suggested: slot candidate", "    verdict: promote"]}
-        for event in ("suggestion", "withdrawal", "rejection", "live", "rollback", "automation")
+        for event in ("suggestion", "withdrawal", "rejection", "live", "rollback", "automation", "approval")
     },
     "verdict": {"slot": "candidate", "run": "L1-C1", "reason": "promote: all criteria pass", "is_first": False},
     "review": {"slot": "candidate", "run": "L1-C1", "segments": ["all", "country=FR"]},
@@ -75,19 +77,31 @@ def of_ledger(
     """A message for each entry after the last one told of that changes live, or is about a suggestion.
 
     rows: in log order. Nobody is told of what was there before they were told anything. intention: what automation is
-    about to do with the suggestion of a ledger key.
+    about to do with the suggestion of a ledger key. Nobody is told that an approval waits for a second person after
+    that one has come.
     """
     begin = place(rows, told)
     if begin is None:
         return []
-    found = []
+    found, over = [], _settled(rows)
     for row in rows[begin:]:
         event = _OF_ROWS.get(row.kind) or ("live" if "live" in row.slots and row.fillings else None)
+        if row.seq in over:
+            continue
         if event is not None and not row.is_void and (row.slots or event == "automation"):
             soon = intention(row.seq) if event in ("suggestion", "rollback") else None
             told_of = [*lines([row]), *([] if soon is None else [f"{DEEPER}{soon}"])]
             found.append(Message(event, (LEDGER, row.seq), {"lines": told_of, "slot": (*row.slots, "")[0]}))
     return found
+
+
+def _settled(rows: Sequence[Row]) -> set[str]:
+    """The ledger keys of first approvals that were completed, or taken back."""
+    firsts = {row.seq for row in rows if isinstance(row.entry, Approval)}
+    completed = {row.entry.first.approval for row in rows if isinstance(row.entry, Change) and row.entry.first}
+    back = {row.entry.suggestion for row in rows if isinstance(row.entry, Answer | Withdrawal)}
+    about = {row.seq for row in rows if isinstance(row.entry, Approval) and row.entry.suggestion in back}
+    return completed | (firsts & back) | about
 
 
 def of_look(seen: Look, told: Told, now: datetime) -> list[Message]:

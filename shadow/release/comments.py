@@ -7,21 +7,25 @@ from scorer.deployments.ledger import StaleChangeError, append
 from scorer.deployments.records import LONGEST_COMMENT, MOST_COMMENTS, Comment, Suggestion
 from scorer.deployments.slots import Deployments, LedgerLine
 from scorer.errors import UserError
-from scorer.people import Who
+from scorer.people import Who, one_line
 from scorer.pipeline.card_number import find
 from scorer.settings import CommonSettings
 
 
-def checked(text: str) -> str:
-    """A comment as it may be written: one line, of bounded length, without a card number. Raises UserError."""
-    said = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    if not any(one.isalnum() for one in said):
-        raise UserError("text: says nothing; write what you have to say of the suggestion")
+def checked(text: str, field: str = "text") -> str:
+    """A comment, or a reason, as it may be written: one line, of bounded length, without a card number.
+
+    Raises UserError that names the field.
+    """
+    said = one_line(text)
+    if said is None:
+        what = "what you have to say of the suggestion" if field == "text" else f"the {field}, for the record"
+        raise UserError(f"{field}: says nothing; write {what}")
     if len(said) > LONGEST_COMMENT:
-        raise UserError(f"text: has {len(said):,} characters; the ledger keeps every comment, so write at most "
+        raise UserError(f"{field}: has {len(said):,} characters; the ledger keeps every one of them, so write at most "
                         f"{LONGEST_COMMENT:,}")  # fmt: skip
     if find(said):
-        raise UserError("text: holds a card number; leave it out, as the ledger is kept for ever")
+        raise UserError(f"{field}: holds a card number; leave it out, as the ledger is kept for ever")
     return said
 
 

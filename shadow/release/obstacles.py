@@ -63,6 +63,13 @@ def weigh(
     return Standing(None if found is None else found[0], withdrawal, tuple(against))
 
 
+def why_not_as_seen(seen: str, found: Standing) -> str:
+    """Why a candidate is not released as somebody has seen it. seen: the suggestion that they saw."""
+    if found.suggestion in (None, seen) and found.against:
+        return found.against[0]
+    return f"suggestion {seen}: is settled; {found.suggestion} waits now: look at it, then decide again"
+
+
 def _lapsed(slot: str, judgement: Judgement, why: Lapse) -> str:
     if judgement.decision is Decision.PROMOTE:  # these criteria may be nobody else's: `shadow serve` sees to it
         return f"slot {slot}: its suggestion cannot be approved here: {why.reason}; {TO_BE_JUDGED}"

@@ -35,10 +35,10 @@ from shadow.release.evidence import gathered
 from shadow.release.lapse import Lapse, unsettled
 from shadow.release.look import look
 from shadow.release.named import require_slot
-from shadow.release.obstacles import verdict_of, weigh
+from shadow.release.obstacles import verdict_of, weigh, why_not_as_seen
 from shadow.release.suggestion import withdraw
 from shadow.release.twin import missing_twin, twin_of_live
-from shadow.release.wording import why_changed, why_empty, why_no_suggestion
+from shadow.release.wording import why_changed, why_empty, why_no_suggestion, why_no_way_back
 from shadow.settings import ShadowSettings
 from shadow.store.connection import connect, telling
 
@@ -59,6 +59,7 @@ async def approve(
     force: bool = False,
     tell: Callable[[str], None] = lambda text: None,
     automatic: Callable[[Deployments], None] | None = None,
+    seen: str | None = None,
 ) -> tuple[LedgerLine, Deployments]:
     """Put a slot's bundle live, and the old live model into slot `previous`.
 
@@ -68,7 +69,8 @@ async def approve(
     who: a text is a name that nobody has verified. threshold: of the new live model, instead of the slot's. force: go
     ahead whatever stands against it (`weigh`), and even if a scorer cannot load the bundle; the ledger keeps that, with
     the verdict at this moment. tell: takes a line on what happens. automatic: nobody asked for it; called with the
-    state that it would change, and raises UserError if automation may not act. Raises UserError if the slot is empty,
+    state that it would change, and raises UserError if automation may not act. seen: the ledger key of the suggestion
+    that `who` has seen; then that one has to stand, forced or not. Raises UserError if the slot is empty,
     something stands against a promotion, or somebody changed a slot meanwhile; NotReadyError naming the scorers that
     did not load the bundle.
     """
@@ -91,6 +93,8 @@ async def approve(
             await withdraw(settings, found.suggestion, found.withdrawal, by)
             told += "; its suggestion is withdrawn"
         raise UserError(told)
+    if seen is not None and (found.suggestion != seen or found.withdrawal is not None):
+        raise UserError(why_not_as_seen(seen, found))
     for obstacle in found.against:
         tell(f"promoting in spite of this: {obstacle}")
     overrode = list(found.against)
@@ -98,10 +102,10 @@ async def approve(
     if lacking is not None:
         tell(lacking)
     beside = settings.control, await twin_of_live(settings, deployments)
-    seen = {name: deployments.slot(name).epoch for name in (LIVE, slot)}
+    epochs = {name: deployments.slot(name).epoch for name in (LIVE, slot)}
 
     def require_unchanged(present: Deployments) -> None:
-        for name, epoch in seen.items():
+        for name, epoch in epochs.items():
             if present.slot(name).epoch != epoch:
                 raise UserError(why_changed(present, slot, name))
         if not force and found.suggestion in present.settled:
@@ -263,8 +267,11 @@ def _answer(report: WorkerReport | None, digest: str, request: str) -> WorkerRep
     return report if is_live or (report.request is not None and report.request[:8] >= request[:8]) else None
 
 
-async def reject(settings: ShadowSettings, slot: str, who: Who | str, reason: str) -> LedgerLine:
-    """Answer the standing suggestion of a slot with no. Raises UserError if there is none."""
+async def reject(
+    settings: ShadowSettings, slot: str, who: Who | str, reason: str, seen: str | None = None
+) -> LedgerLine:
+    """Answer the standing suggestion of a slot with no. Raises UserError if there is none, or it is not the one that
+    somebody has seen."""
     who, by = known(who)
 
     def build(present: Deployments) -> Answer:
@@ -273,6 +280,8 @@ async def reject(settings: ShadowSettings, slot: str, who: Who | str, reason: st
         if found is None:
             is_empty = present.slot(slot).digest is None
             raise UserError(why_empty(present, slot) if is_empty else why_no_suggestion(present, slot))
+        if seen is not None and found[0] != seen:
+            raise UserError(f"suggestion {seen}: is settled; {found[0]} waits now: look at it, then decide again")
         return Answer(suggestion=found[0], answer="rejected", by=by, reason=reason, verified=who.verified, at=now())
 
     try:
@@ -290,11 +299,13 @@ async def roll_back(
     reason: str,
     tell: Callable[[str], None] = lambda text: None,
     automatic: Callable[[Deployments], None] | None = None,
+    seen: int | None = None,
 ) -> tuple[LedgerLine, Deployments]:
     """Put the model in slot `previous` live again; the one it replaces goes into `slot` if that is empty.
 
     Answers the suggestion of the watch to do so, if one stands. One that was never live may need
-    two people, as in `approve`. tell: takes a line on what that ends. automatic: as in `approve`.
+    two people, as in `approve`. tell: takes a line on what that ends. automatic: as in `approve`. seen: the epoch of
+    live that `who` has seen. Of two at once, the second is told who was first.
     """
     if slot in (LIVE, PREVIOUS):
         raise UserError(f"--slot {slot}: the model that is replaced needs another slot, such as {CANDIDATE}")
@@ -305,15 +316,15 @@ async def roll_back(
         return [present.slot(name).epoch for name in (LIVE, PREVIOUS)]
 
     def build(present: Deployments) -> Change | Approval:
-        if before and epochs(before[0]) != epochs(present):
-            raise StaleChangeError("somebody else changed a slot first; look at the change, then repeat the command")
+        if (before and epochs(before[0]) != epochs(present)) or seen not in (None, present.slot(LIVE).epoch):
+            raise UserError(why_no_way_back(present))
         before[:] = [present]
         answers = unsettled(present, PREVIOUS)
         seq = None if answers is None else answers[0]
         try:
             change = rollback(present, by, reason, now(), slot, settings.control, seq)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        except ValueError:
+            raise UserError(why_no_way_back(present)) from None
         if automatic is not None:
             return by_itself(present, change, automatic)
         return two_or_one(present, change, who, settings.four_eyes, now())  # what was never live is a release

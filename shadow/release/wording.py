@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from scorer.deployments.records import LIVE, STANDS, Answer, Change, Suggestion, Withdrawal
+from scorer.deployments.records import LIVE, PREVIOUS, STANDS, Answer, Change, Suggestion, Withdrawal
 from scorer.deployments.slots import Deployments
 from shadow.gate.findings import Decision, Judgement
 
@@ -72,6 +72,28 @@ def why_changed(deployments: Deployments, slot: str, changed: str) -> str:
                 f"see `shadow gate --slot {slot}`, then decide again"
             )
     return f"slot {changed}: somebody changed it meanwhile; see `shadow gate --slot {slot}`, then decide again"
+
+
+def why_no_way_back(deployments: Deployments) -> str:
+    """Why the model in slot `previous` cannot be put back: somebody was first, or there is none."""
+    is_empty = deployments.slot(PREVIOUS).digest is None
+    about = PREVIOUS if is_empty else LIVE
+    for line in reversed(deployments.ledger):
+        change = line.entry
+        if not isinstance(change, Change) or line.is_void or about not in change.slots:
+            continue
+        if change.cause == "rollback":
+            return (
+                f"slot {LIVE}: {change.by} put the model before it back at {minute(change.at)} ({change.reason}); "
+                "nothing left to go back to"
+            )
+        if not is_empty:
+            return (
+                f"slot {LIVE}: {change.by} changed it at {minute(change.at)} ({change.cause}: {change.reason}); see "
+                "`shadow history`, then decide again"
+            )
+        break
+    return f"slot {PREVIOUS} is empty: there is nothing to go back to"
 
 
 def _promoted(deployments: Deployments, slot: str) -> str | None:

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: `/readyz` fails once the last look is older than this many intervals of the gate.
 LATE_LOOKS = 5
+#: Longest wait for an entry that is on the ledger to come here.
+CATCH_UP_SECONDS = 5.0
 TOO_OLD = "the last evaluation of the gate is too old; see the log of `shadow serve`"
 
 
@@ -63,7 +65,7 @@ class Serve:
         self._follower = Follower(settings, self._noted)
         self._labels = LabelTail(settings, LabelStore(self.redis, settings.prefix, settings.label_days))
         self._tasks = Tasks(self._task_ended)
-        self._stopping = asyncio.Event()
+        self._stopping, self._news = asyncio.Event(), asyncio.Event()
         self._watch = Watch(settings, self.redis, self.store)
         self._automatic = Automatic(settings)
         self.release_watch = ReleaseWatch(settings, self.redis, self.papers)
@@ -78,6 +80,13 @@ class Serve:
     def is_late(self) -> bool:
         """Whether the last look is too old to rely on."""
         return time.monotonic() - self.looked > LATE_LOOKS * self.settings.gate_seconds + 10
+
+    async def until(self, seq: str) -> None:
+        """Wait until an entry of the ledger has come here, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                while all(line.seq != seq for line in reversed(self.deployments.ledger)):
+                    await self._news.wait()
 
     async def start(self) -> None:
         """Start following the ledger and the labels, judging slots and watching backlogs."""
@@ -106,6 +115,8 @@ class Serve:
             signal.raise_signal(signal.SIGTERM)
 
     async def _noted(self, deployments: Deployments) -> None:
+        self._news.set()  # for those who wait now
+        self._news = asyncio.Event()
         self._count_suggestions(deployments)
         for verdict, many in forced_by_verdict(deployments).items():
             metrics.FORCED.labels(verdict).set(many)

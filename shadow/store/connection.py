@@ -21,6 +21,10 @@ AWAY = (*REDIS_ERRORS, OSError)
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
 
 
+class StoreAwayError(UserError):
+    """Redis is unavailable."""
+
+
 def connect(address: str) -> Any:
     """Create a client. address: as `ShadowSettings.redis` has it. Raises SettingsError for a malformed one."""
     try:
@@ -88,4 +92,4 @@ def telling(address: str) -> Iterator[None]:
     try:
         yield
     except AWAY as error:
-        raise UserError(f"redis {address.rpartition('@')[2]}: {error}; start it or set SHADOW_REDIS") from None
+        raise StoreAwayError(f"redis {address.rpartition('@')[2]}: {error}; start it or set SHADOW_REDIS") from None

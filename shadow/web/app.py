@@ -11,11 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from scorer.process.hosts import address_of
 from shadow import metrics
+from shadow.serve.decider import Decider
 from shadow.serve.service import TOO_OLD, Serve
 from shadow.web import (
     comments,
     compare,
     complaints,
+    deciding,
     differences,
     explore,
     gate,
@@ -23,8 +25,10 @@ from shadow.web import (
     overview,
     pages,
     refusals,
+    release,
     review,
     reviewing,
+    settings,
     static_files,
 )
 from shadow.web.asked import Asking
@@ -40,6 +44,7 @@ def build(serve: Serve) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await serve.start()
         yield
+        await decider.stop()
         await asking.desk.stop()
         await serve.stop()
 
@@ -48,7 +53,7 @@ def build(serve: Serve) -> FastAPI:
     app.add_middleware(Guard, names=(*serve.settings.http_names, *_own_names(serve.settings.http_host)))
     people = People(serve.settings)
     readers, turn = [Depends(reader_of(serve.settings, people))], [Depends(Turns())]
-    asking = Asking(serve, people)
+    asking, decider = Asking(serve, people), Decider(serve.settings)
 
     refusals.add_to(app)
 
@@ -74,7 +79,10 @@ def build(serve: Serve) -> FastAPI:
     app.include_router(compare.router(asking, readers, turn))
     app.include_router(reviewing.router(asking, turn))
     app.include_router(complaints.router(serve, readers, turn, people))
+    app.include_router(deciding.router(serve, people, decider))
     app.include_router(differences.router(asking, readers, turn))
+    app.include_router(release.router(serve, people, decider, readers, turn))
+    app.include_router(settings.router(serve, people, readers))
     app.include_router(static_files.router(readers))
     app.include_router(pages.router(serve, app, readers, turn))
     return app

@@ -15,12 +15,19 @@ from fastapi import HTTPException, Request
 from pydantic import SecretStr
 
 from scorer.deployments.identity import whose
-from scorer.people import Means, PersonRole, Who, highest, may, name_of, same
+from scorer.people import Means, PersonRole, Role, Who, highest, may, name_of, same
 from shadow.settings import ShadowSettings
 from shadow.web.oidc import Provider, RefusedTokenError, UnavailableError
 
 #: What a browser needs to hear to ask its user: any name, and the token as the password.
 CHALLENGE = 'Basic realm="shadow: any name, and your token as the password", charset="UTF-8"'
+
+
+#: What to say where nobody is known.
+UNKNOWN = (
+    "nobody is known here, so nothing is decided over HTTP; say who may by the setting people (`shadow token NAME "
+    "--role releaser`), or decide on the command line"
+)
 
 
 class _Found(NamedTuple):
@@ -146,9 +153,9 @@ def operator_of(
             return None
         found = known.asking(request)
         if found is not None:
-            if found.role is None or not may(found.role, least):
-                told = "has no role" if found.role is None else f"is a {found.role}"
-                raise HTTPException(403, f"{found.name} {told}; this needs the role {least}")
+            why = why_not(found.name, found.role, least)
+            if why is not None:
+                raise HTTPException(403, why)
             if found.means == "proxy" and _is_from_elsewhere(request):
                 raise HTTPException(403, "this comes from a page of another site")
             return Who(found.name, same(found.name), found.role, found.means)
@@ -196,6 +203,54 @@ def on_our_pages(
     return operator
 
 
+def decider_of(people: People, typed: bool = False, least: PersonRole = "releaser") -> Callable[[Request], Who]:
+    """A dependency for what decides of releases: the person who asks, by a verified name. least: the role it takes.
+
+    Tokens that are nobody's do not do. typed: the password that a browser's user typed counts, too, if the request
+    comes from a page of ours: browsers say so, whichever page has sent it, and a page cannot make them say otherwise.
+    It answers 401, 403.
+    """
+
+    def decider(request: Request) -> Who:
+        is_typed = typed and borne(request) is None and _typed(request) is not None
+        if is_typed and not _is_from_here(request):
+            raise HTTPException(403, "this does not come from a page of this server; open /release and decide there")
+        found = people.asking(request, typed=is_typed)
+        if found is None:
+            if not people.are_known:
+                raise HTTPException(403, UNKNOWN)
+            raise HTTPException(
+                401,
+                "a decision needs your own token; send the header `Authorization: Bearer TOKEN`",
+                {"WWW-Authenticate": CHALLENGE if typed else "Bearer"},
+            )
+        why = why_not(found.name, found.role, least)
+        if why is not None:
+            raise HTTPException(403, why)
+        if found.means == "proxy" and (_is_from_elsewhere(request) or (typed and not _is_from_here(request))):
+            raise HTTPException(403, "this comes from a page of another site")
+        return Who(found.name, same(found.name), found.role, found.means)
+
+    return decider
+
+
+def why_not(name: str, role: Role | None, least: PersonRole) -> str | None:
+    """Why somebody may not do something; None if they may. least: the role that it takes."""
+    if role is not None and may(role, least):
+        return None
+    return f"{name} {'has no role' if role is None else f'is a {role}'}; this needs the role {least}"
+
+
+def who_of(known: People) -> Callable[[Request], Who | None]:
+    """A dependency that says who reads; None if nobody can tell."""
+
+    def who(request: Request) -> Who | None:
+        found = known.asking(request, typed=True)
+        return None if found is None else Who(found.name, same(found.name), found.role, found.means)
+
+    return who
+
+
 def role_of(known: People) -> Callable[[Request], PersonRole | None]:
     """A dependency that says in which role somebody asks: that of the person, None with a token that is nobody's."""
 
@@ -223,9 +278,10 @@ def _is_from_elsewhere(request: Request) -> bool:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Whether a browser says that one of our own pages has sent the request: all say so of what is posted."""
-    told = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    return told != (None, None) and not _is_from_elsewhere(request)
+    """Whether a browser says that a page of ours has sent the request. From no browser it is not."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    is_ours = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    return is_ours if site is None else site == "same-origin" and (is_ours or origin in (None, "null"))
 
 
 def signed(who: Who | None, by: str | None) -> str:

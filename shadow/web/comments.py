@@ -12,9 +12,10 @@ from scorer.deployments.signatures import SEQ
 from scorer.errors import BrokerError, UserError
 from scorer.people import Who
 from scorer.pipeline.transaction import Name
-from shadow.release.comments import checked, comment, require_waiting
+from shadow.release.comments import comment, require_waiting
 from shadow.serve.service import Serve
 from shadow.web.auth import People, operator_of, signed
+from shadow.web.deciding import SIGNED, refuse_if_signed, said_of
 from shadow.web.gate import REFUSALS
 from shadow.web.review import WRITES
 
@@ -34,14 +35,12 @@ def router(serve: Serve, people: People) -> APIRouter:
     api = APIRouter(prefix="/api/suggestions", responses=REFUSALS)
     operator = Depends(operator_of(serve.settings, people))
 
-    @api.post("/comment", responses={**WRITES, 404: {"description": "no such suggestion waits"}})
+    @api.post("/comment", responses={**WRITES, **SIGNED, 404: {"description": "no such suggestion waits"}})
     async def commented(said: Said, who: Who | None = operator) -> dict[str, str]:
         """Comment on a suggestion that waits."""
         name = signed(who, said.by)
-        try:
-            checked(said.text)
-        except UserError as error:
-            raise HTTPException(422, str(error)) from None
+        refuse_if_signed(serve.settings, f"shadow comment {said.suggestion} TEXT")
+        said_of(said.text, "text")
         try:
             require_waiting(serve.deployments, said.suggestion)
             line = await comment(serve.settings, said.suggestion, said.text, who or Who.called(name))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.changes import a_change, fold
-from scorer.deployments.records import Answer, Suggestion, Target, Withdrawal
+from scorer.deployments.records import Answer, Approval, First, Suggestion, Target, Withdrawal
 from scorer.errors import SettingsError
 from shadow.gate.findings import Decision
 from shadow.notify.messages import EXAMPLES, LEDGER, LONGEST, PAUSE, Message, Told, of_ledger, of_look, place, shortened
@@ -52,6 +52,29 @@ def test_every_entry_that_matters_is_told_in_order() -> None:
     assert {message.mark[0] for message in found} == {LEDGER}
     assert seqs(found) == sorted(seqs(found))
     assert "suggested: slot candidate" in found[1].facts["lines"][0]
+
+
+def test_an_approval_that_waits_for_a_second_person_is_told_while_it_does() -> None:
+    first = Approval(
+        slots={"live": Target(digest="b" * 64)}, expects={"live": 1}, cause="approve", why=("it is a forced release",),
+        by="ann", reason="board", at=AT,
+    )  # fmt: skip
+    state = fold(a_change({"live": "a"}, {"live": 0}), first, first)
+    (message,) = of_ledger(history(state), Told({LEDGER: state.ledger[0].seq}))
+    assert message.event == "approval", "one that came second is void, and nobody is told of it"
+    title, body = Texts(None).write(message.event, message.facts, None)
+    assert title == "An approval waits for a second person"
+    assert "approved by ann as the first of two" in body
+    assert "it is a forced release" in body
+    seq = state.ledger[1].seq
+    over = {
+        "completed": a_change({"live": "b"}, {"live": 1}, by="bob", first=First(approval=seq, by="ann")),
+        "withdrawn": Withdrawal(suggestion=seq, cause="verdict", reason="hold", by="serve", at=AT),
+    }
+    for name, entry in over.items():
+        late = fold(entry, start=fold(a_change({"live": "a"}, {"live": 0}), first))
+        told = of_ledger(history(late), Told({LEDGER: late.ledger[0].seq}))
+        assert "approval" not in [one.event for one in told], name
 
 
 @given(st.lists(st.booleans(), max_size=30))

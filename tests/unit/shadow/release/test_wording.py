@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from scorer.deployments.changes import promotion, rollback
+from scorer.deployments.changes import switch as a_switch
 from scorer.deployments.records import Answer, Change, Suggestion, Target, encode
 from scorer.deployments.slots import Deployments
-from shadow.release.wording import why_empty, why_no_suggestion
+from shadow.release.wording import why_empty, why_no_suggestion, why_no_way_back
 
 AT = "2026-01-02T14:03:59.123+00:00"
 FILL = "slot candidate: is empty; fill it with `scorer deploy BUNDLE --slot candidate --by … --reason …`"
@@ -94,3 +95,18 @@ def test_a_rejection_does_not_outlive_what_it_was_about(ledger: Ledger, slot: st
     ledger.reject(ledger.suggest())
     ledger.fill(slot)
     assert why_no_suggestion(ledger.state, "candidate") == GATE
+
+
+def test_of_two_who_go_back_the_second_is_told_who_was_first() -> None:
+    ledger = Ledger()
+    assert why_no_way_back(ledger.state) == "slot previous is empty: there is nothing to go back to"
+    ledger.add(promotion(ledger.state, "candidate", "ann", "clean", AT, None, None))
+    changed = why_no_way_back(ledger.state)
+    assert changed.startswith("slot live: ann changed it at 2026-01-02 14:03 UTC (approve: clean)")
+    ledger.add(rollback(ledger.state, "carl", "complaints", AT, "candidate"))
+    told = (
+        "slot live: carl put the model before it back at 2026-01-02 14:03 UTC (complaints); nothing left to go back to"
+    )
+    assert why_no_way_back(ledger.state) == told
+    ledger.add(a_switch(ledger.state, "block_all", "dora", "attack", AT))
+    assert why_no_way_back(ledger.state) == told, "the kill switch is another matter"
