@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from scorer.deployments.records import CANDIDATE
-from scorer.deployments.slots import NOTHING_DECIDED, Deployments
+from scorer.deployments.records import CANDIDATE, Override
+from scorer.deployments.slots import NOTHING_DECIDED, Deployments, Slot
 from scorer.errors import UserError
 from shadow.comparison.totals import ALL, SegmentTotals
 from shadow.gate.findings import Decision
@@ -41,6 +41,9 @@ _TITLES = {
     Decision.HOLD: ("hold", "… on hold"),
     Decision.REJECT: ("reject", "✗ rejected"),
 }
+_OVERRIDES: dict[Override, str] = {
+    "allow_all": "every transaction is allowed", "block_all": "every transaction is blocked"
+}  # fmt: skip
 
 
 class Overview:
@@ -75,6 +78,7 @@ class Overview:
             "compare": f"/compare?{urlencode({'slots': ','.join(slots[:2])})}" if len(slots) > 1 else "",
             "fill": _upper(to_be_filled(CANDIDATE)),
             "is_live": not deployments.slot("live").is_empty,
+            "alarms": _alarms(found),
             "facts": [(name, printable(text)) for name, text in told(found) if name not in slots],
         }
 
@@ -165,6 +169,17 @@ def money_of(deployments: Deployments) -> tuple[float, str, str]:
     if currency is None:
         return NOTHING_DECIDED.minor_per_unit, "", ""
     return currency.minor_per_unit, currency.code, ""
+
+
+def _alarms(found: Status) -> list[str]:
+    """What somebody has to see before all else."""
+    alarms = []
+    override = found.slots.get("live", Slot()).override
+    if override is not None:
+        alarms.append(f"The kill switch is on: {_OVERRIDES[override]}, whatever the models say.")
+    if found.watch is not None and found.watch.is_harm:
+        alarms.append(f"{_upper(found.watch.reason)}. See `shadow rollback`.")
+    return [printable(one) for one in alarms]
 
 
 def _upper(text: str) -> str:

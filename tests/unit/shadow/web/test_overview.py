@@ -15,12 +15,15 @@ import pytest
 from harness.changes import fold
 from harness.overlooked import a_client, a_look, a_serve, a_state, with_money
 from harness.totals import RELEASE, a_run, part
+from scorer.deployments.changes import switch
 from scorer.deployments.records import Comment, Suggestion, Target
 from scorer.deployments.slots import Deployments
 from scorer.people import Person
 from shadow.gate.findings import Decision
 from shadow.release.look import Look
+from shadow.release.status import DataAge, WatchSeen, status
 from shadow.web.differences import POLICY
+from shadow.web.overview import _alarms
 
 BAD = with_money(a_run(DE=part(60_000, 500, 1_500, 9_000)))
 STATE = ("live", "candidate", "control")
@@ -188,3 +191,20 @@ def test_what_people_wrote_is_shown_and_runs_nothing(nasty: str) -> None:
     page = a_client(a_serve(state, {"candidate": ready()})).get("/").text
     assert nasty not in page
     assert "<img" not in page
+
+
+def test_the_kill_switch_is_the_first_thing_to_see() -> None:
+    state = a_state(*STATE)
+    fold(switch(state, "block_all", "bob", "serves nonsense", "2026-01-01T00:00:00Z"), start=state)
+    page = text_of(a_client(a_serve(state, {})).get("/").text)
+    assert "The kill switch is on: every transaction is blocked, whatever the models say." in page
+    assert page.index("The kill switch is on") < page.index("Not judged yet")
+    assert "by bob" in page
+
+
+def test_live_that_does_harm_is_said_before_all_else() -> None:
+    at = datetime(2026, 1, 3, tzinfo=UTC)
+    seen = WatchSeen(2.0, None, True, "live is worse than the model before it: more_blocks in all")
+    (told_of,) = _alarms(replace(status(a_state(*STATE), DataAge(None, None), {}, {}, at), watch=seen))
+    assert told_of.startswith("Live is worse than the model before it")
+    assert "shadow rollback" in told_of
