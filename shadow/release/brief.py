@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from shlex import quote
 
@@ -47,29 +48,44 @@ def help_for(judgement: Judgement, slot: str) -> str:
 
 
 def brief(judgement: Judgement, slot: str, beside: Sequence[str], width: int | None = None) -> list[str]:
-    """At most LINES lines, the most important one first. beside: lines that must be among them. width: of a terminal,
-    to which lines are cut; None for none."""
+    """What fills at most LINES lines of a terminal, the most important first. beside: what must be among it. width: of
+    a terminal; None for a pipe, in which no line is broken or cut.
+
+    What holds the release is said in up to three lines, and the command that helps is never cut. Rows give way.
+    """
     one, rows = holding(judgement.findings), against(judgement.findings)
     first = f"{judgement.decision.value}: {'every criterion passes' if one is None else _told(one)}"
     if one is None and judgement.decision is not Decision.PROMOTE:
         first = judgement.reason
-    lines = [
-        first,
-        f"next: {help_for(judgement, slot)}",
-        f"slot {slot}, run {judgement.run}: {judgement.passed} of {len(judgement.findings)} criteria pass; "
-        f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required",
-        *beside,
-    ]
-    others = [row for row in rows if row is not one]
-    room = LINES - len(lines)
+    counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
+    hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
+    top = _broken(first, width, 3)
+    command = f"next: {help_for(judgement, slot)}"
+    below = [line for text in (f"slot {slot}, run {judgement.run}: {counted}; {hours}", *beside)
+             for line in _broken(text, width, 2)]  # fmt: skip
+    taken = len(top) + _height(command, width) + len(below)
+    others = [_row(row) for row in rows if row is not one]
+    room = max(1, LINES - taken)
     if len(others) > room:
-        shown = others[: max(0, room - 1)]
-        others_told = [_row(row) for row in shown]
-        others_told += [f"and {len(others) - len(shown):,} more: shadow gate --slot {slot}"]
-    else:
-        others_told = [_row(row) for row in others]
-    lines = [*lines[:3], *others_told, *lines[3:]]
-    return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+        others = [*others[: room - 1], f"and {len(others) - room + 1:,} more: shadow gate --slot {slot}"]
+    return [*top, command, *(_cut(line, width) for line in others), *below][:LINES]
+
+
+def _broken(text: str, width: int | None, most: int) -> list[str]:
+    """A text in lines of a terminal, at most so many."""
+    if width is None:
+        return [text]
+    lines = textwrap.wrap(text, width) or [""]
+    return lines if len(lines) <= most else [*lines[: most - 1], _cut(" ".join(lines[most - 1 :]), width)]
+
+
+def _height(line: str, width: int | None) -> int:
+    """How many lines of a terminal a line takes."""
+    return 1 if width is None else max(1, -(-len(line) // width))
+
+
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _told(one: Finding) -> str:

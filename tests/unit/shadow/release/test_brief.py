@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 import click
@@ -62,23 +63,27 @@ def test_what_takes_longest_holds_a_release_and_most_of_all_what_has_no_end_in_s
     assert holding([found(Verdict.INSUFFICIENT, excused=True, days=99.0)]) is None
 
 
-@given(FINDINGS, st.lists(st.text("abc: ", max_size=200), max_size=3), st.none() | st.integers(20, 200))
+@given(FINDINGS, st.lists(st.text("abc: ", max_size=200), max_size=3), st.none() | st.integers(60, 200))
 def test_it_fits_on_a_screen_and_says_first_what_holds_the_release(
     findings: list[Finding], beside: list[str], width: int | None
 ) -> None:
     judgement = judged(findings)
     lines = brief(judgement, "candidate", beside, width)
-    assert len(lines) <= LINES
-    assert lines[0].startswith(judgement.decision.value)
-    assert all(width is None or len(line) <= width for line in lines)
     one = holding(findings)
-    if width is None:
-        assert one is None or one.reason in lines[0]
-        assert set(beside) <= set(lines)
-        left = next((line for line in lines if line.startswith("and ")), None)
-        others = len(against(findings)) - (one is not None)
-        told = sum(line.startswith(("  FAIL", "  thin")) for line in lines)
-        assert others == told + (int(left.split()[1]) if left else 0), "none is left out unseen"
+    assert lines[0].startswith(judgement.decision.value)
+    assert f"next: {help_for(judgement, 'candidate')}" in lines, "a command is never cut"
+    if width is not None:
+        tall = sum(max(1, math.ceil(len(line) / width)) for line in lines)
+        assert tall <= LINES
+        assert all(len(line) <= width for line in lines if not line.startswith("next: "))
+        return
+    assert len(lines) <= LINES
+    assert one is None or one.reason in lines[0]
+    assert set(beside) <= set(lines)
+    left = next((line for line in lines if line.startswith("and ")), None)
+    told = sum(line.startswith(("  FAIL", "  thin")) for line in lines)
+    others = len(against(findings)) - (one is not None)
+    assert others == told + (int(left.split()[1]) if left else 0), "none is left out unseen"
 
 
 @given(FINDINGS)
