@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from shlex import quote
 
@@ -34,22 +35,41 @@ def help_for(judgement: Judgement, found: Sequence[Obstacle], slot: str) -> str:
 def brief(
     judgement: Judgement, slot: str, beside: Sequence[str], width: int | None = None, totals: RunTotals | None = None
 ) -> list[str]:
-    """At most LINES lines, the most important one first. beside: lines that must be among them. width: of a terminal,
-    to which lines are cut; None for none. totals: of the run."""
+    """What fills at most LINES lines of a terminal, the most important first. beside: what must be among it. width: of
+    a terminal; None for a pipe, in which no line is broken or cut. totals: of the run.
+
+    What holds the release is said in up to three lines, and the command that helps is never cut. Rows give way.
+    """
     found = obstacles(judgement, totals)
     first = f"{judgement.decision.value}: {found[0].told if found else 'every criterion passes'}"
     if not found and judgement.decision is not Decision.PROMOTE:
         first = judgement.reason
-    lines = [
-        first,
-        f"next: {help_for(judgement, found, slot)}",
-        f"slot {slot}, run {judgement.run}: {judgement.passed} of {len(judgement.findings)} criteria pass; "
-        f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required",
-    ]
-    others, room = found[1:], LINES - len(lines) - len(beside)
-    shown = others if len(others) <= room else others[: max(0, room - 1)]
-    lines += [f"  {'FAIL' if one.is_failure else 'thin'}  {one.told}" for one in shown]
-    if len(shown) < len(others):
-        lines.append(f"and {len(others) - len(shown):,} more: shadow gate --slot {slot}")
-    lines += beside
-    return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+    counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
+    hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
+    top = _broken(first, width, 3)
+    command = f"next: {help_for(judgement, found, slot)}"
+    below = [line for text in (f"slot {slot}, run {judgement.run}: {counted}; {hours}", *beside)
+             for line in _broken(text, width, 2)]  # fmt: skip
+    taken = len(top) + _height(command, width) + len(below)
+    others = [f"  {'FAIL' if one.is_failure else 'thin'}  {one.told}" for one in found[1:]]
+    room = max(1, LINES - taken)
+    if len(others) > room:
+        others = [*others[: room - 1], f"and {len(others) - room + 1:,} more: shadow gate --slot {slot}"]
+    return [*top, command, *(_cut(line, width) for line in others), *below][:LINES]
+
+
+def _broken(text: str, width: int | None, most: int) -> list[str]:
+    """A text in lines of a terminal, at most so many."""
+    if width is None:
+        return [text]
+    lines = textwrap.wrap(text, width) or [""]
+    return lines if len(lines) <= most else [*lines[: most - 1], _cut(" ".join(lines[most - 1 :]), width)]
+
+
+def _height(line: str, width: int | None) -> int:
+    """How many lines of a terminal a line takes."""
+    return 1 if width is None else max(1, -(-len(line) // width))
+
+
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else f"{line[: width - 1]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import replace
 
@@ -50,23 +51,26 @@ def judged(findings: list[Finding]) -> Judgement:
     return Judgement(decision, tuple(findings), 10, 336, "L1-C1")
 
 
-@given(FINDINGS, st.lists(st.text("abc: ", max_size=200), max_size=3), st.none() | st.integers(20, 200))
+@given(FINDINGS, st.lists(st.text("abc: ", max_size=200), max_size=3), st.none() | st.integers(60, 200))
 def test_it_fits_on_a_screen_and_says_first_what_holds_the_release(
     findings: list[Finding], beside: list[str], width: int | None
 ) -> None:
     judgement = judged(findings)
     lines = brief(judgement, "candidate", beside, width)
-    assert len(lines) <= LINES
-    assert lines[0].startswith(judgement.decision.value)
-    assert all(width is None or len(line) <= width for line in lines)
     holding = obstacles(judgement)
-    if width is None:
-        assert not holding or holding[0].told in lines[0]
-        assert set(beside) <= set(lines)
-        left = next((line for line in lines if line.startswith("and ")), None)
-        others = max(0, len(holding) - 1)
-        told = sum(line.startswith(("  FAIL", "  thin")) for line in lines)
-        assert others == told + (int(left.split()[1]) if left else 0), "none is left out unseen"
+    assert lines[0].startswith(judgement.decision.value)
+    assert f"next: {help_for(judgement, holding, 'candidate')}" in lines, "a command is never cut"
+    if width is not None:
+        tall = sum(max(1, math.ceil(len(line) / width)) for line in lines)
+        assert tall <= LINES
+        assert all(len(line) <= width for line in lines if not line.startswith("next: "))
+        return
+    assert len(lines) <= LINES
+    assert not holding or holding[0].told in lines[0]
+    assert set(beside) <= set(lines)
+    left = next((line for line in lines if line.startswith("and ")), None)
+    told = sum(line.startswith(("  FAIL", "  thin")) for line in lines)
+    assert max(0, len(holding) - 1) == told + (int(left.split()[1]) if left else 0), "none is left out unseen"
 
 
 def helping(*findings: Finding) -> str:
