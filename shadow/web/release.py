@@ -3,6 +3,7 @@ live and how it came to be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -272,15 +273,8 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
     assert isinstance(made, Suggestion)  # noqa: S101
     told = made.evidence.get("judgement")
     judged: dict[str, Any] = told if isinstance(told, dict) else {}
-    compared, passed = made.evidence.get("compared"), judged.get("passed")
-    findings = [one for one in judged.get("findings") or () if isinstance(one, dict)]
-    if not isinstance(passed, int):
-        passed = sum(one.get("verdict") == "pass" for one in findings) or None
-    against = [
-        printable(f"{one.get('criterion')} in {one.get('segment')}: {one.get('reason')}".replace("_", " "))
-        for one in findings
-        if one.get("verdict") != "pass"
-    ]
+    compared = made.evidence.get("compared")
+    against = _against([one for one in judged.get("findings") or () if isinstance(one, dict)])
     is_back = made.action == "rollback"
     return {
         "seq": line.seq,
@@ -294,9 +288,8 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
         "made_by": printable(made.made_by or ""),
         "kind": made.change,
         "stands_for": [
-            *([printable(str(judged["reason"]))] if judged.get("reason") else []),
+            *([_plainly(str(judged["reason"]))] if judged.get("reason") else []),
             *([f"{compared:,} transactions were compared"] if isinstance(compared, int) else []),
-            *([f"{passed:,} checks pass"] if passed else []),
         ],
         "against": against[:AGAINST],
         "more_against": max(0, len(against) - AGAINST),
@@ -305,6 +298,30 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
         "soon": intention(deployments, line.seq, serve.settings),
         "epoch": deployments.slot(LIVE).epoch,
     }
+
+
+def _plainly(reason: str) -> str:
+    """The reason of a verdict without the verdict, which the page has in words."""
+    said = printable(reason.partition(": ")[2] or reason)
+    return said[:1].upper() + said[1:]
+
+
+def _against(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What did not pass, one line each; what is excused together for each segment."""
+    excused: dict[str, list[str]] = {}
+    found = []
+    for one in findings:
+        if one.get("verdict") == "pass":
+            continue
+        if one.get("excused"):
+            excused.setdefault(str(one.get("segment")), []).append(str(one.get("reason")))
+        else:
+            criterion = str(one.get("criterion")).replace("_", " ").capitalize()
+            found.append(f"{criterion} in {one.get('segment')}: {one.get('reason')}")
+    for segment, reasons in excused.items():
+        many = "1 check lacks" if len(reasons) == 1 else f"{len(reasons)} checks lack"
+        found.append(f"{segment}: {many} evidence, which is excused ({reasons[0]})")
+    return [printable(one) for one in found]
 
 
 def _left(at: str, now: datetime) -> str:

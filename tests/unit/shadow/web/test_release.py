@@ -224,6 +224,23 @@ def test_buttons_are_there_for_who_may_and_a_sentence_for_who_may_not() -> None:
     assert "Names are not verified here" in page(served(), "/release")
 
 
+def test_what_is_excused_is_said_in_one_line_for_each_segment() -> None:
+    one: dict[str, Any] = {"verdict": "insufficient", "segment": "amount=>=500", "reason": "No decisions yet"}
+    findings = [
+        one | {"criterion": "insults", "excused": True},
+        one | {"criterion": "coverage", "excused": True},
+        one | {"criterion": "lost_fraud", "segment": "all", "excused": False},
+        one | {"criterion": "transactions", "verdict": "pass"},
+    ]
+    evidence = {"judgement": {"reason": "promote: 28 criteria pass", "findings": findings}}
+    whole = page(served(a_ledger(suggestion(evidence=evidence)), people=PEOPLE), "/release", "vera")
+    told = whole.partition("Past releases")[0]
+    assert told.count("No decisions yet") == 2
+    assert "amount=&gt;=500: 2 checks lack evidence, which is excused (No decisions yet)" in told
+    assert "Lost fraud in all: No decisions yet" in told
+    assert "<li>28 criteria pass</li>" in told
+
+
 def test_a_confirmation_says_what_will_change_and_changes_nothing() -> None:
     client = served(people=PEOPLE, four_eyes=True)
     query = f"?action=approve&suggestion={SEQ}"
