@@ -230,7 +230,7 @@ async def _release(serve: Serve, people: People, slot: str | None, who: Who | No
         "live": _live(status),
         "kill": live.override,
         "suggestions": [_suggestion(serve, line, now) for line in standing],
-        "firsts": [_first(line, who, now) for line in firsts],
+        "firsts": [_first(line, standing, who, now) for line in firsts],
         "candidates": [(name, name == chosen, _verdict(serve, name)) for name in slots],
         **await _evidence(serve, chosen),
         "watch": _watch(status.watch),
@@ -329,7 +329,8 @@ def _left(at: str, now: datetime) -> str:
     return "" if made is None else duration(max(0.0, (made + STANDS - now).total_seconds()))
 
 
-def _first(line: LedgerLine, who: Who | None, now: datetime) -> dict[str, Any]:
+def _first(line: LedgerLine, standing: Sequence[LedgerLine], who: Who | None, now: datetime) -> dict[str, Any]:
+    """A first approval. standing: the suggestions that wait."""
     first = line.entry
     assert isinstance(first, Approval)  # noqa: S101
     target = first.slots.get(LIVE)
@@ -343,8 +344,23 @@ def _first(line: LedgerLine, who: Who | None, now: datetime) -> dict[str, Any]:
         "why": printable("; ".join(first.why)),
         "what": "" if target is None else f"bundle {str(target.digest)[:12]}{_at(target.threshold)}",
         "is_own": is_own,
-        "cause": first.cause,
+        "again": [] if is_own else _again(first, standing),
     }
+
+
+def _again(first: Approval, standing: Sequence[LedgerLine]) -> list[tuple[str, str]]:
+    """What the confirmation of the same decision is asked for; nothing if that cannot be made on the page."""
+    target = first.slots.get(LIVE)
+    if first.cause == "rollback":
+        return [("action", "rollback"), ("live_epoch", str(first.expects.get(LIVE)))]
+    for line in standing if first.cause == "approve" and target is not None else ():
+        made = line.entry
+        if not isinstance(made, Suggestion) or target is None or made.target.digest != target.digest:
+            continue
+        if all(first.expects.get(name) == epoch for name, epoch in made.expects.items()):
+            edited = [] if target.threshold == made.target.threshold else [("threshold", repr(target.threshold))]
+            return [("action", "approve"), ("slot", made.slot), ("suggestion", line.seq), *edited]
+    return []
 
 
 def _verdict(serve: Serve, slot: str) -> str:
