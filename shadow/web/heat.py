@@ -99,5 +99,5 @@ def _number(finding: Finding) -> str:
         return ""
     if finding.criterion.unit in (Unit.HOURS, Unit.TRANSACTIONS):
         return f"{value:,.0f}"
-    share = 100 * value
+    share = round(100 * value, 1) + 0.0  # without a sign if it is 0
     return f"{share:,.0f} %" if abs(share) >= 10 else f"{share:,.1f} %"

@@ -3,6 +3,7 @@ live and how it came to be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -229,7 +230,7 @@ async def _release(serve: Serve, people: People, slot: str | None, who: Who | No
         "live": _live(status),
         "kill": live.override,
         "suggestions": [_suggestion(serve, line, now) for line in standing],
-        "firsts": [_first(line, who, now) for line in firsts],
+        "firsts": [_first(line, standing, who, now) for line in firsts],
         "candidates": [(name, name == chosen, _verdict(serve, name)) for name in slots],
         **await _evidence(serve, chosen),
         "watch": _watch(status.watch),
@@ -272,15 +273,8 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
     assert isinstance(made, Suggestion)  # noqa: S101
     told = made.evidence.get("judgement")
     judged: dict[str, Any] = told if isinstance(told, dict) else {}
-    compared, passed = made.evidence.get("compared"), judged.get("passed")
-    findings = [one for one in judged.get("findings") or () if isinstance(one, dict)]
-    if not isinstance(passed, int):
-        passed = sum(one.get("verdict") == "pass" for one in findings) or None
-    against = [
-        printable(f"{one.get('criterion')} in {one.get('segment')}: {one.get('reason')}".replace("_", " "))
-        for one in findings
-        if one.get("verdict") != "pass"
-    ]
+    compared = made.evidence.get("compared")
+    against = _against([one for one in judged.get("findings") or () if isinstance(one, dict)])
     is_back = made.action == "rollback"
     return {
         "seq": line.seq,
@@ -294,9 +288,8 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
         "made_by": printable(made.made_by or ""),
         "kind": made.change,
         "stands_for": [
-            *([printable(str(judged["reason"]))] if judged.get("reason") else []),
+            *([_plainly(str(judged["reason"]))] if judged.get("reason") else []),
             *([f"{compared:,} transactions were compared"] if isinstance(compared, int) else []),
-            *([f"{passed:,} checks pass"] if passed else []),
         ],
         "against": against[:AGAINST],
         "more_against": max(0, len(against) - AGAINST),
@@ -307,12 +300,37 @@ def _suggestion(serve: Serve, line: LedgerLine, now: datetime) -> dict[str, Any]
     }
 
 
+def _plainly(reason: str) -> str:
+    """The reason of a verdict without the verdict, which the page has in words."""
+    said = printable(reason.partition(": ")[2] or reason)
+    return said[:1].upper() + said[1:]
+
+
+def _against(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What did not pass, one line each; what is excused together for each segment."""
+    excused: dict[str, list[str]] = {}
+    found = []
+    for one in findings:
+        if one.get("verdict") == "pass":
+            continue
+        if one.get("excused"):
+            excused.setdefault(str(one.get("segment")), []).append(str(one.get("reason")))
+        else:
+            criterion = str(one.get("criterion")).replace("_", " ").capitalize()
+            found.append(f"{criterion} in {one.get('segment')}: {one.get('reason')}")
+    for segment, reasons in excused.items():
+        many = "1 check lacks" if len(reasons) == 1 else f"{len(reasons)} checks lack"
+        found.append(f"{segment}: {many} evidence, which is excused ({reasons[0]})")
+    return [printable(one) for one in found]
+
+
 def _left(at: str, now: datetime) -> str:
     made = instant(at)
     return "" if made is None else duration(max(0.0, (made + STANDS - now).total_seconds()))
 
 
-def _first(line: LedgerLine, who: Who | None, now: datetime) -> dict[str, Any]:
+def _first(line: LedgerLine, standing: Sequence[LedgerLine], who: Who | None, now: datetime) -> dict[str, Any]:
+    """A first approval. standing: the suggestions that wait."""
     first = line.entry
     assert isinstance(first, Approval)  # noqa: S101
     target = first.slots.get(LIVE)
@@ -326,8 +344,23 @@ def _first(line: LedgerLine, who: Who | None, now: datetime) -> dict[str, Any]:
         "why": printable("; ".join(first.why)),
         "what": "" if target is None else f"bundle {str(target.digest)[:12]}{_at(target.threshold)}",
         "is_own": is_own,
-        "cause": first.cause,
+        "again": [] if is_own else _again(first, standing),
     }
+
+
+def _again(first: Approval, standing: Sequence[LedgerLine]) -> list[tuple[str, str]]:
+    """What the confirmation of the same decision is asked for; nothing if that cannot be made on the page."""
+    target = first.slots.get(LIVE)
+    if first.cause == "rollback":
+        return [("action", "rollback"), ("live_epoch", str(first.expects.get(LIVE)))]
+    for line in standing if first.cause == "approve" and target is not None else ():
+        made = line.entry
+        if not isinstance(made, Suggestion) or target is None or made.target.digest != target.digest:
+            continue
+        if all(first.expects.get(name) == epoch for name, epoch in made.expects.items()):
+            edited = [] if target.threshold == made.target.threshold else [("threshold", repr(target.threshold))]
+            return [("action", "approve"), ("slot", made.slot), ("suggestion", line.seq), *edited]
+    return []
 
 
 def _verdict(serve: Serve, slot: str) -> str:

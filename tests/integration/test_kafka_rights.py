@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
 
 import orjson
 import pytest
@@ -209,10 +211,12 @@ def serve(stage: Stage, env: dict[str, str]) -> None:
     stage.deserve_a_suggestion()
     file = stage.a_label()
     stage.stack.run("shadow", "labels", "load", file, *FROM_BANK)
-    with started(stage, env, "shadow", "serve") as worker:
-        at = f"http://127.0.0.1:{worker.port}"
-        wait_for("suggestion", lambda: orjson.loads(get(f"{at}/api/suggestions") or b"[]"), PATIENCE)
-        wait_for("backlog", lambda: b"shadow_unread_records{" in (get(f"{at}/metrics") or b""), PATIENCE)
+    ann = {"token": hashlib.sha256(b"token-of-ann").hexdigest(), "role": "releaser"}
+    known = {"SHADOW_PEOPLE": orjson.dumps({"ann": ann}).decode(), "SHADOW_PROMOTE_SECONDS": "1"}
+    with started(stage, {**env, **known}, "shadow", "serve") as worker:
+        at, hers = f"http://127.0.0.1:{worker.port}", "token-of-ann"
+        wait_for("suggestion", lambda: orjson.loads(get(f"{at}/api/suggestions", hers) or b"[]"), PATIENCE)
+        wait_for("backlog", lambda: b"shadow_unread_records{" in (get(f"{at}/metrics", hers) or b""), PATIENCE)
         show = ("shadow", "labels", "show", f"t-{stage.turn}")
         wait_for("label", lambda: "fraud" in stage.stack.run(*show), PATIENCE)
         body = orjson.dumps({"transaction_id": stage.a_case(), "verdict": "legit", "by": "otto"})
@@ -220,6 +224,14 @@ def serve(stage: Stage, env: dict[str, str]) -> None:
         request = urllib.request.Request(f"{at}/api/review/mark", body, headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 200
+        decision = urllib.request.Request(
+            f"{at}/api/suggestions/approve",
+            orjson.dumps({"reason": "clean"}),
+            {"Authorization": f"Bearer {hers}", "Content-Type": "application/json"},
+        )
+        with pytest.raises(HTTPError) as refused:  # as far as a decision goes without a scorer
+            urllib.request.urlopen(decision, timeout=PATIENCE)
+        assert "no scorer runs in consumer group" in orjson.loads(refused.value.read())["detail"]
 
 
 def operate(stage: Stage, env: dict[str, str]) -> None:

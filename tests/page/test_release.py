@@ -36,6 +36,7 @@ class Person(Analyst):
     def press_button(self, label: str, leads_to: str) -> None:
         """Press the first button with this label, and wait until the page says something."""
         found = self.browser.run(
+            "document.querySelectorAll('details').forEach(e => { e.open = true });"
             f"const b = [...document.querySelectorAll('#main button')].find(e => e.innerText.trim() === {label!r});"
             "b?.click(); return Boolean(b)"
         )
@@ -126,7 +127,7 @@ def test_what_fails_is_in_sight_on_a_phone_and_says_why_once(people: dict[str, P
     )
     assert place[0] >= 0
     assert place[1] <= 390
-    reasons = ann.browser.run("return [...document.querySelectorAll('ul.why li')].map(e => e.innerText)")
+    reasons = ann.browser.run("return [...document.querySelectorAll('ul.why li')].map(e => e.textContent)")
     assert any(one.startswith("✗ More blocks in all fails: Blocks") for one in reasons), reasons
     assert len(set(reasons)) == len(reasons)
     ann.browser.run("document.querySelector('.heat td.fail a').click()")

@@ -21,7 +21,8 @@ CONTRAST = """
 const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255)
     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126*r + 0.7152*g + 0.0722*b };
 const paper = e => { for (; e; e = e.parentElement) {
-    const c = getComputedStyle(e).backgroundColor; if (!c.endsWith(', 0)')) return c } return 'rgb(255, 255, 255)' };
+    const c = getComputedStyle(e).backgroundColor; if (!/^rgba.*, 0\\)$/.test(c)) return c }
+    return 'rgb(255, 255, 255)' };
 const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05) };
 const texts = [...document.querySelectorAll('h1,h2,h3,p,td,th,figcaption,summary,small')].filter(e => e.innerText);
 const lines = [...document.querySelectorAll('.line,.bar')];

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
@@ -30,7 +32,7 @@ from shadow.web.app import build
 from shadow.web.heat import heat, state_of
 from shadow.web.over_time import over_days
 
-NAMES = {"ann": "releaser", "dora": "reviewer", "vera": "viewer"}
+NAMES = {"ann": "releaser", "bea": "releaser", "dora": "reviewer", "vera": "viewer"}
 PEOPLE: dict[str, Person] = {
     name: Person(token=hashlib.sha256(f"token-{name}".encode()).hexdigest(), role=role) for name, role in NAMES.items()
 }
@@ -224,6 +226,23 @@ def test_buttons_are_there_for_who_may_and_a_sentence_for_who_may_not() -> None:
     assert "Names are not verified here" in page(served(), "/release")
 
 
+def test_what_is_excused_is_said_in_one_line_for_each_segment() -> None:
+    one: dict[str, Any] = {"verdict": "insufficient", "segment": "amount=>=500", "reason": "No decisions yet"}
+    findings = [
+        one | {"criterion": "insults", "excused": True},
+        one | {"criterion": "coverage", "excused": True},
+        one | {"criterion": "lost_fraud", "segment": "all", "excused": False},
+        one | {"criterion": "transactions", "verdict": "pass"},
+    ]
+    evidence = {"judgement": {"reason": "promote: 28 criteria pass", "findings": findings}}
+    whole = page(served(a_ledger(suggestion(evidence=evidence)), people=PEOPLE), "/release", "vera")
+    told = whole.partition("Past releases")[0]
+    assert told.count("No decisions yet") == 2
+    assert "amount=&gt;=500: 2 checks lack evidence, which is excused (No decisions yet)" in told
+    assert "Lost fraud in all: No decisions yet" in told
+    assert "<li>28 criteria pass</li>" in told
+
+
 def test_a_confirmation_says_what_will_change_and_changes_nothing() -> None:
     client = served(people=PEOPLE, four_eyes=True)
     query = f"?action=approve&suggestion={SEQ}"
@@ -244,15 +263,27 @@ def test_a_confirmation_says_what_will_change_and_changes_nothing() -> None:
 
 def test_what_waits_for_a_second_person_is_said_first() -> None:
     first = Approval(
-        slots={"live": Target(digest="c" * 64, threshold=0.5)},
-        expects={"live": 1}, cause="approve", why=("it is a forced release",), by="ann", reason="r", at=NOW,
-    )  # fmt: skip
+        slots={"live": Target(digest="c" * 64, threshold=0.4), "candidate": None},
+        expects={"live": 1, "candidate": 1},
+        cause="approve",
+        why=("it is a forced release",),
+        by="ann",
+        reason="r",
+        at=NOW,
+    )
     said = Comment(suggestion=SEQ, text="odd in <FR>", by="dora", at=NOW)
     client = served(a_ledger(suggestion(), said, first), people=PEOPLE)
     told = page(client, "/release", "ann")
     assert "An approval waits for a second person" in told
     assert "Your own approval counts once" in told
+    assert "Approve it as the second person" not in told
     assert "Your own approval" not in page(client, "/release", "dora")
+    assert "Approve it as the second person" not in page(client, "/release", "dora")
+    second = page(client, "/release", "bea")
+    form = second.partition("Approve it as the second person")[0].rpartition("<form")[2]
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+    assert fields == {"action": "approve", "slot": "candidate", "suggestion": SEQ, "threshold": "0.4"}
+    assert "Accept at 0.4" in page(client, f"/release/decide?{urlencode(fields)}", "bea")
     assert "odd in &lt;FR&gt;" in told
 
 
