@@ -8,7 +8,7 @@ was read. So whoever writes from what a table said it had reached writes each of
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -193,6 +193,20 @@ class TopicTable:
     def days(self) -> list[str]:
         """Days of which it has rows, as ISO 8601."""
         return sorted({str(part["day"]) for part in self.delta.partitions()})
+
+    def batches(self, columns: Sequence[str], day: str | None = None, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
+        """Some columns of the rows of a day, ISO 8601, or of all, so many at a time, in no certain order."""
+        wanted = None if day is None else ds.field("day") == pa.scalar(date.fromisoformat(day), pa.date32())
+        dataset = self.delta.to_pyarrow_dataset()
+        found = dataset.to_batches(
+            columns=list(columns), filter=wanted, batch_size=rows, batch_readahead=1, fragment_readahead=1
+        )
+        yield from (batch for batch in found if batch.num_rows)
+
+    def schema_of(self, columns: Sequence[str]) -> pa.Schema:
+        """The types of some columns."""
+        schema = self.delta.to_pyarrow_dataset().schema
+        return pa.schema([schema.field(name) for name in columns])
 
     def drop_before(self, day: date) -> int:
         """Delete the rows of days before one; how many days there were. Their files go with the next `compact`."""

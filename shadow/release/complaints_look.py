@@ -25,10 +25,10 @@ async def look_at_complaints(
 ) -> ComplaintLook | None:
     """Compare complaints before and after the last release; None if nothing is watched, or nobody reports any."""
     period, run = period_of(deployments, settings.watch_days), present_run(deployments, PREVIOUS)
-    if period is None or period.since is None or run is None:
+    at = at or datetime.now(UTC)
+    if period is None or period.since is None or run is None or period.is_over(at):
         return None
-    today, released = day_number((at or datetime.now(UTC)).date()), day_number(period.since.astimezone(UTC).date())
-    until = today if period.until is None else min(today, day_number(period.until.astimezone(UTC).date()) + 1)
+    until, released = day_number(at.date()), day_number(period.since.astimezone(UTC).date())
     found = await reported(redis, settings.prefix, date_of(released - MOST_DAYS), date_of(until))
     if not found:
         return None

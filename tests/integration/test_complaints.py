@@ -152,6 +152,7 @@ def test_complaints_since_a_release_are_held_against_those_before_it(
         assert (found.before.days, found.before.complaints, found.before.blocks) == (19, 19 * 12, 19 * 200)
         assert (found.after.days, found.after.complaints, found.after.blocks) == (7, 7 * since, 7 * 100)
         assert found.verdict == verdict, found
+        assert await look(redis, day=15) is None, "the watch is over"
 
     run(server, story)
 

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from shadow.comparison.sampling import KEEP_DISAGREEMENTS
 from shadow.notify.notifier import Notifier
 from shadow.settings import ShadowSettings
 from shadow.store import keys
+from shadow.store.complaints import ComplaintStore
 from shadow.store.connection import connect, memory
 from shadow.store.labels import LabelStore
 from shadow.store.payload import FORGOTTEN_AFTER
@@ -124,6 +126,10 @@ async def serve_works(client: Any) -> None:
     assert await memory(client)
     settings = ShadowSettings(notify=SecretStr("json://127.0.0.1:1"))
     await Notifier(settings, client).tell(Deployments(), [])
+    complaints, day = ComplaintStore(client), date(2026, 1, 1)
+    for count in (3, 3, 4):
+        await complaints.add("call centre", day, count, None, replace=True)
+    assert (await complaints.days([day]))[day].complaints == 4
 
 
 async def an_operator_works(client: Any) -> None:

@@ -1,0 +1,280 @@
+"""Reads levels from the archive: every decision of some event days, scored again with the candidate, and its label.
+
+The archive has no score of a candidate, but the features that live saw, bit for bit. The candidate's bundle scores them
+again, so its decisions are what its shadow would have seen, not an estimate from samples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorer.deployments.slots import Deployments
+from scorer.errors import UserError
+from scorer.pipeline.instants import DAY_MS
+from shadow.archive.levels import FRAUD, HONEST, UNKNOWN, Counts, Judged, LevelSums
+from shadow.archive.rows import IDS
+from shadow.archive.tables import TopicTable
+from shadow.comparison.case import by_card, by_transaction, card_hash
+from shadow.comparison.segments import Segments
+from shadow.labels.label import CHARGEBACK, REVIEW, Label, State, Votes, merge, state, vote
+from shadow.worker.candidate import Candidate
+
+#: Rows that are read at once.
+BATCH = 20_000
+_NARROW = ["partition", "offset", "source_offset", "problem", "card_id", "occurred_at"]
+_WIDE = ["partition", "offset", *IDS, "occurred_at", "others", "decision", "score", "view", "override", "features",
+         "amount_minor", "repeat", "refund", "problem"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is asked. first, last: event days, in UTC, both among them. delay: time that a label has to come. as_of:
+    what came to be known later does not count."""
+
+    first: date | None
+    last: date | None
+    as_of: datetime
+    delay: timedelta
+
+    @property
+    def as_of_ms(self) -> int:
+        return round(self.as_of.timestamp() * 1000)
+
+    @property
+    def judged_before_ms(self) -> int:
+        """Transactions from then on are pending: milliseconds since 1970."""
+        return self.as_of_ms - round(self.delay.total_seconds() * 1000)
+
+    def days_of(self, table: TopicTable) -> list[str]:
+        """The days of a table that are asked for."""
+        first, last = (None if one is None else one.isoformat() for one in (self.first, self.last))
+        return [day for day in table.days() if (first is None or day >= first) and (last is None or day <= last)]
+
+
+@dataclass
+class Gathered:
+    """The sums, and what is in none of them, by reason. days: first and last event day that had decisions."""
+
+    sums: LevelSums
+    days: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    labels_differ: int = 0
+
+
+def deployments_of(table: TopicTable, trusted: Any) -> Deployments:
+    """The ledger, as the archive has it. trusted: the keys whose entries count; None if everybody's do."""
+    columns = ["partition", "offset", "key", "body", "problem"]
+    rows = pa.Table.from_batches(list(table.batches(columns)), schema=table.schema_of(columns))
+    deployments = Deployments(trusted=trusted)
+    for row in rows.sort_by([("partition", "ascending"), ("offset", "ascending")]).to_pylist():
+        if row["problem"] is None and row["key"] is not None:
+            body = row["body"]
+            deployments.fold(row["key"].encode(), None if body is None else body.encode())
+    return deployments
+
+
+def votes_of(table: TopicTable, as_of_ms: int) -> dict[str, Votes]:
+    """The votes on each subject that were known by a moment. Memory grows with the labels."""
+    found: dict[str, Votes] = {}
+    columns = ["appended_at", "transaction_id", "card_id", "occurred_at", "source", "verdict", "at", "by", "problem"]
+    for batch in table.batches(columns):
+        for row in batch.to_pylist():
+            if row["problem"] is not None:
+                continue
+            arrived = 0 if row["appended_at"] is None else _ms(row["appended_at"])
+            known = arrived if arrived > 0 else _ms(row["at"])
+            if known > as_of_ms:
+                continue
+            told = {name: row[name] for name in ("transaction_id", "card_id", "source", "verdict", "by")}
+            occurred = row["occurred_at"]
+            label = Label.model_construct(
+                **told, at=row["at"].isoformat(), occurred_at=None if occurred is None else occurred.isoformat()
+            )
+            one = vote(label, arrived)
+            found[one.subject] = merge(found.get(one.subject, {}), {one.source: {one.by: (one.at_ms, one.verdict)}})
+    return found
+
+
+def gathered(
+    decisions: TopicTable,
+    labels: TopicTable | None,
+    candidate: Candidate,
+    segments: Segments,
+    minor_per_unit: float,
+    window: Window,
+) -> Gathered:
+    """Sum every decision of a window once. Memory grows with the labels and the card-days on which something is
+    blocked or fraud, and with the decisions of a single day.
+
+    Raises UserError if there is none.
+    """
+    out = Gathered(LevelSums(len(segments.names)), window.days_of(decisions))
+    if not out.days:
+        raise UserError(
+            "archive: has no decisions of these days; see `shadow archive status`, or correct --from and --to"
+        )
+    votes = {} if labels is None else votes_of(labels, window.as_of_ms)
+    for day in out.days:
+        again, ambiguous = _of_day(decisions, day, votes)
+        mine = {subject: one for subject, one in votes.items() if subject not in ambiguous} if ambiguous else votes
+        out.left_out["labels_that_fit_several"] += len(ambiguous)
+        for batch in decisions.batches(_WIDE, day, BATCH):
+            _add(batch, out, again, mine, candidate, segments, minor_per_unit, window)
+    return out
+
+
+def _of_day(decisions: TopicTable, day: str, votes: Mapping[str, Votes]) -> tuple[set[tuple[int, int]], set[str]]:
+    """Places of decisions on a transaction that was decided before, and card subjects that fit several transactions.
+
+    A transaction has one event day, so both can be told from that day alone.
+    """
+    firsts: dict[int, list[Any]] = {}
+    seen: Counter[str] = Counter()
+    has_cards = any(subject.startswith("c:") for subject in votes)
+    for batch in decisions.batches(_NARROW, day, BATCH):
+        batch = batch.filter(pc.is_null(batch.column("problem")))
+        partitions = batch.column("partition").to_numpy(zero_copy_only=False)
+        pairs = np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in ("source_offset", "offset")])
+        for partition in np.unique(partitions):
+            firsts.setdefault(int(partition), []).append(pairs[:, partitions == partition])
+        if has_cards:
+            times = _ms_of(batch.column("occurred_at")).tolist()
+            for card, ms in zip(batch.column("card_id").to_pylist(), times, strict=True):
+                subject = by_card(card_hash(card or ""), ms)
+                if subject in votes:
+                    seen[subject] += 1
+    again: set[tuple[int, int]] = set()
+    for partition, parts in firsts.items():
+        sources, offsets = np.concatenate(parts, axis=1)
+        order = np.lexsort((offsets, sources))
+        later = order[1:][np.diff(sources[order]) == 0]
+        again |= {(partition, int(offset)) for offset in offsets[later]}
+    return again, {subject for subject, many in seen.items() if many > 1}
+
+
+def _add(
+    batch: pa.RecordBatch,
+    out: Gathered,
+    again: set[tuple[int, int]],
+    votes: Mapping[str, Votes],
+    candidate: Candidate,
+    segments: Segments,
+    minor_per_unit: float,
+    window: Window,
+) -> None:
+    """Add the rows of a batch."""
+    reasons = {
+        "unreadable": pc.is_valid(batch.column("problem")),
+        "repeats": pc.fill_null(batch.column("repeat"), False),
+        "refunds": pc.fill_null(batch.column("refund"), False),
+        "by_override": pc.or_(pc.is_valid(batch.column("override")), pc.is_null(batch.column("score"))),
+        "decided_again": pa.array(
+            [
+                place in again
+                for place in zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
+            ]
+        ),
+    }
+    kept = np.ones(batch.num_rows, dtype=bool)
+    for reason, mask in reasons.items():
+        hit = kept & np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
+        out.left_out[reason] += int(hit.sum())
+        kept &= ~hit
+    batch = batch.filter(pa.array(kept))
+    if not batch.num_rows:
+        return
+    occurred = _ms_of(batch.column("occurred_at"))
+    minor = batch.column("amount_minor").to_numpy(zero_copy_only=False).astype(np.int64)
+    divided = segments.assign(_columns(batch, segments, minor, minor_per_unit), batch.num_rows)
+    scores = _scored(batch, candidate)
+    is_young = occurred >= window.judged_before_ms
+    is_unscored = ~is_young & np.isnan(scores)
+    out.sums.leave_out(divided[is_young], is_pending=True)
+    out.sums.leave_out(divided[is_unscored], is_pending=False)
+    judged = np.flatnonzero(~is_young & ~is_unscored)
+    if not len(judged):
+        return
+    batch = batch.take(pa.array(judged))
+    occurred, minor, divided, scores = occurred[judged], minor[judged], divided[judged], scores[judged]
+    live = np.array([decision == "block" for decision in batch.column("decision").to_pylist()])
+    states, card_days = np.empty(len(judged), dtype=np.int64), np.empty(len(judged), dtype=np.uint64)
+    ids, cards = batch.column("transaction_id").to_pylist(), batch.column("card_id").to_pylist()
+    for at, (transaction, card, ms) in enumerate(zip(ids, cards, occurred.tolist(), strict=True)):
+        hashed = card_hash(card or "")
+        card_days[at] = np.uint64((int(hashed, 16) + ms // DAY_MS * 0x9E3779B97F4A7C15) % 2**64)
+        found = [votes[s] for s in (by_transaction(transaction), by_card(hashed, ms)) if s in votes]
+        states[at], differ = known(found, bool(live[at]))
+        out.labels_differ += differ
+    theirs = batch.column("score").to_numpy(zero_copy_only=False)
+    out.sums.add(
+        Judged(
+            np.stack([live, scores >= candidate.threshold]),
+            np.stack([theirs, scores]),
+            states,
+            minor,
+            divided,
+            card_days,
+        )
+    )
+
+
+def known(found: list[Votes], is_blocked: bool) -> tuple[int, bool]:
+    """What is known of a transaction whose label had time to come, and whether its sources contradict each other.
+
+    found: the votes on its subjects. is_blocked: by live, so that no chargeback can follow.
+    """
+    votes = merge(*found)
+    review, chargeback = state(votes.get(REVIEW, {})), state(votes.get(CHARGEBACK, {}))
+    differ = {review, chargeback} == {State.FRAUD, State.LEGIT}
+    if review in _STATES:
+        return _STATES[review], differ
+    if is_blocked:
+        return UNKNOWN, False
+    return (FRAUD if chargeback is State.FRAUD else HONEST), False
+
+
+_STATES = {State.FRAUD: FRAUD, State.LEGIT: HONEST}
+
+
+def _columns(batch: pa.RecordBatch, segments: Segments, minor: Counts, minor_per_unit: float) -> dict[str, list[Any]]:
+    """The fields by which segments divide, as the shadow has them."""
+    columns: dict[str, list[Any]] = {"amount": (minor / minor_per_unit).tolist()}
+    wanted = segments.fields - {"amount"}
+    for name in wanted & set(IDS):
+        columns[name] = batch.column(name).to_pylist()
+    rest = wanted - set(IDS)
+    if rest:
+        others = [orjson.loads(text) for text in batch.column("others").to_pylist()]
+        columns |= {name: [row.get(name) for row in others] for name in rest}
+    return columns
+
+
+def _scored(batch: pa.RecordBatch, candidate: Candidate) -> Any:
+    """The candidate's scores: float64 (n,), NaN where it cannot score."""
+    features, out = batch.column("features"), np.full(batch.num_rows, np.nan)
+    views, widths = batch.column("view").to_pylist(), pc.list_value_length(features).to_pylist()
+    alike: dict[tuple[str, int], list[int]] = {}
+    for at, kind in enumerate(zip(views, widths, strict=True)):
+        alike.setdefault(kind, []).append(at)
+    for (view, width), rows in alike.items():  # a snapshot of another width than its view's must not spoil the others
+        flat = features.take(pa.array(rows)).flatten().to_numpy(zero_copy_only=False)
+        out[rows] = candidate.score(view, flat.astype(np.float64).reshape(len(rows), width))
+    return out
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _ms_of(column: Any) -> Counts:
+    """Milliseconds since 1970 of times: int64 (n,)."""
+    return np.asarray(column.cast(pa.int64()).to_numpy(zero_copy_only=False) // 1000, dtype=np.int64)
