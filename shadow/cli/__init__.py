@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "report",
     "erase": "erase",
     "archive": "archive",
+    "backtest": "backtest",
 }
 
 

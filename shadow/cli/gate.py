@@ -30,7 +30,7 @@ from shadow.release.twin import missing_twin
 from shadow.settings import ShadowSettings
 from shadow.store.connection import connect, telling
 
-#: Exit codes; no other command uses 3 and 4.
+#: Exit codes, which `shadow backtest` has, too; no other command uses 3 and 4.
 EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
 #: Most rows of `--brief`.
 BRIEF_ROWS = 12
@@ -58,7 +58,7 @@ def gate(slot: str, as_json: bool, brief: bool) -> None:
         beside = {"forced": forced, "twin": None if twin is None else twin.digest}
         click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **beside, **judgement.to_json()}))
     else:
-        _print(seen, brief)
+        tell(seen, brief)
         lacking = missing_twin(deployments, slot, settings.control)
         if lacking is not None:
             _say(Console(width=None if sys.stdout.isatty() else 140), lacking)
@@ -85,7 +85,11 @@ def in_brief(findings: Sequence[Finding]) -> list[Finding]:
     return failures or [f for f in findings if f.verdict is Verdict.INSUFFICIENT and not f.excused]
 
 
-def _print(seen: Look, brief: bool) -> None:
+def tell(seen: Look, brief: bool, place: str | None = None, reason: str | None = None) -> None:
+    """Print a look: findings, the clean period, what is worth knowing beside it, and the verdict.
+
+    place, reason: what to call what was judged, and how to say the verdict, where it is not the run of a slot.
+    """
     judgement = seen.judgement
     console = Console(width=None if sys.stdout.isatty() else 140)
     rows = in_brief(judgement.findings) if brief else list(judgement.findings)
@@ -100,10 +104,11 @@ def _print(seen: Look, brief: bool) -> None:
             table.add_row(finding.criterion, finding.segment, *numbers, mark, finding.reason)
         console.print(table)
     if left > 0:
-        _say(console, f"and {left} more, which `shadow gate --slot {seen.slot}` shows")
+        whole = f"which `shadow gate --slot {seen.slot}` shows" if place is None else "which are shown without --brief"
+        _say(console, f"and {left} more, {whole}")
     counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
     hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
-    _say(console, f"slot {seen.slot}, run {judgement.run}: {counted}; {hours}")
+    _say(console, f"{place or f'slot {seen.slot}, run {judgement.run}'}: {counted}; {hours}")
     if judgement.clean is not None:
         _say(console, _clean(judgement.clean))
     if judgement.matched is not None:
@@ -116,7 +121,7 @@ def _print(seen: Look, brief: bool) -> None:
         _say(console, judgement.group.told, style="yellow")
     for part in judgement.others:
         _say(console, f"{part.segment}: {part.told}{'; small enough to lack evidence' if part.is_small else ''}")
-    _say(console, judgement.reason, style="bold")
+    _say(console, reason or judgement.reason, style="bold")
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:

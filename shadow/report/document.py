@@ -12,6 +12,7 @@ from shadow.comparison.totals import RunTotals
 from shadow.gate.criteria import Criterion
 from shadow.gate.findings import Judgement
 from shadow.gate.harm import ChargebackBounds
+from shadow.release.wording import BACKTEST, backtested
 
 #: Samples that are told.
 TELLING = 10
@@ -30,7 +31,8 @@ class EvidencePath:
 @dataclass(frozen=True)
 class Report:
     """All that a report tells. bar: base-10 log of the evidence that settles a pass. minor_per_unit: of the reporting
-    currency. thresholds: live's and the candidate's, None where they are not known."""
+    currency. thresholds: live's and the candidate's, None where they are not known. is_backtest: whether the run is one
+    of a backtest, and of no slot."""
 
     slot: str
     at: str
@@ -46,6 +48,17 @@ class Report:
     chargebacks: dict[str, ChargebackBounds]
     gaps: Sequence[str]
     minor_per_unit: float
+    is_backtest: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The verdict and its reason."""
+        return backtested(self.judgement) if self.is_backtest else self.judgement.reason
+
+    @property
+    def note(self) -> str:
+        """Of a backtest, what its verdict is worth; empty for the run of a slot."""
+        return BACKTEST if self.is_backtest else ""
 
 
 def telling(samples: Iterable[Sample], n: int = TELLING) -> list[Sample]:

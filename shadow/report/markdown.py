@@ -12,10 +12,12 @@ def markdown(report: Report) -> str:
     """A summary for a pull request."""
     judgement, totals = report.judgement, report.totals
     part = totals.segments.get(ALL, SegmentTotals())
+    place = "A backtest" if report.is_backtest else f"Slot `{report.slot}`"
     lines = [
-        f"**{_plain(judgement.reason)}**",
+        f"**{_plain(report.headline)}**",
         "",
-        f"Slot `{report.slot}`, run `{judgement.run}`: candidate `{totals.candidate_digest[:12]}` against live "
+        *([f"{report.note}.", ""] if report.note else []),
+        f"{place}, run `{judgement.run}`: candidate `{totals.candidate_digest[:12]}` against live "
         f"`{totals.live_digest[:12]}`, {totals.compared:,} transactions in {judgement.covered_hours:,} clean "
         f"event hours ({judgement.needed_hours:,} required), criteria `{report.criteria[:12]}`.",
         "",

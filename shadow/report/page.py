@@ -47,14 +47,14 @@ def html(report: Report) -> str:
 
 def _head(report: Report) -> dict[str, Any]:
     judgement, totals = report.judgement, report.totals
-    verdict, _, reason = judgement.reason.partition(": ")
+    verdict, _, reason = report.headline.partition(": ")
     return {
         "kind": judgement.decision.value,
         "verdict": verdict.capitalize(),
         "reason": reason,
         "sentence": _sentence(report),
         "facts": [
-            ("slot and run", f"{report.slot}, {judgement.run}"),
+            ("slot and run", f"{'none: a backtest' if report.note else report.slot}, {judgement.run}"),
             ("candidate", totals.candidate_digest[:12] or "unknown"),
             ("live", totals.live_digest[:12] or "unknown"),
             ("compared", f"{totals.compared:,}"),
@@ -67,12 +67,17 @@ def _head(report: Report) -> dict[str, Any]:
 
 def _sentence(report: Report) -> str:
     """What the verdict means, for somebody who does not know the words."""
+    return f"{_meaning(report)} {report.note}." if report.note else _meaning(report)
+
+
+def _meaning(report: Report) -> str:
     fails = [f for f in report.judgement.findings if f.verdict is Verdict.FAIL]
     if report.judgement.decision is Decision.REJECT:
         return "This candidate exceeds a limit. " + " ".join(f"{f.segment}: {f.reason}." for f in fails)
     if report.judgement.decision is Decision.HOLD:
         return "No check fails, but some required checks still lack evidence. They are listed below."
-    return "Every required check has enough evidence and is within its limit. A person decides."
+    passed = "Every required check has enough evidence and is within its limit."
+    return passed if report.note else f"{passed} A person decides."
 
 
 def _open(report: Report) -> dict[str, Any]:
