@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyarrow import dataset
 
 from scorer.bundles.lineage import digest_of_json
 from scorer.errors import LibraryError, UserError
@@ -56,6 +57,8 @@ CONFIGURATION = {
 }
 #: What a call to a table may raise that another attempt may mend: the store is away, or another commit came first.
 FAILED = (DeltaError, OSError)
+#: The same of reading rows, for which a file is damaged, too.
+UNREADABLE = (*FAILED, pa.ArrowException)
 #: Numbers that rise by one.
 _DELTAS = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
 #: Bytes of a file that compaction aims at.
@@ -103,9 +106,11 @@ class Archive:
     def existing(self, kind: Kind, topic: str) -> TopicTable | None:
         """The same; None if nobody has made it yet."""
         try:
-            return TopicTable(self._found(kind.table), topic, kind)
+            table = self._found(kind.table)
         except TableNotFoundError:
             return None
+        self._require(table, kind.table, kind.schema)
+        return TopicTable(table, topic, kind)
 
     def gaps(self) -> Gaps:
         """The table of what was lost. Raises as `table`."""
@@ -142,6 +147,11 @@ class Archive:
                 storage_options=self.options or None,
             )
             table = self._found(name)
+        self._require(table, name, schema)
+        return table
+
+    def _require(self, table: DeltaTable, name: str, schema: pa.Schema) -> None:
+        """Raise UserError if a table lacks a column."""
         there = {field.name for field in table.schema().fields}
         missing = [column for column in schema.names if column not in there]
         if missing:
@@ -149,7 +159,6 @@ class Archive:
                 f"archive {self._at(name)}: has no column {missing[0]}; another program wrote it: name another place "
                 "in SHADOW_ARCHIVE"
             )
-        return table
 
 
 class TopicTable:
@@ -189,6 +198,10 @@ class TopicTable:
             ),
         )
         return int(rows.num_rows)
+
+    def stored(self) -> dataset.Dataset:
+        """Its rows, in no order, as pyarrow reads them."""
+        return self.delta.to_pyarrow_dataset()
 
     def days(self) -> list[str]:
         """Days of which it has rows, as ISO 8601."""

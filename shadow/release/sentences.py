@@ -215,10 +215,13 @@ def _order(one: Obstacle) -> tuple[bool, int, bool, float]:
     return not one.is_failure, mend, one.days is None, -(one.days or 0.0)
 
 
-def verdict(judgement: Judgement, found: Sequence[Obstacle]) -> str:
-    """The verdict in one sentence. found: its obstacles."""
+def verdict(judgement: Judgement, found: Sequence[Obstacle], is_backtest: bool = False) -> str:
+    """The verdict in one sentence. found: its obstacles. is_backtest: whether it is one of a backtest, which promotes
+    nothing."""
     if judgement.decision is Decision.PROMOTE:
         left = f"; not judged: {', '.join(map(place, judgement.not_judged))}" if judgement.not_judged else ""
+        if is_backtest:
+            return f"Nothing stands against it so far: {judgement.passed:,} checks pass, none fails{left}."
         return f"Ready to release: {judgement.passed:,} checks pass, none fails{left}. A person decides."
     if not found:
         return "On hold: nothing was compared yet."

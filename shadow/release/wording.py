@@ -117,3 +117,17 @@ def minute(at: str) -> str:
         return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError):
         return at
+
+
+#: What the verdict of a backtest is worth, said wherever there is one.
+BACKTEST = "A backtest on archived decisions can reject and inform; it never promotes"
+
+
+def backtested(judgement: Judgement) -> str:
+    """The verdict of a backtest and its reason: nothing is promoted.
+
+    It is the gate's, but for its first word where every criterion passes.
+    """
+    if judgement.decision is not Decision.PROMOTE:
+        return judgement.reason
+    return judgement.reason.replace("promote: ", "nothing stands against it so far: ", 1)

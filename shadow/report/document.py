@@ -12,6 +12,8 @@ from shadow.comparison.totals import RunTotals
 from shadow.gate.criteria import Criterion
 from shadow.gate.findings import Judgement
 from shadow.gate.harm import ChargebackBounds
+from shadow.release.sentences import obstacles, verdict
+from shadow.release.wording import BACKTEST
 
 #: Samples that are told.
 TELLING = 10
@@ -31,7 +33,8 @@ class EvidencePath:
 class Report:
     """All that a report tells. bar: base-10 log of the evidence that settles a pass. minor_per_unit: of the reporting
     currency. thresholds: live's and the candidate's, None where they are not known. currency: code of the
-    reporting currency, empty where it is not known."""
+    reporting currency, empty where it is not known. is_backtest: whether the run is one of a backtest, and of no slot.
+    """
 
     slot: str
     at: str
@@ -48,6 +51,17 @@ class Report:
     gaps: Sequence[str]
     minor_per_unit: float
     currency: str = ""
+    is_backtest: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a sentence."""
+        return verdict(self.judgement, obstacles(self.judgement, self.totals), self.is_backtest)
+
+    @property
+    def note(self) -> str:
+        """Of a backtest, what its verdict is worth; empty for the run of a slot."""
+        return BACKTEST if self.is_backtest else ""
 
 
 def telling(samples: Iterable[Sample], n: int = TELLING) -> list[Sample]:

@@ -13,16 +13,16 @@ def markdown(report: Report) -> str:
     """A summary for a pull request."""
     judgement, totals = report.judgement, report.totals
     part = totals.segments.get(ALL, SegmentTotals())
-    found = sentences.obstacles(judgement, totals)
     unit, currency = report.minor_per_unit, report.currency
-    lines = [f"**{_plain(sentences.verdict(judgement, found))}**", ""]
+    lines = [f"**{_plain(report.headline)}**", "", *([f"{report.note}.", ""] if report.note else [])]
     if part.compared:
         lines += ["| | live | candidate |", "|---|---:|---:|"]
         sides = sentences.sides(part, totals.hours, unit, currency)
         lines += [f"| {side.name} | {side.live} | {side.candidate} |" for side in sides]
         lines += ["", sentences.change_in_money(part, totals.hours, unit, currency), ""]
+    place = "A backtest" if report.is_backtest else f"Slot `{report.slot}`"
     lines += [
-        f"Slot `{report.slot}`, run `{judgement.run}`: candidate `{totals.candidate_digest[:12]}` against live "
+        f"{place}, run `{judgement.run}`: candidate `{totals.candidate_digest[:12]}` against live "
         f"`{totals.live_digest[:12]}`, {totals.compared:,} transactions in {judgement.covered_hours:,} clean "
         f"event hours ({judgement.needed_hours:,} required), criteria `{report.criteria[:12]}`.",
         "",

@@ -65,8 +65,8 @@ def _head(report: Report) -> dict[str, Any]:
     clean = judgement.clean
     return {
         "kind": judgement.decision.value,
-        "verdict": sentences.verdict(judgement, found),
-        "sentence": _MEANING[judgement.decision],
+        "verdict": report.headline,
+        "sentence": " ".join([_meaning(report), *([f"{report.note}."] if report.note else [])]),
         "money": sentences.change_in_money(whole, totals.hours, unit, currency) if whole.compared else "",
         "differ": sentences.differ(whole),
         "noise": sentences.noise(judgement),
@@ -87,7 +87,8 @@ def _head(report: Report) -> dict[str, Any]:
                 else sentences.clean_days(clean),
             ),
         ],
-        "marks": f"Slot {report.slot}, run {judgement.run}; candidate {totals.candidate_digest[:12] or 'unknown'} "
+        "marks": f"{'A backtest' if report.is_backtest else f'Slot {report.slot}'}, run {judgement.run}; "
+        f"candidate {totals.candidate_digest[:12] or 'unknown'} "
         f"against live {totals.live_digest[:12] or 'unknown'}; criteria {report.criteria[:12]}; seen at "
         f"{report.at[:16].replace('T', ' ')} UTC.",
         "fails": [(sentences.place(one.segment), one.name, one.reason) for one in found if one.is_failure],
@@ -98,8 +99,14 @@ def _head(report: Report) -> dict[str, Any]:
 _MEANING = {
     Decision.REJECT: "This candidate exceeds a limit. Live goes on as it is.",
     Decision.HOLD: "No check fails, but some required checks still lack evidence. They are listed below.",
-    Decision.PROMOTE: "Every required check has enough evidence and is within its limit. A person decides.",
+    Decision.PROMOTE: "Every required check has enough evidence and is within its limit.",
 }
+
+
+def _meaning(report: Report) -> str:
+    told = _MEANING[report.judgement.decision]
+    decides = report.judgement.decision is Decision.PROMOTE and not report.is_backtest
+    return f"{told} A person decides." if decides else told
 
 
 def _reason(report: Report, finding: Finding) -> str:

@@ -21,8 +21,9 @@ from scorer import cli as scorer_cli
 from shadow import cli as shadow_cli
 
 README = (ROOT / "README.md").read_text()
-#: Codes that say something else than "done"; `reject` comes after `approve` here, so nothing is left to reject.
-EXPECTED = {"shadow gate": {0, 3, 4}, "shadow reject": {2}, "shadow notify": {2}}  # which names nobody yet
+#: Codes that say something else than "done"; `reject` comes after `approve` here, so nothing is left to reject, and
+#: nobody is named yet whom `notify` could tell.
+EXPECTED = {"shadow gate": {0, 3, 4}, "shadow backtest": {0, 3, 4}, "shadow reject": {2}, "shadow notify": {2}}
 RELEASE = "schema: 1\nsegments:\n  country: {field: country, values: [DE, ES, FR, GB]}\nminimum_covered_hours: 24\n"
 
 
