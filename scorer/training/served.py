@@ -93,8 +93,8 @@ class ServedMaking:
         history = history_of(rows, self.view, self.money.digits, as_of_ms)
         if history.data.unknown:
             tell(
-                f"{history.data.unknown} transactions have no label and never get one, as live blocked them, or people "
-                "contradict each other: they are not learnt, but count for --block-rate"
+                f"{history.data.unknown} transactions were blocked by live and not reviewed, so nobody knows what they "
+                "were: they are not learnt, but count for --block-rate"
             )
         return Material(history, rows.sources, _how(self.money))
 

@@ -22,8 +22,10 @@ from scorer.deployments.records import CANDIDATE, LIVE, Override, PublishedView
 from scorer.deployments.slots import Deployments, Slot
 from scorer.errors import BundleError, UserError
 from scorer.pipeline.batch import Matrix
-from shadow.archive.rows import decisions_of, label_of
+from shadow.archive.rows import decisions_of
 from shadow.archive.stretch import Days, Stretch, split
+from shadow.archive.tables import TopicTable
+from shadow.archive.votes import known_votes
 from shadow.comparison.absorb import absorb
 from shadow.comparison.decisions import of_rows
 from shadow.comparison.increment import Increment, add
@@ -32,7 +34,6 @@ from shadow.comparison.resets import CRITERIA
 from shadow.comparison.sampling import Stratum
 from shadow.gate.criteria import Release
 from shadow.gate.findings import Decision
-from shadow.labels.label import Vote, vote
 from shadow.release.look import Look, look
 from shadow.settings import ShadowSettings
 from shadow.store.labels import LabelStore
@@ -128,18 +129,10 @@ def require_fit(bundle: Bundle, views: Mapping[str, PublishedView], days: Mappin
             ) from None
 
 
-def votes_of(rows: Sequence[Mapping[str, Any]], as_of_ms: int) -> list[Vote]:
-    """The votes in rows of `labels` that were known at a time: which the broker had, or if it does not say when, were
-    given. as_of_ms: milliseconds since 1970."""
-    found = [(vote(label, known_ms), known_ms) for label, known_ms in map(label_of, rows)]
-    return [one for one, known_ms in found if (known_ms if known_ms >= 0 else one.at_ms) <= as_of_ms]
-
-
-async def merge_labels(redis: Any, stored: dataset.Dataset, as_of_ms: int, settings: ShadowSettings) -> int:
+async def merge_labels(redis: Any, table: TopicTable, as_of_ms: int, settings: ShadowSettings) -> int:
     """Bring the labels that were known at a time into the store; how many there were."""
     labels, count = LabelStore(redis, settings.prefix, settings.label_days), 0
-    for batch in stored.to_batches(filter=dataset.field("problem").is_null(), batch_size=CHUNK):
-        votes = votes_of(batch.to_pylist(), as_of_ms)
+    for votes in known_votes(table, as_of_ms):
         await labels.merge(votes, {})
         count += len(votes)
     return count

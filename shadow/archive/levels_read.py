@@ -23,9 +23,11 @@ from scorer.pipeline.instants import DAY_MS
 from shadow.archive.levels import FRAUD, HONEST, UNKNOWN, Counts, Judged, LevelSums
 from shadow.archive.rows import IDS
 from shadow.archive.tables import TopicTable
+from shadow.archive.votes import by_subject
 from shadow.comparison.case import by_card, by_transaction, card_hash
 from shadow.comparison.segments import Segments
-from shadow.labels.label import CHARGEBACK, REVIEW, Label, State, Votes, merge, state, vote
+from shadow.labels.label import Votes, merge
+from shadow.labels.truth import Truth, contradict, truth
 from shadow.worker.candidate import Candidate
 
 #: Rows that are read at once.
@@ -82,28 +84,6 @@ def deployments_of(table: TopicTable, trusted: Any) -> Deployments:
     return deployments
 
 
-def votes_of(table: TopicTable, as_of_ms: int) -> dict[str, Votes]:
-    """The votes on each subject that were known by a moment. Memory grows with the labels."""
-    found: dict[str, Votes] = {}
-    columns = ["appended_at", "transaction_id", "card_id", "occurred_at", "source", "verdict", "at", "by", "problem"]
-    for batch in table.batches(columns):
-        for row in batch.to_pylist():
-            if row["problem"] is not None:
-                continue
-            arrived = 0 if row["appended_at"] is None else _ms(row["appended_at"])
-            known = arrived if arrived > 0 else _ms(row["at"])
-            if known > as_of_ms:
-                continue
-            told = {name: row[name] for name in ("transaction_id", "card_id", "source", "verdict", "by")}
-            occurred = row["occurred_at"]
-            label = Label.model_construct(
-                **told, at=row["at"].isoformat(), occurred_at=None if occurred is None else occurred.isoformat()
-            )
-            one = vote(label, arrived)
-            found[one.subject] = merge(found.get(one.subject, {}), {one.source: {one.by: (one.at_ms, one.verdict)}})
-    return found
-
-
 def gathered(
     decisions: TopicTable,
     labels: TopicTable | None,
@@ -122,7 +102,7 @@ def gathered(
         raise UserError(
             "archive: has no decisions of these days; see `shadow archive status`, or correct --from and --to"
         )
-    votes = {} if labels is None else votes_of(labels, window.as_of_ms)
+    votes = {} if labels is None else by_subject(labels, window.as_of_ms)
     for day in out.days:
         again, ambiguous = _of_day(decisions, day, votes)
         mine = {subject: one for subject, one in votes.items() if subject not in ambiguous} if ambiguous else votes
@@ -233,16 +213,11 @@ def known(found: list[Votes], is_blocked: bool) -> tuple[int, bool]:
     found: the votes on its subjects. is_blocked: by live, so that no chargeback can follow.
     """
     votes = merge(*found)
-    review, chargeback = state(votes.get(REVIEW, {})), state(votes.get(CHARGEBACK, {}))
-    differ = {review, chargeback} == {State.FRAUD, State.LEGIT}
-    if review in _STATES:
-        return _STATES[review], differ
-    if is_blocked:
-        return UNKNOWN, False
-    return (FRAUD if chargeback is State.FRAUD else HONEST), False
+    return _STATES[truth(votes, is_blocked)], contradict(votes)
 
 
-_STATES = {State.FRAUD: FRAUD, State.LEGIT: HONEST}
+#: Whose label had time to come, and did not, was honest.
+_STATES = {Truth.FRAUD: FRAUD, Truth.LEGIT: HONEST, Truth.PENDING: HONEST, Truth.UNKNOWN: UNKNOWN}
 
 
 def _columns(batch: pa.RecordBatch, segments: Segments, minor: Counts, minor_per_unit: float) -> dict[str, list[Any]]:

@@ -23,6 +23,7 @@ from scorer.sources.label_cells import UNKNOWN
 from scorer.training.served import ServedRows
 from shadow.archive.rows import KINDS
 from shadow.archive.tables import FAILED, Archive, TopicTable
+from shadow.archive.votes import by_subject
 from shadow.comparison.case import by_card, by_transaction, card_hash
 from shadow.labels.label import Votes, merge
 from shadow.labels.truth import Truth, truth
@@ -33,7 +34,6 @@ _DECISIONS, _LABELS = "decisions", "labels"
 _COLUMNS = (
     *("partition", "offset", "transaction_id", "card_id", "occurred_at", "amount_minor", "decision", "features"),
 )
-_OF_LABELS = ("transaction_id", "card_id", "occurred_at", "source", "verdict", "at", "by", "appended_at")
 _BLOCK = "block"
 Times = npt.NDArray[np.int64]
 
@@ -93,7 +93,7 @@ def served(
         if decisions is None:
             raise UserError(f"--from-archive {address}: has no decisions; start `shadow archive run`, or name another")
         read = _decisions(decisions, view, since_ms, until_ms, as_of_ms)
-        votes = {} if labels is None else _votes(labels, as_of_ms)
+        votes = {} if labels is None else by_subject(labels, as_of_ms)
         others = _on_other_views(decisions, view, since_ms, until_ms, as_of_ms)
     except FAILED as error:
         raise UserError(f"--from-archive {address}: cannot be read: {' '.join(str(error).split())[:200]}") from None
@@ -131,7 +131,7 @@ def _decisions(
     table: TopicTable, view: FeatureView, since_ms: int | None, until_ms: int | None, as_of_ms: int
 ) -> _Read:
     read = _Read()
-    rows = table.dataset().to_batches(columns=list(_COLUMNS), filter=_within(view, since_ms, until_ms, as_of_ms))
+    rows = table.stored().to_batches(columns=list(_COLUMNS), filter=_within(view, since_ms, until_ms, as_of_ms))
     for batch in rows:
         read.add(batch, len(view.names))
     return read
@@ -141,32 +141,7 @@ def _on_other_views(
     table: TopicTable, view: FeatureView, since_ms: int | None, until_ms: int | None, as_of_ms: int
 ) -> int:
     within = _within(None, since_ms, until_ms, as_of_ms) & (pc.field("view") != view.id)
-    return int(table.dataset().count_rows(filter=within))
-
-
-def _votes(table: TopicTable, as_of_ms: int) -> dict[str, Votes]:
-    """By subject, what the labels say that had arrived by a time; those that do not say when they arrived, by their
-    own time."""
-    found: dict[str, Votes] = {}
-    rows = table.dataset().to_batches(columns=list(_OF_LABELS), filter=pc.field("problem").is_null())
-    for batch in rows:
-        arrived, at = (
-            np.asarray(pc.fill_null(batch[name].cast(pa.int64()), 0)) // 1000 for name in ("appended_at", "at")
-        )
-        for row, arrived_ms, at_ms in zip(batch.to_pylist(), arrived.tolist(), at.tolist(), strict=True):
-            if (arrived_ms or at_ms) > as_of_ms:
-                continue
-            when = min(at_ms, arrived_ms) if arrived_ms else at_ms
-            said: Votes = {row["source"]: {row["by"]: (when, row["verdict"])}}
-            subject = _subject(row)
-            found[subject] = merge(found[subject], said) if subject in found else said
-    return found
-
-
-def _subject(row: Mapping[str, Any]) -> str:
-    if row["transaction_id"] is not None:
-        return by_transaction(row["transaction_id"])
-    return by_card(card_hash(row["card_id"]), int(row["occurred_at"].timestamp() * 1000))
+    return int(table.stored().count_rows(filter=within))
 
 
 def _joined(read: _Read, votes: Mapping[str, Votes], features: int, sources: tuple[SourceFile, ...]) -> ServedRows:

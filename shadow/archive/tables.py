@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyarrow import dataset
 
 from scorer.bundles.lineage import digest_of_json
 from scorer.errors import LibraryError, UserError
@@ -199,7 +198,7 @@ class TopicTable:
         )
         return int(rows.num_rows)
 
-    def stored(self) -> dataset.Dataset:
+    def stored(self) -> ds.Dataset:
         """Its rows, in no order, as pyarrow reads them."""
         return self.delta.to_pyarrow_dataset()
 
@@ -210,15 +209,14 @@ class TopicTable:
     def batches(self, columns: Sequence[str], day: str | None = None, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
         """Some columns of the rows of a day, ISO 8601, or of all, so many at a time, in no certain order."""
         wanted = None if day is None else ds.field("day") == pa.scalar(date.fromisoformat(day), pa.date32())
-        dataset = self.delta.to_pyarrow_dataset()
-        found = dataset.to_batches(
+        found = self.stored().to_batches(
             columns=list(columns), filter=wanted, batch_size=rows, batch_readahead=1, fragment_readahead=1
         )
         yield from (batch for batch in found if batch.num_rows)
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
         """The types of some columns."""
-        schema = self.delta.to_pyarrow_dataset().schema
+        schema = self.stored().schema
         return pa.schema([schema.field(name) for name in columns])
 
     def drop_before(self, day: date) -> int:
@@ -238,10 +236,6 @@ class TopicTable:
         gone = self.delta.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
         self.refresh()
         return int(done["numFilesRemoved"]), len(gone)
-
-    def dataset(self) -> ds.Dataset:
-        """Its rows, to be read by columns and filters."""
-        return self.delta.to_pyarrow_dataset()
 
     @property
     def version(self) -> int:

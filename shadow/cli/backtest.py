@@ -162,7 +162,7 @@ async def _backtest(settings: ShadowSettings, release: Release, asked: Asked) ->
                 with click.progressbar(length=stretch.n, label="backtest", show_pos=True, file=sys.stderr) as bar:
                     await replay.replay(stretch, published.minor_per_unit, bar.update)
                 if topics.labels in tables:
-                    labels = await tried.merge_labels(redis, tables[topics.labels].stored(), as_of_ms, settings)
+                    labels = await tried.merge_labels(redis, tables[topics.labels], as_of_ms, settings)
             runs = await replay.judged(published, lambda run: click.echo(f"judging run {run}", err=True))
             found = tried.verdict(runs)
             if found is None:

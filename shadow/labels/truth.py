@@ -24,15 +24,19 @@ _SAID = {State.FRAUD: Truth.FRAUD, State.LEGIT: Truth.LEGIT}
 
 
 def truth(votes: Votes, is_blocked: bool) -> Truth:
-    """What the labels of a transaction say.
+    """What the labels of a transaction say. is_blocked: whether live blocked it.
 
-    A review and a chargeback that contradict each other, and persons who do, leave it unknown. An unsure review says
-    nothing. is_blocked: whether live blocked it.
+    A review that decides counts first; then, of what live allowed, a chargeback. An unsure review, and people who
+    contradict each other, decide nothing.
     """
     review = state(votes.get(REVIEW, {}))
+    if review in _SAID:
+        return _SAID[review]
     if is_blocked:
-        return _SAID.get(review, Truth.UNKNOWN)
-    both = (state(votes.get(CHARGEBACK, {})), review)
-    if State.CONTRADICTORY in both or {State.FRAUD, State.LEGIT} <= set(both):
         return Truth.UNKNOWN
-    return next((_SAID[one] for one in both if one in _SAID), Truth.PENDING)
+    return _SAID.get(state(votes.get(CHARGEBACK, {})), Truth.PENDING)
+
+
+def contradict(votes: Votes) -> bool:
+    """Whether review and chargeback contradict each other."""
+    return {state(votes.get(source, {})) for source in (CHARGEBACK, REVIEW)} == {State.FRAUD, State.LEGIT}

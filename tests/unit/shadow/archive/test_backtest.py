@@ -23,9 +23,9 @@ from shadow.archive.backtest import (
     lost_within,
     require_fit,
     verdict,
-    votes_of,
 )
 from shadow.archive.stretch import Days
+from shadow.archive.votes import votes_of
 from shadow.gate.findings import Decision
 from shadow.labels.label import parse, vote
 from shadow.release.wording import backtested

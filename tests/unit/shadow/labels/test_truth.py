@@ -30,12 +30,12 @@ votes = st.fixed_dictionaries(
         ((), ("fraud",), Truth.FRAUD, Truth.FRAUD),
         ((), ("legit",), Truth.LEGIT, Truth.LEGIT),
         ((), ("unsure",), Truth.PENDING, Truth.UNKNOWN),
-        (("fraud",), ("legit",), Truth.UNKNOWN, Truth.LEGIT),
-        (("legit",), ("fraud",), Truth.UNKNOWN, Truth.FRAUD),
+        (("fraud",), ("legit",), Truth.LEGIT, Truth.LEGIT),
+        (("legit",), ("fraud",), Truth.FRAUD, Truth.FRAUD),
         (("fraud",), ("unsure",), Truth.FRAUD, Truth.UNKNOWN),
-        ((), ("fraud", "legit"), Truth.UNKNOWN, Truth.UNKNOWN),
+        ((), ("fraud", "legit"), Truth.PENDING, Truth.UNKNOWN),
         ((), ("fraud", "legit", "fraud"), Truth.FRAUD, Truth.FRAUD),
-        (("fraud",), ("fraud", "legit"), Truth.UNKNOWN, Truth.UNKNOWN),
+        (("fraud",), ("fraud", "legit"), Truth.FRAUD, Truth.UNKNOWN),
     ],
 )
 def test_each_source_counts_where_it_can_know(
