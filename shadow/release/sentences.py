@@ -86,13 +86,17 @@ class Obstacle:
 
     @property
     def short(self) -> str:
-        """The same without the bounds, for a headline."""
-        return self._placed(_BOUNDS.sub("", self.reason.partition(_AND)[0]))
+        """The same without bounds and what is still needed, for a headline."""
+        if self.is_clean_period:
+            return self.reason.partition(_AND)[0]
+        return self._placed("; ".join(_BOUNDS.sub("", self.reason).split("; ")[:2]))
+
+    @property
+    def is_clean_period(self) -> bool:
+        return self.name == NAMES[Criterion.COVERED_HOURS]
 
     def _placed(self, reason: str) -> str:
-        if self.name == NAMES[Criterion.COVERED_HOURS]:
-            return reason
-        return f"{place(self.segment)}: {reason[0].lower()}{reason[1:]}"
+        return reason if self.is_clean_period else f"{place(self.segment)}: {reason[:1].lower()}{reason[1:]}"
 
 
 @dataclass(frozen=True, slots=True)

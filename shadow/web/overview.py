@@ -79,7 +79,11 @@ class Overview:
             "fill": _upper(to_be_filled(CANDIDATE)),
             "is_live": not deployments.slot("live").is_empty,
             "alarms": _alarms(found),
-            "facts": [(name, printable(text)) for name, text in told(found) if name not in slots],
+            "facts": [
+                (name, printable(text))
+                for name, text in told(found)
+                if not (name in slots and text.startswith("bundle "))  # it has a card; a slot may be called as a line
+            ],
         }
 
     def _status(self, looks: dict[str, Look], trouble: str | None) -> Status:

@@ -171,3 +171,14 @@ def test_noise_and_harm_are_told_for_what_is_known() -> None:
     known = a_judgement(a_finding(Criterion.LOST_FRAUD, reason="Blocks less fraud than live"))
     assert sentences.good_or_bad(known, 3) == ["Blocks less fraud than live."]
     assert sentences.good_or_bad(a_judgement(), 3) == ["Not known yet: 3 cases wait for a review."]
+
+
+def test_a_headline_has_what_was_seen_and_the_limit_and_ends_before_what_would_allow_more() -> None:
+    reason = (
+        "Blocks 30.0 % more than live (upper bound so far 44.0 % more); limit 10.0 % more; needs about 9 more reviews "
+        "(about 2 days); up to 50.0 % more where reviews show little fraud lost, and few customers insulted"
+    )
+    judgement = a_judgement(a_finding(reason=reason, days=2.0))
+    (one,) = found = obstacles(judgement)
+    assert verdict(judgement, found) == "On hold. All traffic: blocks 30.0 % more than live; limit 10.0 % more."
+    assert one.told == f"All traffic: b{reason[1:]}"

@@ -31,6 +31,7 @@ def test_the_first_things_to_see_are_rates_money_with_its_currency_dates_and_thr
     for told in ("1.02 % (1,040)", "EUR 18,346 a week", "live 0.1, candidate 0.2", "2026-01-01 to 2026-01-17"):
         assert told in facts
     assert "L1-C1" not in facts
+    assert "More than noise? Yes. " in page, "of all disagreements, not of one direction"
     assert "In a week the candidate blocks EUR 15,170 more than live" in page
     assert "EUR 37,800" in page, "the four outcomes"
     assert "EUR 12.34" in page, "a sample"

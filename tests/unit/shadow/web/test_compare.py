@@ -5,24 +5,19 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from harness.changes import a_change, fold
-from harness.overlooked import a_client, a_look, a_serve, a_state, with_money
-from harness.samples import a_sample
-from harness.tables import a_table
+from harness.overlooked import a_client, a_kept, a_look, a_serve, a_state, keeping, with_money
 from harness.totals import a_run, part
 from scorer.people import Person
 from shadow.comparison.outcome import Outcome
-from shadow.comparison.sample import Contribution, ModelDecision, Sample
-from shadow.serve.desk import Opened
+from shadow.comparison.sample import Sample
 
 BAD = replace(with_money(a_run(DE=part(60_000, 500, 1_500, 9_000))), covered=tuple(range(48)))
 GOOD = replace(with_money(a_run()), covered=tuple(range(48)))
@@ -32,13 +27,6 @@ NASTY = "<script>alert(1)</script>"
 
 def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
-
-
-def a_kept(n: int, outcome: Outcome, score: float, id_: str | None = None) -> Sample:
-    made = a_sample(n, outcome=outcome, transaction={"transaction_id": id_ or f"t{n}"}, segments=("all", "country=DE"))
-    decision = "block" if outcome in (Outcome.BOTH_BLOCK, Outcome.CANDIDATE_ONLY) else "allow"
-    why = (Contribution("amount", 12.5, 0.1, 1.3, 1.2),)
-    return replace(made, hash=(n + 1) / 100, candidate=ModelDecision(score, 0.5, decision, "c" * 64, 1), why=why)
 
 
 KEPT = {
@@ -52,16 +40,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Sample]]:
     """What Redis would have kept, by slot."""
     found = dict(KEPT)
 
-    async def opened(_: Any, deployments: Any, slot: str, *__: Any, **___: Any) -> Opened:
-        table, run = a_table(found[slot]), GOOD.run
-        return Opened(slot, run, table, {}, np.arange(len(table)), None, None, 1.0)
-
-    async def samples(_: Any, opened: Opened, rows: Any) -> AsyncIterator[Sample]:
-        for row in rows.tolist():
-            yield found[opened.slot][row]
-
-    monkeypatch.setattr("shadow.serve.desk.Desk.open", opened)
-    monkeypatch.setattr("shadow.serve.desk.Desk.samples", samples)
+    keeping(monkeypatch, found)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.changes import fold
+from harness.changes import a_change, fold
 from harness.overlooked import a_client, a_look, a_serve, a_state, with_money
 from harness.totals import RELEASE, a_run, part
 from scorer.deployments.changes import switch
@@ -208,3 +208,14 @@ def test_live_that_does_harm_is_said_before_all_else() -> None:
     (told_of,) = _alarms(replace(status(a_state(*STATE), DataAge(None, None), {}, {}, at), watch=seen))
     assert told_of.startswith("Live is worse than the model before it")
     assert "shadow rollback" in told_of
+
+
+@pytest.mark.parametrize("name", ["data", "waiting", "reviews", "live-2"])
+def test_a_slot_that_is_called_as_a_line_hides_none(name: str) -> None:
+    state = a_state("live")
+    fold(a_change({name: "b"}, {name: 0}), start=state)
+    page = text_of(a_client(a_serve(state, {})).get("/").text)
+    assert "no suggestion waits for a person" in page
+    assert "age is not known" in page
+    assert "No reviews needed" in page
+    assert "Not judged yet" in page
