@@ -9,12 +9,12 @@ from typing import Any
 from shadow.gate.criteria import Criterion, Unit
 from shadow.gate.findings import Finding, Verdict
 
-#: Sign and word of each state, worst first. The sign says it without colour.
+#: Sign of each state and words for one and several, worst first. The sign says it without colour.
 STATES = {
-    "fail": ("✗", "fails"),
-    "thin": ("…", "lacks evidence"),
-    "excused": ("○", "lacks evidence, excused"),
-    "pass": ("✓", "passes"),
+    "fail": ("✗", "fails", "fail"),
+    "lacking": ("…", "lacks evidence", "lack evidence"),
+    "excused": ("○", "lacks evidence, excused", "lack evidence, excused"),
+    "pass": ("✓", "passes", "pass"),
 }
 _ORDER = list(STATES)
 
@@ -25,7 +25,7 @@ def state_of(finding: Finding) -> str:
         return "fail"
     if finding.verdict is Verdict.PASS:
         return "pass"
-    return "excused" if finding.excused else "thin"
+    return "excused" if finding.excused else "lacking"
 
 
 def heat(findings: Sequence[Finding], names: Sequence[str]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def heat(findings: Sequence[Finding], names: Sequence[str]) -> dict[str, Any]:
         {one.criterion for one in findings},
         key=lambda of: (_worst([one for one in findings if one.criterion is of]), list(Criterion).index(of)),
     )
-    against = [one for one in findings if state_of(one) in ("fail", "thin")]
+    against = [one for one in findings if state_of(one) in ("fail", "lacking")]
     against.sort(key=lambda one: (_ORDER.index(state_of(one)), segments.index(one.segment)))
     ids = {(one.segment, one.criterion): f"why-{n}" for n, one in enumerate(against)}
     return {
@@ -51,10 +51,10 @@ def heat(findings: Sequence[Finding], names: Sequence[str]) -> dict[str, Any]:
             for name in segments
         ],
         "fails": [_reason(one, ids) for one in against if state_of(one) == "fail"],
-        "thin": [_reason(one, ids) for one in against if state_of(one) == "thin"],
+        "lacking": [_reason(one, ids) for one in against if state_of(one) == "lacking"],
         "counts": [
-            (sign, told, n)
-            for name, (sign, told) in STATES.items()
+            (sign, one_word if n == 1 else many, n)
+            for name, (sign, one_word, many) in STATES.items()
             if (n := sum(state_of(one) == name for one in findings))
         ],
     }

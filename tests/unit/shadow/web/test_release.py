@@ -344,8 +344,8 @@ def test_what_fails_is_in_the_first_cell_and_each_reason_is_said_once() -> None:
     states = [[cell and cell["state"] for cell in row["cells"]] for row in found["rows"]]
     assert states[0][0] == "fail"
     assert sum(len([one for one in row if one]) for row in states) == len(findings)
-    against = [one for one in findings if state_of(one) in ("fail", "thin")]
-    told = [*found["fails"], *found["thin"]]
+    against = [one for one in findings if state_of(one) in ("fail", "lacking")]
+    told = [*found["fails"], *found["lacking"]]
     assert len(told) == len(against)
     assert found["fails"]
     assert {one["state"] for one in found["fails"]} == {"fail"}
@@ -357,7 +357,7 @@ def test_what_fails_is_in_the_first_cell_and_each_reason_is_said_once() -> None:
 def test_an_excused_finding_stands_against_nothing() -> None:
     finding = Finding(Criterion.INSULTS, "all", None, None, 0.1, Verdict.INSUFFICIENT, "too few", excused=True)
     found = heat([finding], ["all"])
-    assert (found["fails"], found["thin"]) == ([], [])
+    assert (found["fails"], found["lacking"]) == ([], [])
     assert found["rows"][0]["cells"][0]["state"] == "excused"
 
 
