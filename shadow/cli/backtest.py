@@ -121,7 +121,10 @@ def backtest(
     candidate so far: a backtest can reject and inform, it never promotes.
     """
     if first is not None and last is not None and first > last:
-        raise UserError(f"--from {first}: is after --to {last}; the event days of a backtest are none")
+        raise UserError(f"--from {first}: is after --to {last}; there is no day between them")
+    for path in (page, summary):  # said now, and not after minutes
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: cannot be written (there is no such folder); name another file")
     settings = load(ShadowSettings)
     release = load_release(settings.release)
     asked = Asked(candidate, control, threshold, first, last, as_of or datetime.now(UTC), page, summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,8 +175,11 @@ async def assert_same(archived: Archived, tmp_path: Path) -> None:
 def keys_of(stack: Stack) -> Any:
     async def go() -> Any:
         redis = connect(stack.env["SHADOW_REDIS"])
-        found = sorted([key async for key in redis.scan_iter()])
-        dumped = [await redis.dump(key) for key in found]
+        found = sorted([key async for key in redis.scan_iter(count=5_000)])
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in found:
+                pipe.dump(key)
+            dumped = await pipe.execute()
         await redis.aclose()
         return found, dumped
 
@@ -245,8 +249,13 @@ def test_what_cannot_be_replayed_is_one_line(archived: Archived, tmp_path: Path)
     write_deltalake(other / "decisions", pa.table({"offset": [1]}))
     assert "has no column partition" in stack.fails(*ask, SHADOW_ARCHIVE=str(other))
     assert "cannot be written" in stack.fails(*ask, "--report", str(tmp_path / "no" / "page.html"))
-    only_itself = stack.fails("shadow", "backtest", "--candidate", models.live, "--to", "2026-01-22")
-    assert "live was the candidate itself" in only_itself
+    only_itself = stack.run("shadow", "backtest", "--candidate", models.live, "--to", "2026-01-22", expect=2)
+    assert "error: " in only_itself.splitlines()[-1]
+    assert "live was the candidate itself" in only_itself.splitlines()[-1]
+    shutil.copytree(stack.folder / "archive", tmp_path / "damaged")
+    for one in (tmp_path / "damaged" / "decisions").glob("day=*/*.parquet"):
+        one.write_bytes(b"nothing of the kind")
+    assert "cannot be read" in stack.fails(*ask, SHADOW_ARCHIVE=str(tmp_path / "damaged"))
 
 
 def with_flipped_labels(history: Path, folder: Path) -> Path:
