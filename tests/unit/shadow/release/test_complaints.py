@@ -30,6 +30,7 @@ def ever_found(times: float, spread: float, size: int, seeds: range, mean: float
     return found / len(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "size"), [(0.0, 1), (0.3, 1), (0.3, 3), (0.6, 1)])
 def test_a_release_that_changes_nothing_raises_hardly_ever_an_alarm(spread: float, size: int) -> None:
     assert ever_found(1.0, spread, size, range(300)) <= 0.01
@@ -43,6 +44,7 @@ def test_even_a_rise_of_all_that_is_tolerated_is_an_alarm_once_in_a_hundred_rele
     assert ever_found(1 + RISE, spread, size, range(1000, 3000), mean) <= 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "mean", "spread"), [(2.0, 40.0, 0.0), (2.0, 40.0, 0.15), (3.0, 12.0, 0.0)])
 def test_a_rise_is_found_within_a_fortnight(times: float, mean: float, spread: float) -> None:
     assert ever_found(times, spread, 1, range(200), mean) >= 0.95

@@ -46,6 +46,7 @@ def test_too_little_traffic_for_a_promotion_foresees_nothing() -> None:
     assert of(RELEASE, stated(RELEASE, 2_000, 0.005, 0.17, AMPLE)) is None
 
 
+@pytest.mark.slow
 def test_a_candidate_that_differs_is_foreseen_only_with_reviews() -> None:
     traffic = stated(RELEASE, 2_000_000, 0.02, 0.05, AMPLE)
     assert of(RELEASE, traffic, Reviews(excess=0.5)) is None
@@ -69,6 +70,7 @@ def test_expected_evidence_is_the_traffic_times_the_days() -> None:
     assert floor.live_pairs + floor.candidate_pairs == pytest.approx(0.1 * floor.live_cards, abs=2)
 
 
+@pytest.mark.slow
 def test_reviews_of_the_forecast_are_known_on_both_sides() -> None:
     people = Reviews(per_day=60, fraud=0.4, right=1.0, excess=0.5)
     traffic = stated(RELEASE, 100_000, 0.02, 0.1, AMPLE)
@@ -81,6 +83,7 @@ def test_reviews_of_the_forecast_are_known_on_both_sides() -> None:
     assert fraud == pytest.approx(0.4 * len(evidence.cases), abs=len(forecasts) * 2)
 
 
+@pytest.mark.slow
 def test_plan_says_how_much_planted_harm_would_be_stopped(tmp_path: Path) -> None:
     (tmp_path / "release.yaml").write_text(SEGMENTS + "may_stay_insufficient: ['*: country=FR']\n")
     env = {"SHADOW_RELEASE": str(tmp_path / "release.yaml")}

@@ -13,6 +13,7 @@ from scorer.deployments.changes import deployment, switch
 from scorer.deployments.records import STANDS, Answer, Suggestion, Target
 from scorer.deployments.slots import Deployments
 from shadow.gate.findings import Decision
+from shadow.release.complaints import Day, compare
 from shadow.release.status import DataAge, SlotVerdict, Status, data_age, lines, status
 
 NOW = datetime(2026, 1, 3, 12, tzinfo=UTC)
@@ -125,3 +126,16 @@ def test_an_empty_ledger_and_an_absent_store_are_told(state: Deployments) -> Non
 def test_what_somebody_else_wrote_keeps_its_line(bad: str) -> None:
     change: Any = a_change({"live": "a"}, {"live": 0}, by=bad, reason=bad, at=bad)
     assert all(told.isprintable() for told in lines(seen(fold(change))))
+
+
+def test_complaints_have_a_line_and_a_verdict_for_machines_once_somebody_reports_them(state: Deployments) -> None:
+    said = compare([Day(at, 20, 1000) for at in range(10)], [Day(20, 80, 1000)], 0.2)
+    found = status(state, AGE, {}, {}, NOW, complaints=said)
+    assert line(found, "complaints") == (
+        "complaints rose by more than 20 %: 80.00 for each 1,000 blocks on 1 day since the release, "
+        "20.00 for each 1,000 blocks on 10 days before it"
+    )
+    told = orjson.loads(orjson.dumps(found.to_json()))["complaints"]
+    assert (told["verdict"], told["after"]["rate"]) == ("risen", 0.08)
+    assert seen(state).to_json()["complaints"] is None
+    assert not any(told.startswith("complaints") for told in lines(seen(state)))
