@@ -78,7 +78,7 @@ async def _compared(asking: Asking, chosen: list[str], reader: Reader) -> dict[s
     one, other = [await _side(asking, name, reader) for name in pair]
     unit, currency, mixed = money_of(deployments)
     runs = one["totals"], other["totals"]
-    joined = paired(one.pop("table"), other.pop("table"))
+    joined = await asyncio.to_thread(paired, one.pop("table"), other.pop("table"))
     looks = [serve.looks.get(name) for name in pair]
     judged = [(look.judgement, run) for look, run in zip(looks, runs, strict=True) if look and look.candidate is run]
     checks, more_checks = checks_apart(judged[0], judged[1], CHECKS) if len(judged) == 2 else ([], 0)
