@@ -124,6 +124,6 @@ def test_labels_count_by_when_they_became_known() -> None:
     records = [a_record(at, orjson.dumps(one), timestamp=stamps[at]) for at, one in enumerate(told)]
     archived = rows.labels(0, records).to_pylist()
     wanted = [vote(parse(one), stamp) for one, stamp in zip(told, stamps, strict=True)]
-    new_year = 1_767_225_600_000
-    for as_of, which in ((999_999, []), (1_000_000, [0]), (new_year, [0, 2]), (1_770_000_000_000, [0, 1, 2])):
+    new_year, later = 1_767_225_600_000, 1_768_000_000_000  # the second is given in between, and known after both
+    for as_of, which in ((999_999, []), (1_000_000, [0]), (new_year, [0, 2]), (later, [0, 2]), (stamps[1], [0, 1, 2])):
         assert votes_of(archived, as_of) == [wanted[at] for at in which]
