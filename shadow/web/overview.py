@@ -105,6 +105,8 @@ class Overview:
             "run": str(run or ""),
             "links": [
                 ("Differences", f"/explore?{query}"),
+                ("Review", f"/review?{query}"),
+                ("Release", f"/release?{query}"),
                 ("Report", f"/report?{query}"),
                 ("History", f"/history?{query}"),
             ],
