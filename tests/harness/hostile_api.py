@@ -42,6 +42,8 @@ NASTY = (
     *("\N{SNOWMAN}", "\N{RIGHT-TO-LEFT OVERRIDE}", "\ud800", "\N{FULLWIDTH DIGIT ONE}", "a" * 3000, "-1", "1e999"),
     *("NaN", "null", "true", "[]", "{}", "<script>alert(1)</script>", "{{7*7}}", "' or 1=1--", CARD),
 )
+#: What decides of releases takes a person's own token, which no token of a service is.
+DECIDES = ("/api/suggestions/approve", "/api/suggestions/reject", "/api/rollback")
 HOSTS = ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.255.255.254", "a b", "[::2]", "0")
 nasty = st.one_of(st.sampled_from(NASTY), st.text(max_size=40))
 numbers = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6).filter(math.isfinite))
@@ -62,6 +64,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "sort": st.sampled_from(["time", "amount", "gap"]),
     "ascending": st.booleans().map(lambda value: str(value).lower()),
     "limit": st.integers(1, 100),
+    "days": st.integers(1, 100),
     "after": st.one_of(st.integers(0, 200), st.just(10**30)),
     "skip": st.integers(0, 2**31),
     "where": st.sampled_from(["hour=13", "nothing=1", "a%3Db=", "merchant_id=<script>", "hour=\N{SNOWMAN}"]),
@@ -92,7 +95,7 @@ WRONG: dict[str, st.SearchStrategy[Any]] = {
             ["", "yesterday", "-5", "1.5", "2026-13-45T00:00:00Z", "0000-01-01T00:00:00Z", "9" * 5000, "\0"]
         ),
     ),
-    "limit": st.sampled_from(["", "0", "-1", "10001", "1.5", "9" * 30, "x"]),
+    **dict.fromkeys(["limit", "days"], st.sampled_from(["", "0", "-1", "10001", "1.5", "9" * 30, "x"])),
     "where": st.sampled_from(["", "x", "=1", "a=" + "b" * 400]),
     "label": st.sampled_from(["", "maybe", "\0"]),
     "min_size": st.sampled_from(["", "x", "-1", "nan", "inf"]),
@@ -249,12 +252,14 @@ class Probe:
         writes = path in ("/api/review/next", "/api/review/mark")
         is_guarded = bool(self._write if writes else self._read)
         expected = {401} if is_guarded and not is_open else {200, 401, 403, 404, 412, 422, 503}
+        expected |= {403} if path in DECIDES else set()
         self.ask(method, path, expected, f"token {str(given)[:12]}", headers=_encoded(headers))
 
     def write(self, data: st.DataObject) -> None:
         """A body that is none, to what takes one."""
-        path = data.draw(st.sampled_from(["/api/review/next", "/api/review/mark", "/api/gate/ready"]))
-        names = ["by", "count", "slot", "show_models", "transaction_id", "verdict", "reason", "x"]
+        path = data.draw(st.sampled_from([path for method, path, _ in self.operations if method == "POST"]))
+        names = ["by", "count", "slot", "show_models", "transaction_id", "verdict", "reason", "x", "suggestion", "text"]
+        names += ["threshold", "force", "live_epoch", "id", "day", "segment", "replace"]
         body = data.draw(
             st.one_of(
                 values.map(lambda value: json.dumps(value).encode()),
@@ -266,7 +271,8 @@ class Probe:
         )
         kind = data.draw(st.sampled_from(["application/json", "text/plain", "multipart/form-data; boundary=x", "\xff"]))
         headers = {**self._write, **(self._read if path == "/api/gate/ready" else {})}
-        expected = {413} if len(body) > 65_536 else {200, 400, 403, 404, 412, 422}
+        expected = {413} if len(body) > 65_536 else {200, 400, 403, 404, 409, 412, 422}
+        expected |= {401} if path in DECIDES else set()
         self.ask("POST", path, expected, "body", content=body, headers=_encoded({**headers, "Content-Type": kind}))
 
     def anything(self, data: st.DataObject) -> None:

@@ -171,7 +171,7 @@ def test_criteria_view_conflict_and_error_reset_the_period_and_are_named(story: 
     assert "decision conflict" in story.causes()
     shown = story.shown()
     assert shown.startswith("reject: ")
-    assert "decision_conflicts in all" in shown
+    assert "1 transaction was decided twice" in shown
 
 
 def contradict(stack: Stack) -> None:
