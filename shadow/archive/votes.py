@@ -18,7 +18,7 @@ def votes_of(rows: Sequence[Mapping[str, Any]], as_of_ms: int) -> list[Vote]:
     """The votes in rows of `labels` that were known at a time: which the broker had, or if it does not say when, were
     given. as_of_ms: milliseconds since 1970."""
     found = [(vote(label, known_ms), known_ms) for label, known_ms in map(label_of, rows)]
-    return [one for one, known_ms in found if (known_ms if known_ms >= 0 else one.at_ms) <= as_of_ms]
+    return [one for one, known_ms in found if (known_ms if known_ms > 0 else one.at_ms) <= as_of_ms]
 
 
 def known_votes(labels: TopicTable, as_of_ms: int) -> Iterator[list[Vote]]:
