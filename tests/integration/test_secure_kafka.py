@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ TLS = {
     "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
 }
 SIGNED = ("--by", "ann", "--reason", "because")
-TOKEN = "a token"
+TOKEN, OF_ANN = "a token", "the token of ann"
 TOPICS = tuple(Topics().model_dump().values())
 
 
@@ -155,10 +156,11 @@ def stack(
         yield stack
 
 
-def post(url: str, body: dict[str, Any]) -> Any:
-    """What the API answers to an operator."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, orjson.dumps(body), headers), timeout=20) as answer:
+def post(url: str, body: dict[str, Any], token: str = TOKEN) -> Any:
+    """What the API answers to an operator, or to the person of a token."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(url, orjson.dumps(body), headers)
+    with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
         return orjson.loads(answer.read())
 
 
@@ -218,7 +220,10 @@ def test_every_process_does_its_work_with_just_its_rights(
     for scorer in scorers:
         wait_for("promoted", lambda scorer=scorer: scorer.metric("scorer_live_epoch") == 2)
     wait_for("the old model's shadow", lambda: "bundle" in shadows["previous"].log.read_text())
-    stack.run("shadow", "rollback", *SIGNED, env=operator)
+    people = {"ann": {"token": hashlib.sha256(OF_ANN.encode()).hexdigest(), "role": "releaser"}}
+    desk = stack.start("shadow", "serve", env={**login("serve"), "SHADOW_PEOPLE": orjson.dumps(people).decode()})
+    back = post(f"http://127.0.0.1:{desk.port}/api/rollback", {"reason": "a drill"}, OF_ANN)  # waits for every scorer
+    assert back["state"] == "rolled_back"
     stack.run("scorer", "deploy", "--block-all", *SIGNED, env=operator)
     stack.run("scorer", "deploy", "--resume", *SIGNED, env=operator)
     assert "erased 0" not in stack.run("shadow", "erase", "--card", first["card_id"], env=operator)
