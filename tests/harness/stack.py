@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,15 @@ def get(url: str, token: str | None = None) -> bytes | None:
             return bytes(answer.read())
     except OSError:
         return None
+
+
+def status_of(url: str) -> int:
+    """The status that a page answers with to somebody without a token."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def _outer() -> dict[str, str]:
