@@ -53,7 +53,9 @@ BROWSER = {"accept": "text/html"}
         ({"authorization": "Bearer token-of-ann"}, 503),
         (ANN, 403),  # a browser would say from where it comes
         (ANN | OURS | {"origin": "https://evil.example"}, 403),
-        (ANN | OURS | {"origin": "null"}, 403),
+        (ANN | {"origin": "null"}, 403),
+        (ANN | OURS | {"origin": "null"}, 503),  # which no page can make a browser say of another site
+        (ANN | {"origin": "null", "sec-fetch-site": "cross-site"}, 403),
         (ANN | {"origin": "http://localhost", "sec-fetch-site": "cross-site"}, 403),
         (ANN | {"origin": "http://localhost", "sec-fetch-site": "same-site"}, 403),
         (ANN | {"origin": "http://localhost:8080"}, 403),
