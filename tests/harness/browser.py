@@ -14,8 +14,10 @@ from urllib.error import URLError
 import orjson
 
 from harness.patience import PATIENCE_SECONDS
+from harness.places import ROOT
 from shadow.local.process import die_with_parent, free_port
 
+AXE = (ROOT / "tests" / "page" / "axe" / "axe.min.js").read_text()
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
 
@@ -93,6 +95,16 @@ class Browser:
         """The page as a PDF, as printed."""
         path.write_bytes(base64.b64decode(self.devtools("Page.printToPDF", printBackground=True)["data"]))
         return path
+
+    def serious_findings(self) -> list[list[str]]:
+        """What axe finds wrong with the page for people who cannot see, or not well: weight, rule and element."""
+        self.run(f"const module = undefined, define = undefined; {AXE}; axe.run().then(r => {{ window.found = r }})")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self.run("return Boolean(window.found)"):
+            assert time.monotonic() < deadline, "axe has not ended"
+            time.sleep(0.05)
+        found = self.run("return window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])")
+        return [one for one in found if one[0] in ("serious", "critical")]
 
     def messages(self) -> list[str]:
         """What the page's log says since it was last asked."""

@@ -18,13 +18,11 @@ from harness import models as shared
 from harness.browser import Browser
 from harness.explored import NASTY, explored
 from harness.patience import PATIENCE_SECONDS
-from harness.places import ROOT
 from harness.stack import Stack, Worker, status_of
 from page.test_report import CONTRAST
 
 pytestmark = pytest.mark.needs("browser")
 WRITES = "writes"
-AXE = (ROOT / "tests" / "page" / "axe" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -315,17 +313,7 @@ def test_pages_are_read_on_any_screen_by_anybody(
     assert browser.run("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
     assert browser.run(CONTRAST.replace(".line,.bar", "none"))[0] >= 4.5
     assert (browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") is not dark
-    browser.run(
-        f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
-    )
-    found = analyst.until(
-        "axe",
-        lambda: browser.run(
-            "return window.found && [window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])]"
-        ),
-    )[0]
-    serious = [one for one in found if one[0] in ("serious", "critical")]
-    assert serious == []
+    assert browser.serious_findings() == []
     assert browser.picture(tmp_path / "page.png").stat().st_size > 5_000
     browser.messages()
 

@@ -17,7 +17,7 @@ from harness import models as shared
 from harness.browser import Browser
 from harness.explored import explored
 from harness.stack import Stack, Worker, status_of
-from page.test_explorer import AXE, Analyst, Inline
+from page.test_explorer import Analyst, Inline
 from page.test_report import CONTRAST
 from shadow.release.sentences import place
 
@@ -224,16 +224,7 @@ def test_pages_are_read_on_any_screen_by_anybody(
     if path.endswith("nobody"):
         browser.messages()
         return
-    browser.run(
-        f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
-    )
-    found = analyst.until(
-        "axe",
-        lambda: browser.run(
-            "return window.found && [window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])]"
-        ),
-    )[0]
-    assert [one for one in found if one[0] in ("serious", "critical")] == []
+    assert browser.serious_findings() == []
     assert browser.picture(tmp_path / "page.png").stat().st_size > 5_000
     browser.messages()
 

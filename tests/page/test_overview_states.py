@@ -15,7 +15,6 @@ from harness.changes import fold
 from harness.overlooked import a_kept, a_look, a_serve, a_state, keeping, on_a_port, with_money
 from harness.patience import PATIENCE_SECONDS
 from harness.totals import a_run, part
-from page.test_explorer import AXE
 from page.test_report import CONTRAST
 from scorer.deployments.changes import switch
 from shadow.comparison.outcome import Outcome
@@ -79,11 +78,7 @@ def is_read_by_anybody(browser: Browser, base: str, tmp_path: Path) -> None:
         paper = browser.run("return getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") is not dark
         assert browser.picture(tmp_path / f"{width}-{dark}.png").stat().st_size > 5_000
-    browser.run(
-        f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
-    )
-    found = until(lambda: browser.run("return window.found && [window.found.violations.map(v => [v.impact, v.id])]"))[0]
-    assert [one for one in found if one[0] in ("serious", "critical")] == []
+    assert browser.serious_findings() == []
     assert browser.messages() == []
 
 

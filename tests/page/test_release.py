@@ -15,7 +15,7 @@ from harness import models as shared
 from harness.browser import Browser
 from harness.desk import BAD, GOOD, Desk
 from harness.stack import Stack, Worker, get, wait_for
-from page.test_explorer import AXE, Analyst, Inline
+from page.test_explorer import Analyst, Inline
 from page.test_report import CONTRAST
 
 pytestmark = pytest.mark.needs("browser")
@@ -105,16 +105,7 @@ def test_pages_are_read_on_any_screen_by_anybody(
     assert browser.run("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
     assert browser.run(CONTRAST.replace(".line,.bar", "none"))[0] >= 4.5
     assert Inline(browser.run("return document.documentElement.outerHTML")).found == []
-    browser.run(
-        f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
-    )
-    found = ann.until(
-        "axe",
-        lambda: browser.run(
-            "return window.found && [window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])]"
-        ),
-    )[0]
-    assert [one for one in found if one[0] in ("serious", "critical")] == []
+    assert browser.serious_findings() == []
     assert browser.picture(tmp_path / "page.png").stat().st_size > 5_000
     browser.messages()
 

@@ -17,7 +17,7 @@ from harness import models as shared
 from harness.browser import Browser
 from harness.explored import explored
 from harness.stack import Stack, Worker, wait_for
-from page.test_explorer import AXE, Analyst, Inline
+from page.test_explorer import Analyst, Inline
 from page.test_report import CONTRAST
 
 pytestmark = pytest.mark.needs("browser")
@@ -193,15 +193,6 @@ def test_each_page_can_be_used_by_everybody(ann: Reviewer, path: str, width: int
     assert browser.run("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
     assert browser.run(CONTRAST.replace(".line,.bar", "none"))[0] >= 4.5
     assert Inline(browser.run("return document.documentElement.outerHTML")).found == []
-    browser.run(
-        f"const module = undefined, define = undefined; {AXE}; window.axe.run().then(r => {{ window.found = r }})"
-    )
-    found = ann.until(
-        "axe",
-        lambda: browser.run(
-            "return window.found && [window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])]"
-        ),
-    )[0]
-    assert [one for one in found if one[0] in ("serious", "critical")] == []
+    assert browser.serious_findings() == []
     assert browser.picture(tmp_path / "page.png").stat().st_size > 5_000
     browser.messages()
