@@ -22,7 +22,7 @@ from scorer.settings import load
 from scorer.sources.label_cells import UNKNOWN
 from scorer.training.served import ServedRows
 from shadow.archive.rows import KINDS
-from shadow.archive.tables import FAILED, Archive, TopicTable
+from shadow.archive.tables import UNREADABLE, Archive, TopicTable, in_a_line
 from shadow.archive.votes import by_subject
 from shadow.comparison.case import by_card, by_transaction, card_hash
 from shadow.labels.label import Votes, merge
@@ -95,8 +95,8 @@ def served(
         read = _decisions(decisions, view, since_ms, until_ms, as_of_ms)
         votes = {} if labels is None else by_subject(labels, as_of_ms)
         others = _on_other_views(decisions, view, since_ms, until_ms, as_of_ms)
-    except FAILED as error:
-        raise UserError(f"--from-archive {address}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+    except UNREADABLE as error:
+        raise UserError(f"--from-archive {address}: cannot be read ({in_a_line(error)})") from None
     if others:
         tell(f"{others} decisions were made on other feature views, and are not used")
     if read.misshapen:

@@ -8,6 +8,7 @@ was read. So whoever writes from what a table said it had reached writes each of
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -58,6 +59,8 @@ CONFIGURATION = {
 FAILED = (DeltaError, OSError)
 #: The same of reading rows, for which a file is damaged, too.
 UNREADABLE = (*FAILED, pa.ArrowException)
+#: What colours parts of deltalake's messages.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: Numbers that rise by one.
 _DELTAS = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
 #: Bytes of a file that compaction aims at.
@@ -72,6 +75,11 @@ def written() -> WriterProperties:
         max_row_group_size=128 * 1024,
         column_properties=dict.fromkeys(("offset", "source_offset"), _DELTAS),
     )
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error of the tables says, for people: one line, without colours, of bounded length."""
+    return " ".join(_COLOUR.sub("", str(error)).split())[:300]
 
 
 @dataclass(frozen=True)

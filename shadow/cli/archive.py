@@ -78,8 +78,8 @@ def opened(settings: ShadowSettings) -> dict[str, Any]:
             for kind in tables.every_kind()
             for topic in (getattr(settings.topics, kind.role),)
         }
-    except tables.FAILED as error:
-        raise UserError(f"archive {place.uri}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+    except tables.UNREADABLE as error:
+        raise UserError(f"archive {place.uri}: cannot be read ({tables.in_a_line(error)})") from None
     there = {topic: table for topic, table in found.items() if table is not None}
     if not there:
         raise UserError(f"archive {place.uri}: has no tables; start `shadow archive run`, or correct SHADOW_ARCHIVE")
@@ -126,9 +126,9 @@ def compact() -> None:
             if settings.archive_days is not None:
                 dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
             merged, deleted = table.compact(settings.archive_keep_hours)
-        except tables.FAILED as error:
+        except tables.UNREADABLE as error:
             raise UserError(
-                f"archive: the table of {topic} could not be compacted ({' '.join(str(error).split())[:300]}); run "
+                f"archive: the table of {topic} could not be compacted ({tables.in_a_line(error)}); run "
                 "it again, which is safe"
             ) from None
         click.echo(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import tempfile
 import time
@@ -56,8 +55,6 @@ class _Day(click.ParamType):
 
 
 DAY = _Day()
-#: What colours parts of deltalake's messages.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -187,7 +184,7 @@ def _reading(settings: ShadowSettings) -> Iterator[None]:
     try:
         yield
     except tables_module().UNREADABLE as error:
-        told = " ".join(_COLOUR.sub("", str(error)).split())[:300]
+        told = tables_module().in_a_line(error)
         raise UserError(
             f"archive {settings.archive}: cannot be read ({told}); run it again, and see that no other program deletes "
             "its files"

@@ -102,8 +102,8 @@ def levels(
         )
         unit = deployments.minor_per_unit
         seen = reading.gathered(found["decisions"], found["labels"], candidate, release.segments, unit, window)
-    except tables.FAILED as error:
-        raise UserError(f"archive {place.uri}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+    except tables.UNREADABLE as error:
+        raise UserError(f"archive {place.uri}: cannot be read ({tables.in_a_line(error)})") from None
     costs = Costs(false_block_cost * unit, recovered)
     names = release.segments.names
     rows = list(levels_of(seen.sums, names, costs))

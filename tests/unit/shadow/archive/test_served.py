@@ -229,3 +229,13 @@ def test_an_archive_without_frauds_or_decisions_is_refused_in_one_line(kept: Kep
         kept.material()
     with pytest.raises(UserError, match="has no decision on this feature view in that time"):
         kept.material(since="2026-02-01T00:00:00Z")
+
+
+def test_an_archive_that_is_damaged_is_told_in_one_line(kept: Kept) -> None:
+    kept.add("decisions", [a_row(at) for at in range(5)])
+    for path in Path(kept.address).rglob("*.parquet"):
+        path.write_bytes(b"PAR1" + b"\x1b[31m damaged " * 20 + b"PAR1")
+    with pytest.raises(UserError, match="cannot be read") as told:
+        kept.read()
+    assert "\n" not in str(told.value)
+    assert "\x1b" not in str(told.value)
