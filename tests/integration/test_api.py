@@ -122,8 +122,11 @@ def test_the_first_page_leads_to_the_report_and_the_report_is_one(serve: Worker)
     status, body = ask(serve, "/")
     assert status == 200
     page = body.decode()
-    for target in set(re.findall(r'href="(/[^"#]*)"', page)):
-        assert ask(serve, target.replace("&amp;", "&"))[0] == 200, target
+    targets = {found.replace("&amp;", "&") for found in re.findall(r'href="(/[^"#]*)"', page)}
+    closed = {target for target in targets if ask(serve, target)[0] != 200}
+    assert closed == {"/review?slot=candidate"}, "a reader has every page but the queue of reviews"
+    assert ask(serve, "/review?slot=candidate")[0] == 401, "which asks a browser who comes"
+    assert ask(serve, "/review?slot=candidate", token=WRITE)[0] == 200
     assert 'href="/report?slot=candidate"' in page
     report = ask(serve, "/report?slot=candidate")[1].decode()
     assert "<h1 class=" in report
