@@ -107,6 +107,22 @@ REFUNDS = Counter(
     "Decisions on refunds: negative amounts, allowed without a score because the mapping says so.",
     registry=REGISTRY,
 )
+DRAWN = Counter(
+    "scorer_drawn_total", "Would-be blocks that were drawn by exploration, released or not.", registry=REGISTRY
+)
+RELEASED = Counter("scorer_released_total", "Would-be blocks that exploration released.", registry=REGISTRY)
+RELEASED_MONEY = Counter(
+    "scorer_released_money_total",
+    "Money of the would-be blocks that exploration released, in units of the reporting currency.",
+    registry=REGISTRY,
+)
+EXPLORATION_SPENT = Gauge(
+    "scorer_exploration_spent_share",
+    "Share of a partition's part of the exploration budget that is spent today (UTC; by the event clock: on its newest "
+    "day), by partition. Without series while exploration is off.",
+    ["partition"],
+    registry=REGISTRY,
+)
 MISSED = Counter(
     "scorer_missed_transactions_total",
     "Offsets that retention deleted before this scorer had decided them.",

@@ -29,7 +29,7 @@ from scorer.people import Person, require_different
 from scorer.pipeline.encoding import registry_address
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
-from scorer.pipeline.money import Money
+from scorer.pipeline.money import MOST, Money
 from scorer.pipeline.transaction import Name
 from scorer.yaml_text import YamlTextError, read_yaml
 
@@ -360,6 +360,40 @@ class ScorerSettings(CommonSettings):
         300.0,
         description="a transaction dated more than this after its arrival is decided, but does not count in velocity",
     )
+    explore_probability: float | None = Field(
+        None,
+        gt=0,
+        le=0.5,
+        description="exploration: share of would-be blocks that are released at random, so that it is seen what they "
+        "would have been; default: it is off; see [operations.md](operations.md#exploration)",
+    )
+    explore_budget: float | None = Field(
+        None,
+        gt=0,
+        le=MOST,
+        description="with `explore_probability`: most money that may be released on an event day (UTC) by all scorers "
+        "together, in units of `money.currency`",
+    )
+    explore_maximum: float | None = Field(
+        None,
+        gt=0,
+        le=MOST,
+        description="with `explore_probability`: largest amount of a transaction that may be released, in units of "
+        "`money.currency`; at most a partition's share of the budget",
+    )
+    explore_partitions: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="with `explore_probability`: over how many partitions of `transactions` the budget is divided in "
+        "equal shares; partitions beyond are not explored",
+    )
+    explore_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="with `explore_probability`: key of the hash of the transaction id that decides what is released, "
+        "the same for all scorers; keep it secret",
+    )
     memory_bytes: int | None = Field(
         None,
         ge=1,
@@ -371,6 +405,11 @@ class ScorerSettings(CommonSettings):
     @property
     def reads(self) -> Isolation:
         return self.isolation
+
+    @property
+    def explore_key_bytes(self) -> bytes | None:
+        """`explore_key` as the hash takes it."""
+        return None if self.explore_key is None else self.explore_key.get_secret_value().encode()
 
     @field_validator("carried_headers", mode="before")
     @classmethod

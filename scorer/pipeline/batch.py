@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.carried import Carried
+from scorer.pipeline.exploration import Budget, Exploration
 from scorer.pipeline.origin import Headers
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
@@ -106,8 +107,9 @@ class Settled:
     For the metrics, of n decisions: scores and blocks, (n,); appended_ms, int64 (n,), of their transactions; repeats,
     how many have a transaction id that their card had before. Of the batch: fields, the field at fault of each
     rejection; miskeyed, how many transactions have a key that is not their card; untrusted, how many are dated too far
-    ahead to count in velocity; refunds, how many decisions are on refunds; skipped, what each record is that the
-    mapping passes over.
+    ahead to count in velocity; refunds, how many decisions are on refunds; drawn, released, released_minor, how many
+    would-be blocks were drawn and released, and the minor units of these; skipped, what each record is that the mapping
+    passes over.
     """
 
     decisions: list[Record]
@@ -122,6 +124,9 @@ class Settled:
     miskeyed: int = 0
     untrusted: int = 0
     refunds: int = 0
+    drawn: int = 0
+    released: int = 0
+    released_minor: int = 0
     carried: list[Carried] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     clock: list[Marked] = field(default_factory=list)
@@ -134,7 +139,8 @@ class Rules:
 
     ahead_ms: how many milliseconds after its arrival a transaction may be dated and still count in velocity; None
     accepts every date (event clock). carried: names of the headers that decisions have from their transactions.
-    decision_schema: id of the schema by which decisions are written in Avro; None for JSON.
+    decision_schema: id of the schema by which decisions are written in Avro; None for JSON. exploration: None if it
+    is off.
     """
 
     view: FeatureView
@@ -142,15 +148,17 @@ class Rules:
     ahead_ms: int | None
     carried: frozenset[str] = frozenset()
     decision_schema: int | None = None
+    exploration: Exploration | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """A batch of one partition, with the partition's card states and what is published already."""
+    """A batch of one partition, with the partition's card states, what is published already, and what was released."""
 
     incoming: Incoming
     states: CardStates
     published: Published
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""The changelog of card states, as records of the topic `velocity`: how they are written, and read back.
+r"""The changelog of card states, as records of the topic `velocity`: how they are written, and read back.
 
 | key | value | header | says |
 |---|---|---|---|
 | card | row | | the card's state |
 | card | none | `offset`, perhaps `erasure` | the state up to a source offset is dropped, perhaps by a request |
+| `\xffreleased` | account | | what was released by event day, up to a source offset |
 | empty | none | `clock` | how the partition's clock steps in the batch whose states follow |
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from scorer.pipeline.batch import Marked
 from scorer.pipeline.card_states import CardStates, Dropped
 from scorer.pipeline.clock import Steps
+from scorer.pipeline.exploration import KEY, Spending, read_account
 
 #: Texts of the headers `clock` and `offset`.
 CLOCK = re.compile(rb"-?\d{1,10}(?: \d{1,19}:-?\d{1,10})+")
@@ -44,7 +46,8 @@ class ChangelogReader:
     """Brings the records of one partition into card states.
 
     end: offset after the partition's last transaction; see `CardStates.load`. passed_over: records that are none of
-    ours. erasures: ids of the requests that were carried out, as far as the topic still tells.
+    ours. erasures: ids of the requests that were carried out, as far as the topic still tells. spending, spent_through:
+    the newest account of what was released, and its source offset; None and -1 without one.
     """
 
     def __init__(self, states: CardStates, end: int = 2**62) -> None:
@@ -52,10 +55,14 @@ class ChangelogReader:
         self._clock: tuple[int, Steps] | None = None
         self.passed_over = 0
         self.erasures: set[str] = set()
+        self.spending: Spending | None = None
+        self.spent_through = -1
 
     def fold(self, records: Sequence[Any]) -> None:
         """Take in records, in log order. Each has `key`, `value` and `headers`."""
-        rows = [record for record in records if record.value is not None]
+        rows = [record for record in records if record.value is not None and record.key != KEY]
+        for value in [record.value for record in records if record.key == KEY and record.value is not None]:
+            self._read_account(value)
         self.passed_over += self._states.load(
             [record.key for record in rows], [record.value for record in rows], self._end
         )
@@ -81,6 +88,13 @@ class ChangelogReader:
         self.erasures.discard("")
         if self._clock is not None:
             self._states.resume(*self._clock)
+
+    def _read_account(self, value: bytes) -> None:
+        found = read_account(value, self._end)
+        if found is None:
+            self.passed_over += 1
+        elif self.spending is None or found[0] >= self.spent_through:
+            self.spent_through, self.spending = found
 
     def _read_clock(self, text: bytes) -> None:
         if not CLOCK.fullmatch(text):

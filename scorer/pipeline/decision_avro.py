@@ -11,6 +11,7 @@ topic and each feature view, and sinks of Avro know no type for what may be anyt
 from __future__ import annotations
 
 import math
+import struct
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ HEADER = HEADER_BYTES["confluent"]
 VERDICTS, OVERRIDES = ("allow", "block"), ("allow_all", "block_all")
 #: What a record begins with: version 1 of the format.
 VERSION_1 = b"\x02"
+_DOUBLE = struct.Struct("<d")
 
 
 def _field(name: str, kind: Any, doc: str = "", **more: Any) -> dict[str, Any]:
@@ -60,7 +62,11 @@ SCHEMA: dict[str, Any] = {
         _field("bundle", ["null", "string"], "digest of the bundle that decided"),
         _field("epoch", "long", "of the live slot: how often it was changed"),
         _field("view", "string", "the feature view; `view/<id>` on `deployments` has its names"),
-        _field("release_probability", "double"),
+        _field(
+            "release_probability",
+            "double",
+            "below 1 for a would-be block that was drawn for a random release: released if `decision` is allow; else 1",
+        ),
         _field(
             "override", ["null", _enum("Override", OVERRIDES)], "set only while the kill switch is on", default=None
         ),
@@ -128,22 +134,49 @@ def _parts(value: bytes) -> tuple[dict[str, Any], str, dict[str, Any]]:
 
 def source_offset(value: bytes) -> int:
     """Source offset of a decision, from its first bytes. Raises ValueError if it has none."""
+    return _number(value, _number(value, _first(value))[1])[0]
+
+
+def release_probability(value: bytes) -> float:
+    """That of a decision, without reading what follows it. Raises ValueError if it has none."""
+    at = _first(value)
+    for _ in ("partition", "offset", "verdict"):
+        _, at = _number(value, at)
+    for _ in ("score", "threshold"):
+        is_there, at = _number(value, at)
+        at += 8 * is_there
+    is_there, at = _number(value, at)
+    if is_there:
+        length, at = _number(value, at)
+        at += length
+    _, at = _number(value, at)  # the epoch
+    length, at = _number(value, at)  # the view
+    at += length
+    if not 0 < at <= len(value) - _DOUBLE.size:
+        raise DamagedError("damaged: it ends before its release_probability")
+    (found,) = _DOUBLE.unpack_from(value, at)
+    return float(found)
+
+
+def _first(value: bytes) -> int:
+    """Where the first field after the version begins. Raises ValueError for another version."""
     at = HEADER + len(VERSION_1)
-    numbers: list[int] = []
     if value[HEADER:at] != VERSION_1:
         raise DamagedError("of another version")
-    while len(numbers) < 2:
-        number = shift = 0
-        while True:
-            if at >= len(value) or shift > 63:
-                raise DamagedError("damaged: a source without an offset")
-            number |= (value[at] & 127) << shift
-            shift += 7
-            at += 1
-            if value[at - 1] < 128:
-                break
-        numbers.append((number >> 1) ^ -(number & 1))
-    return numbers[1]
+    return at
+
+
+def _number(value: bytes, at: int) -> tuple[int, int]:
+    """The number at a position, and the position after it. Raises ValueError if it does not end."""
+    number = shift = 0
+    while True:
+        if not 0 <= at < len(value) or shift > 63:
+            raise DamagedError("damaged: a number that does not end")
+        number |= (value[at] & 127) << shift
+        shift += 7
+        at += 1
+        if value[at - 1] < 128:
+            return (number >> 1) ^ -(number & 1), at
 
 
 def _fields(value: bytes) -> dict[str, Any]:

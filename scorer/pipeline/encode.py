@@ -13,6 +13,7 @@ from scorer.pipeline.batch import LiveModel, Matrix, Part, Record, Rules, Scores
 from scorer.pipeline.card_number_json import masked_bytes, masked_json
 from scorer.pipeline.card_number_screen import screen, unquoted
 from scorer.pipeline.events import Events
+from scorer.pipeline.exploring import Explored
 from scorer.pipeline.instants import stamps
 from scorer.pipeline.json_text import json_text
 from scorer.pipeline.published import RejectionHeaders
@@ -36,7 +37,7 @@ class DecisionWriter:
 
     positions: int64 (n,), of the events in `whole`. matrix: float64 (n, features), their snapshots. scores: float64
     (n,). blocks: bool (n,). marks: fields that only some decisions have, and which: bool (n,). now_ms: time to stamp;
-    None stamps each decision with its event's own time.
+    None stamps each decision with its event's own time. explored: which events were drawn; None for none.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class DecisionWriter:
         model: LiveModel,
         rules: Rules,
         now_ms: int | None,
+        explored: Explored | None = None,
     ) -> None:
         self._common: dict[str, Any] = {
             "threshold": model.threshold,
@@ -61,6 +63,8 @@ class DecisionWriter:
         }
         if model.override:
             self._common["override"] = model.override
+        self._drawn = frozenset(np.flatnonzero(explored.drawn).tolist()) if explored is not None else frozenset()
+        self._probability = 1.0 if explored is None else explored.probability
         self._events, self._matrix = events, matrix
         self._marked: dict[int, list[str]] = {}
         for name, which in marks.items():
@@ -75,7 +79,7 @@ class DecisionWriter:
 
     def of(self, partition: int, rows: npt.NDArray[np.int64]) -> list[Record]:
         """Records of the decisions on some events, all of one partition. rows: int64 (k,), positions of the events."""
-        events, matrix, common, marked = self._events, self._matrix, self._common, self._marked
+        events, matrix, common, marked, drawn = self._events, self._matrix, self._common, self._marked, self._drawn
         out: list[Record] = []
         for i in rows.tolist():
             body: dict[str, Any] = {
@@ -89,6 +93,8 @@ class DecisionWriter:
                 "scored_at": self._stamps[i],
                 "source": {"partition": partition, "offset": self._offsets[i]},
             }
+            if drawn and i in drawn:
+                body["release_probability"] = self._probability
             if marked and i in marked:
                 body |= dict.fromkeys(marked[i], True)
             out.append((events.cards[i].encode(), json_text(body, _OPTIONS)))

@@ -58,20 +58,23 @@ class AvroDecisionWriter(DecisionWriter):
         common = self._common
         self._head = bytes([MAGIC]) + schema.to_bytes(4, "big") + VERSION_1
         override = common.get("override")
-        self._constant = b"".join(
-            [
-                _optional_double(common["threshold"]),
-                _NULL if common["bundle"] is None else _SET + _text(common["bundle"]),
-                _long(common["epoch"]),
-                _text(common["view"]),
-                _DOUBLE(common["release_probability"]),
-                _NULL if override is None else _SET + _long(OVERRIDES.index(override)),
-            ]
+        self._constant, self._of_drawn = (
+            b"".join(
+                [
+                    _optional_double(common["threshold"]),
+                    _NULL if common["bundle"] is None else _SET + _text(common["bundle"]),
+                    _long(common["epoch"]),
+                    _text(common["view"]),
+                    _DOUBLE(probability),
+                    _NULL if override is None else _SET + _long(OVERRIDES.index(override)),
+                ]
+            )
+            for probability in (common["release_probability"], self._probability)
         )
         self._verdicts = [_long(VERDICTS.index("block" if blocks else "allow")) for blocks in (False, True)]
 
     def of(self, partition: int, rows: npt.NDArray[np.int64]) -> list[Record]:
-        events, marked = self._events, self._marked
+        events, marked, drawn = self._events, self._marked, self._drawn
         head, constant = self._head + _long(partition), self._constant
         out: list[Record] = []
         for i, features in zip(rows.tolist(), _arrays(self._matrix[rows]), strict=True):
@@ -82,7 +85,7 @@ class AvroDecisionWriter(DecisionWriter):
                     _long(self._offsets[i]),
                     self._verdicts[self._blocks[i]],
                     _optional_double(self._scores[i]),
-                    constant,
+                    self._of_drawn if drawn and i in drawn else constant,
                     features,
                     _long(self._minor[i]),
                     _text(self._stamps[i]),

@@ -50,7 +50,13 @@ class Decision(TypedDict):
     ]
     epoch: Annotated[Whole, Field(description="of the live slot: how often it was changed")]
     view: Annotated[str, Field(description="the feature view; `view/<id>` on `deployments` has its names")]
-    release_probability: Probability
+    release_probability: Annotated[
+        Probability,
+        Field(
+            description="below 1 for a would-be block that was drawn for a random release: released if `decision` is "
+            "`allow`, else blocked; 1 for every other decision"
+        ),
+    ]
     override: NotRequired[
         Annotated[Literal["allow_all", "block_all"], Field(description="present only while the kill switch is on")]
     ]

@@ -18,6 +18,7 @@ from scorer.pipeline.batch import (
     Matrix,
     Part,
     Published,
+    Record,
     Rules,
     Scores,
     Settled,
@@ -31,6 +32,8 @@ from scorer.pipeline.decode import Decoded, decode
 from scorer.pipeline.encode import DecisionWriter, rejections
 from scorer.pipeline.encode_avro import AvroDecisionWriter
 from scorer.pipeline.events import Events
+from scorer.pipeline.exploration import account
+from scorer.pipeline.exploring import Explored, explored
 from scorer.pipeline.features import observe, snapshot
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.velocity import Seen
@@ -70,19 +73,24 @@ def settle_all(parts: Sequence[Part], model: LiveModel, rules: Rules, now_ms: in
             settled[at].append(one)
             changed[at] += cards
     return [
-        _with_states(part, _merged(several), cards)
+        _with_states(part, _merged(several), cards, rules.exploration is not None)
         for part, several, cards in zip(parts, settled, changed, strict=True)
     ]
 
 
-def _with_states(part: Part, settled: Settled, cards: Sequence[str]) -> Settled:
-    """Add the card states to write, those to drop, and the steps of the clock. cards: whose states changed."""
+def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: bool) -> Settled:
+    """Add the card states to write, those to drop, and the steps of the clock. cards: whose states changed. explores:
+    whether to add the account of what was released."""
     n = len(part.incoming.values)
     stood, steps = part.states.steps()
+    states: list[Record] = list(part.states.packed(cards)) if cards else []
+    if explores and n:
+        part.budget.through = max(part.budget.through, int(part.incoming.offsets[-1]))
+        states.append(account(part.budget.spending, part.budget.through))
     return replace(
         settled,
         clock=[changelog.clock(stood, steps)] if steps else [],
-        states=list(part.states.packed(cards)) if cards else [],
+        states=states,
         dropped=[changelog.dropped(card) for card in part.states.sweep(n, int(part.incoming.offsets[-1]) + 1)]
         if n
         else [],
@@ -100,7 +108,7 @@ def _turns(parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
         start, n = 0, len(part.incoming.values)
         while True:
             end = min(n, start + room)
-            turn.append((at, Part(part.incoming.cut(slice(start, end)), part.states, part.published)))
+            turn.append((at, replace(part, incoming=part.incoming.cut(slice(start, end)))))
             room -= end - start
             start = end
             if room == 0:
@@ -143,7 +151,7 @@ def _halved(parts: Sequence[Part], first: int) -> tuple[list[Part], list[Part]]:
         cut = min(n, first)
         first -= cut
         for half, rows in zip(halves, (slice(0, cut), slice(cut, n)), strict=True):
-            half.append(Part(part.incoming.cut(rows), part.states, part.published))
+            half.append(replace(part, incoming=part.incoming.cut(rows)))
     return halves
 
 
@@ -248,11 +256,15 @@ def _decide(
     if refunds is not None:
         blocks[refunds] = model.override == "block_all"
     is_decision = fresh & usable & (offsets > decided)
+    found: Explored | None = None
+    if rules.exploration is not None and not model.override:
+        found = explored(rules.exploration, parts, cuts, events, blocks & is_decision & trusted)
+        blocks = blocks & ~found.released
     refused = [(r.position, r.field, r.reason) for r in decoded.refusals]
     refused += [(int(positions[i]), "score", f"score: {scores[i]} is no probability") for i in np.flatnonzero(~usable)]
     headers_of = carried(whole.headers, rules.carried)
     marks = {"repeat": seen.repeat} if refunds is None else {"repeat": seen.repeat, "refund": refunds}
-    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms
+    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found
     schema = rules.decision_schema
     decisions = DecisionWriter(*given) if schema is None else AvroDecisionWriter(*given, schema=schema)
     out = []
@@ -261,6 +273,7 @@ def _decide(
         mine = [refusal for refusal in refused if first <= refusal[0] < end] if refused else []
         letters, headers, fields = rejections(whole, mine, part, rules.reading, now_ms)
         changed = [card for card, was in zip(events.cards[cut], seen.absorbed[cut].tolist(), strict=True) if not was]
+        drawn, released, released_minor = (0, 0, 0) if found is None else found.counts(events, cut)
         keys = zip(positions[cut].tolist(), events.cards[cut], strict=True)
         out.append(
             (
@@ -277,12 +290,17 @@ def _decide(
                     miskeyed=sum(whole.keys[at] != card.encode() for at, card in keys),
                     untrusted=int((~trusted[cut]).sum()),
                     refunds=0 if refunds is None else int(refunds[rows].sum()),
+                    drawn=drawn,
+                    released=released,
+                    released_minor=released_minor,
                     carried=[headers_of[at] for at in positions[rows].tolist()] if headers_of else [],
                     skipped=_skipped(whole, decoded, part, first, end) if decoded.skipped else [],
                 ),
                 changed,
             )
         )
+    if found is not None:
+        found.commit(parts)  # last: until then a fault changes nothing
     return out
 
 

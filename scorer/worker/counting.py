@@ -21,7 +21,8 @@ MOST = 10_000
 class _Noted:
     """What the metrics need of a batch of one partition. done_s: when it was acknowledged, in seconds since 1970.
 
-    counts: transactions read, repeats, miskeyed, untrusted, refunds.
+    counts: transactions read, repeats, miskeyed, untrusted, refunds. explored: would-be blocks drawn, released, and the
+    minor units of these.
     """
 
     bundle: str
@@ -32,15 +33,18 @@ class _Noted:
     fields: Sequence[str]
     skipped: Sequence[str]
     counts: tuple[int, int, int, int, int]
+    explored: tuple[int, int, int]
 
 
 class Counting:
     """Acknowledged batches that are not in the metrics yet.
 
     Call `note` from one thread only: it waits for a scrape only when the buffer is full. Call `show` from any thread.
+    minor_per_unit: minor units in one unit of the reporting currency.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, minor_per_unit: float = 100.0) -> None:
+        self._minor_per_unit = minor_per_unit
         self._noted: deque[_Noted] = deque()
         self._lock = threading.Lock()
         self._read = self._shown = 0  # transactions; `note` alone changes the first, `show` the second
@@ -51,8 +55,9 @@ class Counting:
         done_s: when it was acknowledged, in seconds since 1970.
         """
         counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds
+        explored = settled.drawn, settled.released, settled.released_minor
         columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped
-        self._noted.append(_Noted(bundle, done_s, *columns, counts))
+        self._noted.append(_Noted(bundle, done_s, *columns, counts, explored))
         self._read += read
         if self._read - self._shown >= MOST:
             self.show()
@@ -62,10 +67,10 @@ class Counting:
         with self._lock:
             noted = [self._noted.popleft() for _ in range(len(self._noted))]
             if noted:
-                self._shown += _show(noted)
+                self._shown += _show(noted, self._minor_per_unit)
 
 
-def _show(noted: Sequence[_Noted]) -> int:
+def _show(noted: Sequence[_Noted], minor_per_unit: float) -> int:
     """Add batches to the metrics; returns how many transactions they hold."""
     columns = zip(*(one.counts for one in noted), strict=True)
     read, repeats, miskeyed, untrusted, refunds = (int(sum(column)) for column in columns)
@@ -74,6 +79,10 @@ def _show(noted: Sequence[_Noted]) -> int:
     metrics.MISKEYED.inc(miskeyed)
     metrics.UNTRUSTED.inc(untrusted)
     metrics.REFUNDS.inc(refunds)
+    drawn, released, minor = (sum(column) for column in zip(*(one.explored for one in noted), strict=True))
+    metrics.DRAWN.inc(drawn)
+    metrics.RELEASED.inc(released)
+    metrics.RELEASED_MONEY.inc(minor / minor_per_unit)
     for name, n in Counter(name for one in noted for name in one.fields).items():
         metrics.REJECTED.labels(name).inc(n)
     for what, n in Counter(what for one in noted for what in one.skipped).items():

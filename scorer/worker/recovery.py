@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 import orjson
@@ -21,6 +23,8 @@ from scorer.pipeline.batch import Published
 from scorer.pipeline.card_row import LAYOUT, ROW
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.changelog import ChangelogReader
+from scorer.pipeline.exploration import END_OF_DAYS, Budget, Release, recovered, release_of
+from scorer.pipeline.instants import DAY_MS
 from scorer.settings import ScorerSettings
 
 log = logging.getLogger(__name__)
@@ -38,11 +42,29 @@ NO_END = 2**62
 
 @dataclass(frozen=True)
 class Recovered:
-    """State of a partition at its take-over. erasures: ids of requests that an earlier owner has carried out."""
+    """State of a partition at its take-over. erasures: ids of requests that an earlier owner has carried out. budget:
+    what was released, if exploration is on."""
 
     states: CardStates
     published: Published
+    budget: Budget
     erasures: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Tail:
+    """What the last decisions of a partition tell of releases. lowest: the lowest source offset, None for none."""
+
+    releases: list[Release] = field(default_factory=list)
+    lowest: int | None = None
+
+    def fold(self, partition: int, records: Sequence[Any], sources: Sequence[int], end: int) -> None:
+        """Take in records, in log order. sources: their source offsets, -1 for what is no decision. end: of these."""
+        known = [source for source in sources if source >= 0]
+        if known:
+            self.lowest = min(known) if self.lowest is None else min(self.lowest, *known)
+        found = (release_of(record.value, partition) for record in records)
+        self.releases += [release for release in found if release is not None and release.offset < end]
 
 
 async def recover(
@@ -74,6 +96,7 @@ async def recover(
         windows[TopicPartition(topics.rejected, p)] = TAIL_BATCHES * settings.batch_records
     ends = await _ends(consumer, partitions, settings)
     changelogs = {p: ChangelogReader(states[p], ends[p]) for p in partitions}
+    tails = {p: _Tail() for p in partitions}
     lengths: Counter[int] = Counter()
     keep_parsed(consumer)
     async for (topic, p), records in read_to_end(consumer, windows):
@@ -82,7 +105,10 @@ async def recover(
             changelogs[p].fold(records)
             lengths.update([len(record.value) for record in records if record.value is not None])
         elif topic == topics.decisions:
-            decided[p] = max([decided[p], *_below(ends[p], (source_of(record.value) for record in records))])
+            sources = [source if source < ends[p] else -1 for source in map(_source, records)]
+            decided[p] = max(decided[p], *sources)
+            if settings.explore_probability is not None:
+                tails[p].fold(p, records, sources, ends[p])
         else:
             rejected[p] = max([rejected[p], *_below(ends[p], map(_header, records))])
             marked.add(p)
@@ -91,16 +117,52 @@ async def recover(
     async for (_, p), records in read_to_end(consumer, blind):
         has_read()
         rejected[p] = max([rejected[p], *_below(ends[p], map(_header, records))])
+    whole = await _whole(consumer, partitions, settings) if settings.explore_probability is not None else set()
     foreign = {p: changelog.passed_over for p, changelog in changelogs.items()}
     _check_foreign(topics.velocity, foreign, lengths, states, settings)
-    recovered = {}
+    out = {}
     for p in partitions:
         changelogs[p].finish()
         absorbed = states[p].highest_offset
         published = Published(max(decided[p], absorbed), max(rejected[p], absorbed))
-        recovered[p] = Recovered(states[p], published, frozenset(changelogs[p].erasures))
+        budget = Budget()
+        if settings.explore_probability is not None:
+            budget = _budget(p, tails[p], p in whole, changelogs[p], published, settings)
+        out[p] = Recovered(states[p], published, budget, frozenset(changelogs[p].erasures))
         log.info("partition %d: %d cards, decided up to %d, absorbed up to %d", p, len(states[p]), decided[p], absorbed)
-    return recovered
+    return out
+
+
+async def _whole(consumer: AIOKafkaConsumer, partitions: Sequence[int], settings: ScorerSettings) -> set[int]:
+    """Of which partitions the tail holds every decision that there ever was."""
+    topic, window = settings.topics.decisions, TAIL_BATCHES * settings.batch_records
+    places = [TopicPartition(topic, p) for p in partitions]
+    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return {at.partition for at in places if begins[at] == 0 and ends[at] <= window}
+
+
+def _budget(
+    partition: int,
+    tail: _Tail,
+    is_whole: bool,
+    changelog: ChangelogReader,
+    published: Published,
+    settings: ScorerSettings,
+) -> Budget:
+    """What a partition has released. Where that is not known, as exploration was off, the days so far are not explored:
+    a wall clock tells which these are, an event clock none."""
+    unknown = END_OF_DAYS
+    if settings.clock == "wall":
+        unknown = int((time.time() + settings.ahead_seconds) * 1000) // DAY_MS + 1
+    kept, through = changelog.spending, changelog.spent_through
+    spending = recovered(kept, through, tail.releases, tail.lowest, is_whole, unknown)
+    if spending.floor == unknown:
+        log.warning(
+            "partition %d: it is not known what was released so far, as exploration was off; explored from %s on",
+            partition,
+            "no day" if unknown == END_OF_DAYS else f"{date(1970, 1, 1) + timedelta(days=unknown)} (UTC)",
+        )
+    return Budget(spending, max(through, published.decisions))
 
 
 async def _ends(consumer: AIOKafkaConsumer, partitions: Sequence[int], settings: ScorerSettings) -> dict[int, int]:
@@ -144,6 +206,10 @@ def _below(end: int, offsets: Iterable[int]) -> Iterator[int]:
 #: How a decision ends as the pipeline writes it, and in how many bytes: at most 77, with the largest numbers.
 END = re.compile(rb'"source":\{"partition":\d+,"offset":(\d+)\}(?:,"(?:repeat|refund)":true)?\}$')
 _END_BYTES = 100
+
+
+def _source(record: Any) -> int:
+    return source_of(record.value)
 
 
 def source_of(value: bytes | None) -> int:

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ from scorer.kafka.fence import RENEW_SECONDS, FencedProducer
 from scorer.pipeline import changelog
 from scorer.pipeline.batch import Incoming, Part, Rules
 from scorer.pipeline.erasure import ErasureAnswer
+from scorer.pipeline.exploration import Exploration
 from scorer.pipeline.settle import settle_all
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
@@ -61,6 +63,7 @@ from scorer.worker.writer import Partition, Removal, Work, Writer
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+DAY_SECONDS = 86_400
 #: Time between two looks for the partitions that the other topics lack.
 GROWN_SECONDS = 2.0
 #: How many times as long as one request a write may take before it fails: it is repeated until then, and a batch that
@@ -82,11 +85,12 @@ class Scorer:
         counting: Counting,
         schemas: Schemas | None = None,
         decision_schema: int | None = None,
+        exploration: Exploration | None = None,
     ) -> None:
         self.settings, self.view, self.health = settings, view, health
         self._schemas = schemas
         ahead_ms = int(settings.ahead_seconds * 1000) if settings.clock == "wall" else None
-        self._rules = Rules(view, reading, ahead_ms, frozenset(settings.carried_headers), decision_schema)
+        self._rules = Rules(view, reading, ahead_ms, frozenset(settings.carried_headers), decision_schema, exploration)
         self._live = live
         self._counting = counting
         self._follower = Follower(settings, self._on_deployments)
@@ -205,6 +209,8 @@ class Scorer:
     async def revoke(self, partitions: frozenset[int]) -> None:
         for partition in partitions:
             metrics.LAG.labels(str(partition)).set(0)
+            with suppress(KeyError):
+                metrics.EXPLORATION_SPENT.remove(str(partition))
             if partition in self._partitions and self._partitions[partition].is_spoiled:
                 del self._partitions[partition]
 
@@ -238,7 +244,7 @@ class Scorer:
             return None
         model = self._live.require()
         started = time.perf_counter()
-        parts = [Part(_incoming(batch), part.states, part.published) for batch, part in taken]
+        parts = [Part(_incoming(batch), part.states, part.published, part.budget) for batch, part in taken]
         now_ms = int(time.time() * 1000) if self.settings.clock == "wall" else None
         try:
             settled = await asyncio.get_running_loop().run_in_executor(
@@ -368,6 +374,15 @@ class Scorer:
             waiting = self.app.consumer.waiting(TP(self.settings.topics.transactions, partition), part.next)
             metrics.LAG.labels(str(partition)).set(waiting)
 
+    def _show_spending(self) -> None:
+        exploration = self._rules.exploration
+        if exploration is None:
+            return
+        today = int(time.time()) // DAY_SECONDS if self.settings.clock == "wall" else None
+        for partition, part in list(self._partitions.items()):
+            share = part.budget.spending.share_spent(today, exploration)
+            metrics.EXPLORATION_SPENT.labels(str(partition)).set(share)
+
     async def _on_deployments(self, deployments: Deployments) -> None:
         self._live.note(deployments)
 
@@ -393,6 +408,7 @@ class Scorer:
             metrics.CARD_BYTES.set(sum(part.memory_bytes for part in states))
             metrics.MODEL_AGE.set(self._live.age_seconds)
             self._show_lag()
+            self._show_spending()
             self._placement.look({partition: part.states for partition, part in self._partitions.items()})
             await asyncio.sleep(TICK_SECONDS)
 

@@ -72,7 +72,9 @@ class Takeover:
                 start = o.oldest
             found = recovered[o.partition]
             found.states.newcomers()  # none of these is new
-            taken[o.partition] = Partition(found.states, found.published, start, erasures=set(found.erasures))
+            taken[o.partition] = Partition(
+                found.states, found.published, start, erasures=set(found.erasures), budget=found.budget
+            )
         return taken
 
     def _has_read(self) -> None:

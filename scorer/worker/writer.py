@@ -17,6 +17,7 @@ from scorer import metrics
 from scorer.kafka.producer import BatchProducer, Write
 from scorer.pipeline.batch import Marked, Published, Settled
 from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.exploration import Budget
 from scorer.settings import Topics
 from scorer.streaming.fetch import Batch
 
@@ -31,6 +32,7 @@ class Partition:
 
     next: offset after the last finished record. is_spoiled: a batch was settled and given up, so the card states are
     ahead of the topics and must be read again. erasures: ids of the requests to erase cards that were carried out.
+    budget: what was released.
     """
 
     states: CardStates
@@ -38,6 +40,7 @@ class Partition:
     next: int
     is_spoiled: bool = False
     erasures: set[str] = field(default_factory=set)
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, eq=False)
