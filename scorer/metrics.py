@@ -123,6 +123,13 @@ EXPLORATION_SPENT = Gauge(
     ["partition"],
     registry=REGISTRY,
 )
+EXPLORATION_EXHAUSTED = Gauge(
+    "scorer_exploration_exhausted",
+    "1 while nothing more of a partition may be released today, as its part of the exploration budget has no room for "
+    "the largest amount, by partition. Without series while exploration is off.",
+    ["partition"],
+    registry=REGISTRY,
+)
 MISSED = Counter(
     "scorer_missed_transactions_total",
     "Offsets that retention deleted before this scorer had decided them.",

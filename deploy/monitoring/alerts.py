@@ -215,6 +215,14 @@ max by (namespace) (scorer_model_behind) > 0
         "live",
     ),
     Alert(
+        "ExplorationSpentEarly",
+        "avg by (namespace) (scorer_exploration_exhausted) > 0.5 and on () hour() < 18",
+        "warning",
+        "{{ $value | humanizePercentage }} of partitions have spent today's exploration budget before 18:00 UTC",
+        "live",
+        hold="steady",
+    ),
+    Alert(
         "CandidateGetsNothing",
         """
 (

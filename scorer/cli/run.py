@@ -22,7 +22,7 @@ from scorer.schemas.schemas import Schemas, schemas_of
 from scorer.settings import ScorerSettings, load
 from scorer.streaming.timing import checked_timing
 from scorer.worker.counting import Counting
-from scorer.worker.exploration import exploration_of, say
+from scorer.worker.exploration import exploration_of
 from scorer.worker.live import LiveLoader
 from scorer.worker.scorer import Scorer
 
@@ -53,8 +53,7 @@ def run(http_port: int | None, worker_id: str | None) -> None:
     exploration = exploration_of(settings)
     bundles = BundleStore(settings.store, settings.cache, settings.store_seconds, settings.predictor)
     live = LiveLoader(bundles, view)
-    decision_schema, partitions = asyncio.run(_preflight(settings, view, live, schemas))
-    say(settings, exploration, partitions)
+    decision_schema = asyncio.run(_preflight(settings, view, live, schemas))
     health, counting = Health(), Counting(settings.money.reporting.minor_per_unit)
     server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health, counting.show)
     try:
@@ -66,16 +65,16 @@ def run(http_port: int | None, worker_id: str | None) -> None:
 
 async def _preflight(
     settings: ScorerSettings, view: FeatureView, live: LiveLoader, schemas: Schemas | None
-) -> tuple[int | None, int]:
+) -> int | None:
     """Check registry, broker, topics, currency and live model before the worker starts, while an error is still one
-    line; returns the id of the schema of decisions, None for JSON, and the number of partitions."""
+    line; returns the id of the schema of decisions, None for JSON."""
     if schemas is not None:
         await schemas.check()
     decision_schema = await schema_id(settings)
-    partitions = await ensure_topics(settings)
+    await ensure_topics(settings)
     deployments = await read(settings)
     published_view(view, settings.money.reporting, deployments)
     live.note(deployments)
     await live.load()
     live.require()
-    return decision_schema, partitions
+    return decision_schema

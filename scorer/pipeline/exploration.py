@@ -74,10 +74,9 @@ class Spending:
             return False
         return self.days.get(day, 0) + exploration.maximum <= exploration.share
 
-    def share_spent(self, day: int | None, exploration: Exploration) -> float:
-        """The share of the budget that is spent on a day; None: on the newest."""
-        newest = max(self.days, default=NO_DAY) if day is None else day
-        return self.days.get(newest, 0) / exploration.share
+    def spent(self, day: int | None) -> int:
+        """Minor units released on a day; None: on the newest."""
+        return self.days.get(max(self.days, default=NO_DAY) if day is None else day, 0)
 
     def plus(self, day: int, minor: int) -> Spending:
         """The same with a release more. The oldest day that does not fit any more is not explored from then on."""

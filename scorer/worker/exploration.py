@@ -53,10 +53,9 @@ def exploration_of(settings: ScorerSettings) -> Exploration | None:
     return Exploration(settings.explore_probability, share, most, partitions, key_of(key))
 
 
-def say(settings: ScorerSettings, exploration: Exploration | None, partitions: int) -> None:
-    """Log at the start of a worker that exploration is on. partitions: that `transactions` has."""
-    if exploration is None:
-        return
+def say(settings: ScorerSettings, exploration: Exploration, partitions: int, is_fencing: bool) -> None:
+    """Log at the start of a worker that exploration is on. partitions: that `transactions` has. is_fencing: whether the
+    broker refuses a scorer that has lost a partition."""
     unit, code = 10**settings.money.digits, settings.money.currency
     log.warning(
         "exploration is on: of would-be blocks up to %s %s, %g in 100 are released at random, within %s %s a day "
@@ -69,6 +68,11 @@ def say(settings: ScorerSettings, exploration: Exploration | None, partitions: i
         f"{exploration.share / unit:,g}",
         exploration.partitions,
     )
+    if not is_fencing:
+        log.warning(
+            "exploration: this broker has no fence, so a scorer that was taken for dead may release beyond the budget "
+            "what it had begun to write"
+        )
     if partitions > exploration.partitions:
         log.warning(
             "exploration: %s has %d partitions, and only the first %d are explored; see explore_partitions",

@@ -37,6 +37,7 @@ from scorer.deployments.slots import Deployments
 from scorer.deployments.views import published_view
 from scorer.errors import UserError
 from scorer.kafka.fence import RENEW_SECONDS, FencedProducer
+from scorer.kafka.topics import partitions_of
 from scorer.pipeline import changelog
 from scorer.pipeline.batch import Incoming, Part, Rules
 from scorer.pipeline.erasure import ErasureAnswer
@@ -54,6 +55,7 @@ from scorer.streaming.app import BatchApp, Owned, SupersededError
 from scorer.streaming.fetch import Batch
 from scorer.worker.counting import Counting
 from scorer.worker.erasures import Erasures
+from scorer.worker.exploration import say
 from scorer.worker.live import LiveLoader
 from scorer.worker.placement import Placement
 from scorer.worker.recovery import IN_FLIGHT
@@ -113,6 +115,9 @@ class Scorer:
         await self._producer.start(self.settings.require_idempotence)
         if not self._producer.is_idempotent:
             log.warning("the broker has no idempotent producers: a send that is retried may write records twice")
+        if self._rules.exploration is not None:
+            partitions = len(await partitions_of(self.settings, self.settings.topics.transactions))
+            say(self.settings, self._rules.exploration, partitions, self._producer.is_fencing)
         await self._follower.start(self._tasks.start)
         await self._live.load()
         self._live.require()
@@ -209,8 +214,9 @@ class Scorer:
     async def revoke(self, partitions: frozenset[int]) -> None:
         for partition in partitions:
             metrics.LAG.labels(str(partition)).set(0)
-            with suppress(KeyError):
-                metrics.EXPLORATION_SPENT.remove(str(partition))
+            for gauge in (metrics.EXPLORATION_SPENT, metrics.EXPLORATION_EXHAUSTED):
+                with suppress(KeyError):
+                    gauge.remove(str(partition))
             if partition in self._partitions and self._partitions[partition].is_spoiled:
                 del self._partitions[partition]
 
@@ -380,8 +386,9 @@ class Scorer:
             return
         today = int(time.time()) // DAY_SECONDS if self.settings.clock == "wall" else None
         for partition, part in list(self._partitions.items()):
-            share = part.budget.spending.share_spent(today, exploration)
-            metrics.EXPLORATION_SPENT.labels(str(partition)).set(share)
+            spent = part.budget.spending.spent(today)
+            metrics.EXPLORATION_SPENT.labels(str(partition)).set(spent / exploration.share)
+            metrics.EXPLORATION_EXHAUSTED.labels(str(partition)).set(spent + exploration.maximum > exploration.share)
 
     async def _on_deployments(self, deployments: Deployments) -> None:
         self._live.note(deployments)

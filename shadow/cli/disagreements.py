@@ -380,7 +380,7 @@ async def _table(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: 
             sample.occurred_at,
             printable(sample.transaction_id),
             f"{sample.amount_minor / minor_per_unit:,.2f}",
-            sample.outcome.key,
+            f"{sample.outcome.key} (released)" if sample.released else sample.outcome.key,
             "" if live is None else f"{live:.3f}",
             f"{sample.candidate.score:.3f}",
         ]

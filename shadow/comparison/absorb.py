@@ -201,11 +201,13 @@ def _samples(
             scored_at=row["scored_at"],
             outcome=Outcome(found.outcomes[i]),
             amount_minor=row["amount_minor"],
-            live=ModelDecision(row["score"], row["threshold"], row["decision"], row["bundle"], row["epoch"]),
+            live=ModelDecision(
+                row["score"], row["threshold"], _verdict(bool(decisions.blocks[i])), row["bundle"], row["epoch"]
+            ),
             candidate=ModelDecision(
                 score=score,
                 threshold=candidate.threshold,
-                decision="block" if score >= candidate.threshold else "allow",
+                decision=_verdict(score >= candidate.threshold),
                 bundle=candidate.digest,
                 epoch=candidate.epoch,
             ),
@@ -216,9 +218,14 @@ def _samples(
             view=row["view"],
             partition=row["source"]["partition"],
             offset=row["source"]["offset"],
+            released=bool(decisions.released[i]),
         )
         entry = entry_of(sample, found.segments[i].tolist(), names)
         yield Offered(sample.offset, sample.hash, sample.encode(), strata, entry)
+
+
+def _verdict(blocks: bool) -> str:
+    return "block" if blocks else "allow"
 
 
 def _cases(

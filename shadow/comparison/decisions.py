@@ -20,9 +20,10 @@ class Decisions:
     """n decisions as columns, in log order.
 
     rows: as JSON decodes. offsets, sources: int64 (n,), offsets on `decisions` and on `transactions`. epochs: int64
-    (n,), of the live slot. scores: float64 (n,), live's, NaN under an override. blocks: bool (n,), whether live blocks.
-    repeats, refunds: bool (n,), whether the scorer marked the transaction as one. minor: int64 (n,), minor units of the
-    reporting currency; 0 for a credit, whose amount is negative. occurred_ms, scored_ms: int64 (n,), since 1970.
+    (n,), of the live slot. scores: float64 (n,), live's, NaN under an override. blocks: bool (n,), whether live blocks,
+    or would block what exploration released. released: bool (n,), whether it did. repeats, refunds: bool (n,), whether
+    the scorer marked the transaction as one. minor: int64 (n,), minor units of the reporting currency; 0 for a credit,
+    whose amount is negative. occurred_ms, scored_ms: int64 (n,), since 1970.
     """
 
     rows: list[dict[str, Any]]
@@ -31,6 +32,7 @@ class Decisions:
     epochs: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     blocks: npt.NDArray[np.bool_]
+    released: npt.NDArray[np.bool_]
     repeats: npt.NDArray[np.bool_]
     refunds: npt.NDArray[np.bool_]
     minor: npt.NDArray[np.int64]
@@ -141,6 +143,8 @@ def _columns(rows: list[Any], offsets: list[int], partition: int | None) -> Deci
     verdicts = [row["decision"] for row in rows]
     if not set(verdicts) <= {"allow", "block"}:
         raise ValueError("a decision is neither allow nor block")
+    allows = np.array([verdict == "allow" for verdict in verdicts], dtype=bool)
+    drawn = _drawn(rows)
     scores = [row["score"] for row in rows]
     _check(scores, *_OPTIONAL_NUMBER)
     if not all(score is None or 0 <= score <= 1 for score in scores):
@@ -154,13 +158,22 @@ def _columns(rows: list[Any], offsets: list[int], partition: int | None) -> Deci
         sources=_whole([row["source"]["offset"] for row in rows], _MOST),
         epochs=_whole([row["epoch"] for row in rows], _MOST_EPOCH),
         scores=np.array(scores, dtype=np.float64),
-        blocks=np.array([verdict == "block" for verdict in verdicts], dtype=bool),
+        blocks=~allows | drawn,
+        released=allows & drawn,
         repeats=np.array(["repeat" in row for row in rows], dtype=bool),
         refunds=np.array(["refund" in row for row in rows], dtype=bool),
         minor=_money(rows),
         occurred_ms=instants_ms([transaction["occurred_at"] for transaction in transactions]),
         scored_ms=instants_ms([row["scored_at"] for row in rows]),
     )
+
+
+def _drawn(rows: list[Any]) -> npt.NDArray[np.bool_]:
+    """Which decisions are would-be blocks that exploration drew: bool (n,). Decisions of before it say nothing."""
+    told = [row.get("release_probability", 1.0) for row in rows]
+    if told and not (set(map(type, told)) <= _NUMBER and 0 < min(told) <= max(told) <= 1):
+        raise ValueError("a release_probability is none")
+    return np.array(told, dtype=np.float64) < 1
 
 
 def _check(cells: list[Any], *kinds: type) -> None:

@@ -44,6 +44,7 @@ class Sample:
     transaction: under our field names. amount_minor: minor units of the reporting currency. hash: of the transaction
     id, in [0, 1). features: the snapshot in the order of `view`. partition, offset: position on `transactions`. why:
     None until explained; empty where it cannot be. inclusion_probability: probability of having been kept.
+    released: whether exploration let through at random what live's model blocks.
     """
 
     transaction: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Sample:
     offset: int
     why: tuple[Contribution, ...] | None = None
     inclusion_probability: float = 1.0
+    released: bool = False
 
     @property
     def transaction_id(self) -> str:
@@ -122,6 +124,7 @@ class Sample:
             partition=row["source"]["partition"],
             offset=row["source"]["offset"],
             why=None if row["why"] is None else tuple(Contribution(**part) for part in row["why"]),
+            released=row.get("released", False),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -141,6 +144,7 @@ class Sample:
             "live": asdict(self.live),
             "candidate": asdict(self.candidate),
             "segments": self.segments,
+            "released": self.released,
             "run": self.run,
             "hash": self.hash,
             "transaction": self.transaction,

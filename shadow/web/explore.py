@@ -71,6 +71,7 @@ _SAMPLE: dict[str, Any] = {
     "outcome": "candidate_only",
     "amount_minor": 4210,
     "gap": 0.31,
+    "released": False,
     "inclusion_probability": 0.4,
 }
 _NUMBER = {"value": 812.0, "low": 804.0, "high": 821.0}

@@ -30,6 +30,7 @@ async def of_transaction(asking: Asking, asked: Scope, reader: Reader) -> dict[s
     ]
     return {
         "slot": asked.slot,
+        "released": sample["released"],
         "here": "transaction",
         "back": view.address(),
         "sees_cards": reader.sees_cards,

@@ -81,7 +81,7 @@ def decisions(start: int, n: int, rng: np.random.Generator) -> tuple[Decisions, 
     ]
     ones = np.ones(n, dtype=np.int64)
     no = np.zeros(n, dtype=bool)
-    return Decisions(rows, offsets, offsets, ones, scores, blocks, no, no, minor, at, at), theirs
+    return Decisions(rows, offsets, offsets, ones, scores, blocks, no, no, no, minor, at, at), theirs
 
 
 async def grow(marks: Sequence[int]) -> Mapping[int, int]:

@@ -255,6 +255,39 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     ),
                 ],
             ),
+            "Exploration",
+            (
+                8,
+                [
+                    lines(
+                        "Would-be blocks drawn and released",
+                        "Per second: would-be blocks that exploration drew, and those of them that it released. No "
+                        "lines while exploration is off.",
+                        "cps",
+                        [
+                            Query(f"sum(rate(scorer_drawn_total{{{IN}}}[$__rate_interval]))", "drawn", GREY),
+                            Query(f"sum(rate(scorer_released_total{{{IN}}}[$__rate_interval]))", "released", ORANGE),
+                        ],
+                    ),
+                    lines(
+                        "Money released in a day",
+                        "Money of the would-be blocks that exploration released in the last 24 hours, in units of the "
+                        "reporting currency.",
+                        "short",
+                        [Query(f"sum(increase(scorer_released_money_total{{{IN}}}[1d]))", "released", ORANGE)],
+                    ),
+                    lines(
+                        "Exploration budget spent",
+                        "Share of today's budget (UTC) that is spent, and share of the partitions in which nothing "
+                        "more is released today.",
+                        "percentunit",
+                        [
+                            Query(f"avg(scorer_exploration_spent_share{{{IN}}})", "spent", BLUE),
+                            Query(f"avg(scorer_exploration_exhausted{{{IN}}})", "exhausted", VERMILION),
+                        ],
+                    ),
+                ],
+            ),
             "Model and workers",
             (
                 9,

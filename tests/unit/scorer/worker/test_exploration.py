@@ -78,21 +78,23 @@ def test_the_key_is_told_by_no_log_or_error() -> None:
     assert "key" not in repr(found)
 
 
-def test_the_start_says_the_budget_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def said(caplog: pytest.LogCaptureFixture, partitions: int = 8, is_fencing: bool = True) -> list[str]:
     settings = load(ScorerSettings, **WHOLE)
-    say(settings, exploration_of(settings), 8)
-    assert caplog.messages == [
+    found = exploration_of(settings)
+    assert found is not None
+    caplog.clear()
+    say(settings, found, partitions, is_fencing)
+    return list(caplog.messages)
+
+
+def test_the_start_says_the_budget_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    assert said(caplog) == [
         "exploration is on: of would-be blocks up to 100 EUR, 5 in 100 are released at random, within 1,000 EUR a day "
         "(UTC), 125 in each of 8 partitions"
     ]
 
 
-def test_the_start_says_which_partitions_have_no_share(caplog: pytest.LogCaptureFixture) -> None:
-    settings = load(ScorerSettings, **WHOLE)
-    for partitions, told in ((16, "only the first 8 are explored"), (4, "4 of 8 shares of the budget are never used")):
-        caplog.clear()
-        say(settings, exploration_of(settings), partitions)
-        assert told in caplog.messages[1]
-    caplog.clear()
-    say(load(ScorerSettings), None, 4)
-    assert not caplog.messages
+def test_the_start_says_what_the_budget_does_not_hold_for(caplog: pytest.LogCaptureFixture) -> None:
+    assert "only the first 8 are explored" in said(caplog, partitions=16)[1]
+    assert "4 of 8 shares of the budget are never used" in said(caplog, partitions=4)[1]
+    assert "this broker has no fence" in said(caplog, is_fencing=False)[1]

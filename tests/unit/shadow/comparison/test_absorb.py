@@ -23,6 +23,7 @@ from shadow.comparison.outcome import Outcome
 from shadow.comparison.sampling import WHOLE_RUN
 from shadow.comparison.tally import merge
 from shadow.comparison.totals import CAPPED, COUNTS, LATE, MINOR, Run, event_days
+from shadow.labels.label import Known, State, known
 
 #: 2026-01-31 in days since 1970.
 DAY = (date(2026, 1, 31) - date(1970, 1, 1)).days
@@ -234,3 +235,33 @@ def test_a_disagreement_is_also_a_case_and_an_agreement_is_not() -> None:
     assert body["card_id"] not in case.body.decode(), "a card in the clear"
     (agreement,) = take([a_decision(7, features=[0.1])]).samples
     assert orjson.loads(agreement.body)["outcome"] == "both_allow"
+
+
+@given(st.lists(anything, min_size=1, max_size=25), st.lists(st.booleans(), min_size=25, max_size=25))
+def test_a_released_would_be_block_counts_as_a_block_of_live_everywhere(
+    changes: list[dict[str, Any]], drawn: list[bool]
+) -> None:
+    """Sums, samples and cases are those of the stream in which nothing was released, but for the mark of samples."""
+    plain = [a_decision(at, **change) for at, change in enumerate(changes)]
+    explored = [
+        {**row, "release_probability": 0.2, "decision": "allow"} if row["decision"] == "block" and is_drawn else row
+        for row, is_drawn in zip(plain, drawn, strict=False)
+    ]
+    ours, theirs = take(explored), take(plain)
+    assert unpacked(ours) == unpacked(theirs)
+    assert ours.blocked == theirs.blocked
+    released = {row["transaction"]["transaction_id"] for row in explored if "release_probability" in row}
+    kept, expected = ([orjson.loads(one.body) for one in each.samples] for each in (ours, theirs))
+    for one in kept:
+        if isinstance(one, dict):  # a sample, and not a case
+            assert one["released"] == (one["transaction_id"] in released)
+            one["released"] = False
+    assert kept == expected
+
+
+def test_no_chargeback_counts_on_a_released_would_be_block() -> None:
+    """It is a case of a block of live, and there only reviews decide: most blocks can get no chargeback."""
+    _, of_case = take([a_decision(0, release_probability=0.2)]).samples  # the candidate allows it
+    case = Case.decode(of_case.body, 0, 1.0)
+    told = {"chargeback": {"bank": (1, "fraud")}, "review": {"ann": (2, "legit")}}
+    assert known(case, [told]) == Known(State.MISPLACED, State.LEGIT)

@@ -118,3 +118,24 @@ def test_no_record_of_anybody_makes_reading_or_comparing_raise(records: list[Any
     add(pending, absorb(decisions, Doubling(), Memory(), SEGMENTS, {}, 100.0, 5000))
     assert 0 not in bad
     assert len(values) - 1 not in bad
+
+
+def test_a_drawn_would_be_block_is_a_block_of_live_and_released_only_if_it_was_allowed() -> None:
+    rows = [
+        a_decision(0, release_probability=0.1),
+        a_decision(1, release_probability=0.1, decision="block"),
+        a_decision(2, release_probability=1.0),
+        a_decision(3, release_probability=1),
+        a_decision(4, decision="block"),
+    ]
+    found = parsed(rows)
+    assert found.blocks.tolist() == [True, True, False, False, True]
+    assert found.released.tolist() == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("told", [0, -0.5, 1.5, "0.5", None, True, [], 10**400])
+def test_a_release_probability_that_is_none_makes_no_decision(told: Any) -> None:
+    row = {**a_decision(1), "release_probability": told}
+    decisions, bad = read([json.dumps(row).encode(), orjson.dumps(a_decision(2))], [10, 11])
+    assert bad == [10]
+    assert decisions.sources.tolist() == [2]
