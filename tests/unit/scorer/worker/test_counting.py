@@ -116,3 +116,14 @@ def test_nothing_is_lost_between_who_notes_and_who_looks() -> None:
     counted.show()
     assert value("transactions_total") == before + 10 * n
     assert value("score_count", bundle="a") == scores + n
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 10**6)), max_size=5))
+def test_what_exploration_released_adds_up_in_units_of_the_currency(several: list[tuple[int, int, int]]) -> None:
+    names = ("drawn_total", "released_total", "released_money_total")
+    counted, before = Counting(minor_per_unit=1000.0), [value(name) for name in names]
+    for drawn, released, minor in several:
+        counted.note(made([0.9], drawn=drawn, released=released, released_minor=minor), 1, "a", 1.0)
+    counted.show()
+    sums = [sum(one[0] for one in several), sum(one[1] for one in several), sum(one[2] for one in several) / 1000]
+    assert [value(name) - was for name, was in zip(names, before, strict=True)] == pytest.approx(sums)
