@@ -62,7 +62,8 @@ def wilson(part: float, whole: float, crowding: float = 1.0, quantile: float = Z
     middle = share + quantile * quantile / (2 * n)
     width = quantile * math.sqrt(share * (1 - share) / n + quantile * quantile / (4 * n * n))
     scale = 1 + quantile * quantile / n
-    return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
+    low = max(0.0, (middle - width) / scale) if share > 0 else 0.0
+    return low, min(1.0, (middle + width) / scale) if share < 1 else 1.0
 
 
 @dataclass(frozen=True)

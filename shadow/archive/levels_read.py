@@ -198,8 +198,9 @@ def _add(
     ids, cards = batch.column("transaction_id").to_pylist(), batch.column("card_id").to_pylist()
     for at, (transaction, card, ms) in enumerate(zip(ids, cards, occurred.tolist(), strict=True)):
         hashed = card_hash(card or "")
-        hashes[at] = int(hashed, 16) % 2**64
-        card_days[at] = np.uint64((int(hashed, 16) + ms // DAY_MS * 0x9E3779B97F4A7C15) % 2**64)
+        number = int(hashed, 16)
+        hashes[at] = number % 2**64
+        card_days[at] = (number + ms // DAY_MS * 0x9E3779B97F4A7C15) % 2**64
         found = [votes[s] for s in (by_transaction(transaction), by_card(hashed, ms)) if s in votes]
         states[at], differ = known(found, bool(is_block[at]))
         out.labels_differ += differ

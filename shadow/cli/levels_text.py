@@ -30,6 +30,8 @@ def segment_lines(row: SegmentLevels, unit: float, currency: str) -> Iterator[st
     yield from _sums(f"saved {currency}".rstrip(), [of.saved.times(1 / unit) for of in models])
     yield from _reasons("live", row.live.coverage)
     yield from _reasons("candidate", row.candidate.coverage)
+    if row.candidate.coverage.number.is_enough:
+        yield from _reasons("missed by the candidate", row.live_only.coverage)
 
 
 def alone_lines(row: SegmentLevels, unit: float, currency: str) -> Iterator[str]:
@@ -90,15 +92,15 @@ def best_lines(model: str, segment: str, points: Sequence[Point], unit: float, c
     head = f"{model} in {segment}: saves most at threshold"
 
     def at(point: Point, saved: float) -> str:
-        error = f" ± {_number(point.error / unit)}" if point.error else ""
-        how = "" if point.basis is Basis.KNOWN else f", {point.basis.value}{error}"
-        return f"{point.threshold:g} ({_number(saved / unit)} {currency}".rstrip() + f"{how})"
+        money = f"{_number(saved / unit)} {currency}".rstrip()
+        is_estimated = point.basis in (Basis.ESTIMATE, Basis.MIXED)
+        return f"{point.threshold:g} ({money}" + (f", estimated ± {_number(point.error / unit)})" * is_estimated or ")")
 
     if low == high:
-        ends = "" if low.saved_low == low.saved_high else f", or {_number(low.saved_high / unit)} at best"
-        yield f"{head} {at(low, low.saved_low)}{ends}"
+        best = "" if low.saved_low == low.saved_high else f", or {_number(low.saved_high / unit)} at best"
+        yield from _wrapped(f"{head} {at(low, low.saved_low)}{best}")
         return
-    yield head
+    yield from _wrapped(head)
     yield f"  {at(low, low.saved_low)} if all that is unknown is honest"
     yield f"  {at(high, high.saved_high)} if all of it is fraud"
 
@@ -123,7 +125,10 @@ def _coverage(*of: Coverage) -> Iterator[str]:
         by_money = "" if one.of_money is None else f", {100 * one.of_money:.0f} % of the money"
         parts.append("" if one.of_blocks is None else f"{100 * one.of_blocks:.0f} %{by_money}")
     yield _line("  drawn", *parts)
-    worth = [f"{one.number.released:,}, worth {one.number.effective:,.0f} cards" for one in of]
+    cards = [round(one.number.effective) for one in of]
+    worth = [
+        f"{one.number.released:,}, worth {many:,} card" + "s" * (many != 1) for one, many in zip(of, cards, strict=True)
+    ]
     yield _line("  released", *(text if one.number.drawn else "" for text, one in zip(worth, of, strict=True)))
 
 
