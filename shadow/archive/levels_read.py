@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,8 @@ import pyarrow.compute as pc
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from scorer.pipeline.instants import DAY_MS
-from shadow.archive.levels import FRAUD, HONEST, UNKNOWN, Counts, Judged, LevelSums
+from shadow.archive.drawn import LEAST_PROBABILITY, Counts, Draw, Flags
+from shadow.archive.level_sums import FRAUD, HONEST, UNKNOWN, Judged, LevelSums
 from shadow.archive.rows import IDS
 from shadow.archive.tables import TopicTable
 from shadow.archive.votes import by_subject
@@ -33,8 +35,10 @@ from shadow.worker.candidate import Candidate
 #: Rows that are read at once.
 BATCH = 20_000
 _NARROW = ["partition", "offset", "source_offset", "problem", "card_id", "occurred_at"]
-_WIDE = ["partition", "offset", *IDS, "occurred_at", "others", "decision", "score", "view", "override", "features",
-         "amount_minor", "repeat", "refund", "problem"]  # fmt: skip
+_WIDE = [
+    *("partition", "offset", *IDS, "occurred_at", "others", "decision", "score", "threshold", "release_probability"),
+    *("view", "override", "features", "amount_minor", "repeat", "refund", "problem"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,14 @@ class Window:
 
 @dataclass
 class Gathered:
-    """The sums, and what is in none of them, by reason. days: first and last event day that had decisions."""
+    """The sums, and what is in none of them, by reason. days: first and last event day that had decisions.
+    odd_probabilities: judged transactions whose probability of a release does not fit their decision."""
 
     sums: LevelSums
     days: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     labels_differ: int = 0
+    odd_probabilities: int = 0
 
 
 def deployments_of(table: TopicTable, trusted: Any) -> Deployments:
@@ -185,26 +191,59 @@ def _add(
         return
     batch = batch.take(pa.array(judged))
     occurred, minor, divided, scores = occurred[judged], minor[judged], divided[judged], scores[judged]
-    live = np.array([decision == "block" for decision in batch.column("decision").to_pylist()])
+    is_block, lots = _lots(batch)
+    out.odd_probabilities += int(lots.is_odd.sum())
     states, card_days = np.empty(len(judged), dtype=np.int64), np.empty(len(judged), dtype=np.uint64)
+    hashes = np.empty(len(judged), dtype=np.uint64)
     ids, cards = batch.column("transaction_id").to_pylist(), batch.column("card_id").to_pylist()
     for at, (transaction, card, ms) in enumerate(zip(ids, cards, occurred.tolist(), strict=True)):
         hashed = card_hash(card or "")
-        card_days[at] = np.uint64((int(hashed, 16) + ms // DAY_MS * 0x9E3779B97F4A7C15) % 2**64)
+        number = int(hashed, 16)
+        hashes[at] = number % 2**64
+        card_days[at] = (number + ms // DAY_MS * 0x9E3779B97F4A7C15) % 2**64
         found = [votes[s] for s in (by_transaction(transaction), by_card(hashed, ms)) if s in votes]
-        states[at], differ = known(found, bool(live[at]))
+        states[at], differ = known(found, bool(is_block[at]))
         out.labels_differ += differ
     theirs = batch.column("score").to_numpy(zero_copy_only=False)
     out.sums.add(
         Judged(
-            np.stack([live, scores >= candidate.threshold]),
+            np.stack([is_block | lots.is_released, scores >= candidate.threshold]),
             np.stack([theirs, scores]),
             states,
             minor,
             divided,
             card_days,
+            Draw(lots.probabilities, lots.is_released, hashes),
         )
     )
+
+
+@dataclass(frozen=True)
+class _Lots:
+    """What the probability of a release says of decisions, (n,) each. probabilities: 1 for what was not drawn.
+    is_released: live would have blocked it. is_odd: what no scorer of ours writes."""
+
+    probabilities: npt.NDArray[np.float64]
+    is_released: Flags
+    is_odd: Flags
+
+
+def _lots(batch: pa.RecordBatch) -> tuple[Flags, _Lots]:
+    """Which decisions are blocks, and what was drawn and released.
+
+    A would-be block has a score of at least live's threshold. If it was drawn, it has a probability between 0 and 1,
+    released or not. A release whose probability can be none has no weight: what its label says is known, and it is not
+    among the drawn. An allowance below the threshold is no release, whatever its probability.
+    """
+    is_block = pc.fill_null(pc.equal(batch.column("decision"), "block"), False).to_numpy(zero_copy_only=False)
+    score, threshold = (
+        batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in ("score", "threshold")
+    )
+    told = pc.fill_null(batch.column("release_probability"), 1.0).to_numpy(zero_copy_only=False).astype(np.float64)
+    would, is_one = score >= threshold, told == 1
+    is_drawn = would & (told >= LEAST_PROBABILITY) & (told < 1)
+    is_odd = ~is_one & ~(would & (told > 0) & (told < 1))
+    return is_block, _Lots(np.where(is_drawn, told, 1.0), would & ~is_block & ~is_one, is_odd)
 
 
 def known(found: list[Votes], is_blocked: bool) -> tuple[int, bool]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from scorer.bundles.store import BundleStore
 from scorer.deployments.key_files import trusted_keys
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
 from scorer.settings import load
-from shadow.archive.levels import MODELS, Costs, Figure, Point, SegmentLevels, cheapest, curve
+from shadow.archive.drawn import NEEDED
+from shadow.archive.level_curve import Point, curve
+from shadow.archive.level_sums import MODELS
+from shadow.archive.levels import Costs, SegmentLevels
 from shadow.archive.levels import levels as levels_of
+from shadow.cli.levels_text import alone_lines, best_lines, segment_lines, told
 from shadow.comparison.totals import ALL
 from shadow.release.criteria_file import load_release
 from shadow.settings import ShadowSettings
@@ -76,7 +77,8 @@ def levels(
     """Show how well live and a candidate do, by segment, from all decisions and labels in the archive.
 
     The candidate scores the archived features again. Transactions whose label may still come are pending; of what live
-    blocked and nobody reviewed nothing is known, so figures have a worst and a best end.
+    blocked and nobody reviewed nothing is known, so figures have a worst and a best end. Where live releases some
+    of its would-be blocks at random, these stand for all that were drawn.
     """
     settings = load(ShadowSettings, archive=archive)
     release = load_release(settings.release)
@@ -125,6 +127,13 @@ def levels(
                     "interval": "wilson 95 %, by card-day",
                     "left_out": left_out,
                     "labels_differ": seen.labels_differ,
+                    "estimate": {
+                        "of": "would-be blocks drawn for a random release",
+                        "by": "hajek: released, by 1 / release_probability",
+                        "interval": "95 %, by card",
+                        "needed": NEEDED,
+                        "odd_probabilities": seen.odd_probabilities,
+                    },
                     "segments": [_segment_json(row, unit) for row in rows],
                     "curve": {
                         "segment": curve_of,
@@ -135,11 +144,18 @@ def levels(
         )
         return
     click.echo(f"Decisions of {seen.days[0]} to {seen.days[-1]}, labels as of {window.as_of:%Y-%m-%d %H:%M} UTC")
-    _print(rows, unit, currency or "")
-    for line in _told(rows, left_out, seen.labels_differ, label_delay):
+    code = currency or ""
+    for row in rows:
+        click.echo("\n" + "\n".join(segment_lines(row, unit, code)))
+    for row in rows:
+        if row.segment == curve_of and row.judged:
+            click.echo("\n" + "\n".join(alone_lines(row, unit, code)))
+    click.echo()
+    for line in told(rows, left_out, seen.labels_differ, seen.odd_probabilities, label_delay):
         click.echo(line)
     for model, points in curves.items():
-        click.echo(f"{model} in {curve_of}: {_best(points, unit, currency or '')}")
+        for line in best_lines(model, curve_of, points, unit, code):
+            click.echo(line)
 
 
 def _candidate(
@@ -171,6 +187,8 @@ def _segment_json(row: SegmentLevels, unit: float) -> dict[str, Any]:
         "fraud": row.fraud,
         "live": row.live.to_json(unit),
         "candidate": row.candidate.to_json(unit),
+        "live_only": row.live_only.to_json(unit),
+        "candidate_only": row.candidate_only.to_json(unit),
     }
 
 
@@ -183,64 +201,8 @@ def _point_json(point: Point, unit: float) -> dict[str, Any]:
         "unknown": point.unknown,
         "saved_low": point.saved_low / unit,
         "saved_high": point.saved_high / unit,
+        "basis": point.basis.value,
+        "drawn": point.drawn,
+        "effective": point.effective,
+        "error": point.error / unit,
     }
-
-
-def _print(rows: list[SegmentLevels], unit: float, currency: str) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    heads = ("segment", "judged", "fraud", "model", "blocks", "unknown", "precision", "recall", "insult rate", "saved")
-    table = Table(*heads, box=None, title=None)
-    for row in rows:
-        for model in MODELS:
-            of = getattr(row, model)
-            first = (row.segment, f"{row.judged:,}", f"{row.fraud:,}") if model == "live" else ("", "", "")
-            shares = (_share(of.precision), _share(of.recall), _share(of.insult_rate, 3))
-            table.add_row(*first, model, f"{of.blocks:,}", f"{of.unknown:,}", *shares, _money(of.saved, unit))
-    console.print(table, highlight=False)
-    console.print(f"saved: {currency} against a model that blocks nothing".replace("  ", " "), highlight=False)
-
-
-def _share(figure: Figure | None, places: int = 1) -> str:
-    """A share with its ends, in percent."""
-    if figure is None:
-        return "none"
-    low, high = (f"{100 * end:.{places}f}" for end in (figure.low, figure.high))
-    return f"{low} to {high} %" if figure.value is None else f"{100 * figure.value:.{places}f} % ({low} to {high})"
-
-
-def _money(figure: Figure, unit: float) -> str:
-    low, high = (f"{end / unit:,.0f}" for end in (figure.low, figure.high))
-    return f"{low} to {high}" if figure.value is None else f"{figure.value / unit:,.0f} ({low} to {high})"
-
-
-def _told(rows: list[SegmentLevels], left_out: dict[str, int], differ: int, delay: float) -> list[str]:
-    whole = next((row for row in rows if row.segment == ALL), None)
-    lines = []
-    if whole is not None:
-        lines.append(
-            f"Pending: {whole.pending:,} transactions of the last {delay:g} days before that; they are not judged"
-        )
-        if whole.unscored:
-            lines.append(f"Without a score of the candidate: {whole.unscored:,} transactions; they are not judged")
-        if whole.live.unknown:
-            lines.append(
-                f"Unknown: {whole.live.unknown:,} blocks of live that nobody reviewed; figures lie between all of them "
-                "honest and all of them fraud"
-            )
-    if left_out:
-        lines.append("Left out: " + ", ".join(f"{many:,} {name.replace('_', ' ')}" for name, many in left_out.items()))
-    if differ:
-        lines.append(f"Review and chargeback differ on {differ:,}; the review counts")
-    return lines
-
-
-def _best(points: list[Point], unit: float, currency: str) -> str:
-    low, high = cheapest(points)
-
-    def told(point: Point, saved: float) -> str:
-        return f"{point.threshold:g} saves most ({saved / unit:,.0f} {currency}".rstrip() + ")"
-
-    if low == high:
-        return f"threshold {told(low, low.saved_low)}"
-    other = told(high, high.saved_high)
-    return f"threshold {told(low, low.saved_low)} if all that is unknown is honest, {other} if all of it is fraud"

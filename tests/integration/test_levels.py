@@ -18,7 +18,7 @@ from harness.decisions import Doubling, a_decision
 from harness.models import REPEATED, STREAM, Models
 from harness.stack import Stack, wait_for
 from scorer.errors import UserError
-from shadow.archive.levels import FRAUD, HONEST, UNKNOWN
+from shadow.archive.level_sums import FRAUD, HONEST, UNKNOWN
 from shadow.archive.levels_read import Gathered, Window, gathered
 from shadow.archive.rows import KINDS
 from shadow.archive.tables import Archive, Chunk, TopicTable

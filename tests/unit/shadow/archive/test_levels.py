@@ -10,20 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.archive.levels import (
-    FRAUD,
-    GRID,
-    HONEST,
-    UNKNOWN,
-    Costs,
-    Figure,
-    Judged,
-    LevelSums,
-    cheapest,
-    curve,
-    levels,
-    wilson,
-)
+from shadow.archive.drawn import wilson
+from shadow.archive.level_curve import cheapest, curve
+from shadow.archive.level_figures import Figure
+from shadow.archive.level_sums import FRAUD, GRID, HONEST, UNKNOWN, Judged, LevelSums
+from shadow.archive.levels import Costs, levels
 
 NAMES = ("all", "country=DE", "country=other")
 COSTS = Costs(honest_block=250.0, recovered=0.25)
