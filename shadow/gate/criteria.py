@@ -289,7 +289,7 @@ class Release(BaseModel):
         """Criteria that do not ask for lineage are what they were before they could: their digest stays."""
         fields: dict[str, Any] = dump(self)
         if not self.require_lineage:
-            del fields["require_lineage"]
+            fields.pop("require_lineage", None)
         return fields
 
     @classmethod
