@@ -96,6 +96,9 @@ def test_a_card_goes_from_every_version_and_every_orphan(written: Path, tmp_path
     assert done == {"decisions": 12, "labels": 3, "rejected": 3}
     assert not any(CARD in text for text in everything(tmp_path / "archive"))
     assert rows_left(tmp_path / "archive") == OTHERS
+    logs = [path.read_text() for path in (tmp_path / "archive").rglob("_delta_log/*.json")]
+    assert logs
+    assert not any("tok-" in log for log in logs), "a log, which outlives its rows, names cards"
     again = erase(Archive(str(tmp_path / "archive"), {}), TOPICS, CARD, ENDS)
     assert set(again.values()) == {0}
     assert rows_left(tmp_path / "archive") == OTHERS
