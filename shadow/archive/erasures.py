@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 #: Longest wait of one fetch, in milliseconds.
 WAIT_MS = 500
+#: After so long a request that still waits is taken up anew, as a broker that was slow may have told an end too far.
+TAKE_ANEW_SECONDS = 600.0
 #: The partition of `erasures` that has what is for the archive.
 OURS = 0
 #: Tables whose rows are those of a card. Labels come before decisions, by whose transactions they are found.
@@ -81,7 +84,7 @@ class CardErasures:
     def __init__(self, settings: ShadowSettings, archive: Archive, is_mine: Callable[[], bool]) -> None:
         self._settings, self._archive, self._is_mine = settings, archive, is_mine
         self._open: dict[str, ErasureRequest] = {}
-        self._taken: dict[str, dict[str, Spans]] = {}  # what the request that is carried out waits for
+        self._taken: dict[str, tuple[float, dict[str, Spans]]] = {}  # what the request that is carried out waits for
         self.stopping = asyncio.Event()
 
     @property
@@ -160,9 +163,10 @@ class CardErasures:
         for name, request in list(self._open.items()):
             if self.stopping.is_set():
                 return
-            if name not in self._taken:
-                self._taken = {name: await self._ends()}
-            ends = self._taken[name]
+            since, ends = self._taken.get(name, (-math.inf, {}))
+            if time.monotonic() - since > TAKE_ANEW_SECONDS:
+                ends = await self._ends()
+                self._taken = {name: (time.monotonic(), ends)}
             if not await asyncio.to_thread(self._has_come_to, ends):
                 return
             started = time.monotonic()
