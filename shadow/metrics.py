@@ -324,6 +324,11 @@ ARCHIVE_BEHIND = Gauge(
     ["topic"],
     registry=ARCHIVE_REGISTRY,
 )
+ARCHIVE_ERASURE_OPEN = Gauge(
+    "shadow_archive_erasure_open_seconds",
+    "Age of the oldest request to erase a card that the archive has not carried out; 0 if none is open.",
+    registry=ARCHIVE_REGISTRY,
+)
 
 
 def begin_archive(topic: str) -> None:

@@ -222,12 +222,15 @@ def _velocity() -> TopicSchemas:
 
 def _erasures() -> TopicSchemas:
     key = _text_like(erasure.KEY.pattern, "id of the request")
+    to_archive = _text_like(erasure.ARCHIVE_KEY.pattern, "id of the request, for the archive")
     return TopicSchemas(
         "erasures",
         "Requests to forget a card, and the answers that replace them.",
         (
             Message("erasureRequest", "asks to forget what a card did", key, of_type(ErasureRequest)),
             Message("erasureAnswer", "says that a partition has forgotten it", key, of_type(ErasureAnswer)),
+            Message("archiveErasureRequest", "asks the archive to erase a card", to_archive, of_type(ErasureRequest)),
+            Message("archiveErasureAnswer", "says that the archive has erased it", to_archive, of_type(ErasureAnswer)),
         ),
     )
 

@@ -318,6 +318,14 @@ sum by (namespace) (increase(shadow_went_back_total[$short])) > 0
         "shadow",
     ),
     Alert(
+        "ErasureOpen",
+        "max by (namespace) (shadow_archive_erasure_open_seconds) > $unerased",
+        "warning",
+        "A card that was to be erased {{ $value | humanizeDuration }} ago is in the archive still",
+        "shadow",
+        hold="patient",
+    ),
+    Alert(
         "GateVerdictChanged",
         "changes(namespace_slot:shadow_gate_decision:max[$news]) > 0",
         "info",

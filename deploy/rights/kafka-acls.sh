@@ -41,6 +41,7 @@ allow serve --operation Describe --group scorer
 
 # shadow archive run, shadow archive compact, shadow archive status
 allow archive --operation Read --topic decisions --topic transactions.rejected --topic labels --topic deployments
+allow archive --operation Read --operation Write --topic erasures
 allow archive --operation Read --group archive
 
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's

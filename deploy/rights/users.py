@@ -231,6 +231,10 @@ def _archive(of: Names) -> User:
                 Right("topic", name, "Read", "archives it")
                 for name in (topics.decisions, topics.rejected, topics.labels, topics.deployments)
             ),
+            Right("topic", topics.erasures, "Read", "learns which cards to erase"),
+            Right(
+                "topic", topics.erasures, "Write", "says that it has erased a card, which takes the card off the topic"
+            ),
             Right("group", of.archive_group, "Read", "shares the partitions with others of its kind"),
         ),
     )
@@ -256,7 +260,7 @@ def _operator(of: Names) -> User:
             Right("topic", topics.deployments, "Write", "fills slots, decides, turns the kill switch"),
             Right("topic", topics.decisions, "Read", "counts them again"),
             Right("topic", topics.labels, "Write", "records labels"),
-            Right("topic", topics.erasures, "Write", "asks the scorers to forget a card"),
+            Right("topic", topics.erasures, "Write", "asks the scorers, and the archive, to forget a card"),
             Right("topic", topics.erasures, "Read", "waits until they have"),
             *(
                 Right("topic", name, "Describe", "checks before it fills a slot that every topic exists")

@@ -20,6 +20,9 @@ from scorer.pipeline.transaction import LOOKS_LIKE_A_CARD_NUMBER, Id, Instant, N
 SCHEMA = 1
 #: Id of a request: the key of its records.
 KEY = re.compile(rb"[0-9a-f]{16}")
+#: How the key of the same request to the archive begins, which is on the first partition alone.
+TO_ARCHIVE = b"archive/"
+ARCHIVE_KEY = re.compile(TO_ARCHIVE + KEY.pattern)
 
 
 class _Said(BaseModel):
@@ -74,3 +77,20 @@ def read(
         raise ValueError("its value is no object")
     kind = ErasureAnswer if "done" in said else ErasureRequest
     return key.decode(), kind.model_validate(said, context={"card_number_fields": card_number_fields})
+
+
+def archive_key(name: str) -> bytes:
+    """The key of a request to the archive, and of its answer. name: id of the request."""
+    return TO_ARCHIVE + name.encode()
+
+
+def read_for_archive(
+    key: bytes | None, value: bytes | None, card_number_fields: Collection[str] = ()
+) -> tuple[str, ErasureRequest | ErasureAnswer]:
+    """`read`, of what is for the archive."""
+    return read((key or b"").removeprefix(TO_ARCHIVE) if is_for_archive(key) else None, value, card_number_fields)
+
+
+def is_for_archive(key: bytes | None) -> bool:
+    """Whether a record of `erasures` is for the archive, and none of the scorers'."""
+    return key is not None and key.startswith(TO_ARCHIVE)

@@ -16,7 +16,7 @@ from scorer import metrics
 from scorer.errors import UserError
 from scorer.kafka.reading import read_to_end, reader
 from scorer.kafka.topics import partitions_of
-from scorer.pipeline.erasure import ErasureRequest, read
+from scorer.pipeline.erasure import ErasureRequest, is_for_archive, read
 from scorer.settings import ScorerSettings
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Erasures:
 
     def _fold(self, partition: int, records: Sequence[Any]) -> None:
         for record in records:
-            if record.value is None:
+            if record.value is None or is_for_archive(record.key):
                 continue
             try:
                 name, said = read(record.key, record.value, self._settings.card_number_fields)

@@ -25,8 +25,9 @@ from scorer.kafka.reading import reader
 from scorer.kafka.topics import partitions_of
 from scorer.process.health import Health
 from shadow import metrics
+from shadow.archive.erasures import CardErasures
 from shadow.archive.rows import KINDS, Kind
-from shadow.archive.tables import FAILED, Archive, Chunk, Gaps, TopicTable
+from shadow.archive.tables import FAILED, UNREADABLE, Archive, Chunk, Gaps, TopicTable
 from shadow.settings import ShadowSettings
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="archive")
         self._topics: dict[str, _Topic] = {}
         self._gaps: Gaps | None = None
+        self._erasures = CardErasures(settings, self._archive, self._has_first)
         self._generation, self._opened, self._is_joined = 0, -1, False
         self.stopping = asyncio.Event()
 
@@ -105,6 +107,29 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._open()
         for topic in self._topics.values():
             metrics.begin_archive(topic.name)
+        if not self._once:
+            erasing = asyncio.create_task(self._erasures.run(), name="erasures")
+            archiving = asyncio.create_task(self._archive_on(), name="archiving")
+            await asyncio.wait({erasing, archiving}, return_when=asyncio.FIRST_COMPLETED)
+            self.stopping.set()  # if one of them has failed, the other ends, too
+            self._erasures.stopping.set()
+            try:
+                await archiving
+            finally:
+                await erasing
+        else:
+            await self._archive_on()
+            try:
+                await self._erasures.once()
+            except (KafkaError, *UNREADABLE) as error:
+                raise UserError(f"erasures: were not all carried out ({_line(error)}); run it again") from None
+
+    def _has_first(self) -> bool:
+        """Whether this process has the first partition of decisions, and with it what only one of many is to do."""
+        topic = self._topics[self._settings.topics.decisions]
+        return self._opened == self._generation and 0 in topic.parts
+
+    async def _archive_on(self) -> None:
         while not self.stopping.is_set():
             try:
                 await self._follow()
@@ -119,6 +144,7 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Bring the gauges up to date: for each scrape."""
+        metrics.ARCHIVE_ERASURE_OPEN.set(self._erasures.oldest_seconds)
         now_ms = time.time() * 1000
         for topic in list(self._topics.values()):
             oldest = [part.oldest_ms for part in list(topic.parts.values()) if part.oldest_ms is not None]
@@ -310,12 +336,15 @@ class Archiver(ConsumerRebalanceListener):  # type: ignore[misc]
                 metrics.ARCHIVE_PROBLEMS.labels(topic.name).inc(_problems(chunks))
                 self._health.not_ready = None
                 break
+            before = topic.table.version
             if not await self._refreshed(topic):
                 if self.stopping.is_set() or generation != self._generation:
                     return
                 continue
             left = self._left(topic, chunks)
             if len(left) == len(chunks) and all(a is b for a, b in zip(left, chunks, strict=True)):
+                if topic.table.version > before:  # something else was committed: rows erased, or files put together
+                    continue
                 self._failed(topic, failure)
                 if self.stopping.is_set():
                     return

@@ -15,12 +15,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from scorer.bundles.lineage import digest_of_json
 from scorer.errors import LibraryError, UserError
+from scorer.pipeline.instants import instant_ms
+from shadow.archive.naming import Named
 from shadow.archive.rows import KINDS, PLACE, TIME, Kind
 
 try:
@@ -32,7 +37,7 @@ try:
         WriterProperties,
         write_deltalake,
     )
-    from deltalake.exceptions import DeltaError, TableNotFoundError
+    from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 except ImportError as error:
     raise LibraryError("deltalake: is not installed; install the extra `archive` of this package") from error
 
@@ -49,6 +54,20 @@ GAPS = pa.schema(
     ]
 )
 GAPS_TABLE = "gaps"
+#: Erasures that were carried out. No card: the request's id stands for it.
+ERASED = pa.schema(
+    [
+        ("request", pa.string()),
+        ("asked_at", TIME),
+        ("erased_at", TIME),
+        ("decisions", pa.int64()),
+        ("rejected", pa.int64()),
+        ("labels", pa.int64()),
+    ]
+)
+ERASED_TABLE = "erasures"
+#: Rows that one commit erases at most, by their places, and times that it is tried against other commits.
+ERASED_AT_ONCE, ERASE_TRIES = 1000, 20
 #: No statistics of columns that hold a card: a table's log outlives its files.
 CONFIGURATION = {
     "delta.dataSkippingStatsColumns": ",".join(name for name, _ in PLACE if name != "day"),
@@ -122,6 +141,18 @@ class Archive:
     def gaps(self) -> Gaps:
         """The table of what was lost. Raises as `table`."""
         return Gaps(self._opened(GAPS_TABLE, GAPS, None, {}))
+
+    def erased(self) -> Erased:
+        """The table of erasures that were carried out. Raises as `table`."""
+        return Erased(self._opened(ERASED_TABLE, ERASED, None, {}))
+
+    def existing_erased(self) -> list[dict[str, Any]]:
+        """Every erasure that was carried out, oldest first."""
+        try:
+            rows: list[dict[str, Any]] = pa.table(self._found(ERASED_TABLE).scan()).to_pylist()
+        except TableNotFoundError:
+            return []
+        return sorted(rows, key=lambda row: (row["erased_at"], row["request"]))
 
     def existing_gaps(self) -> list[dict[str, Any]]:
         """Every gap that was found."""
@@ -245,6 +276,63 @@ class TopicTable:
         self.refresh()
         return int(done["numFilesRemoved"]), len(gone)
 
+    def naming(self, named: Named, until: Mapping[int, int]) -> Iterator[pa.RecordBatch]:
+        """The rows that name a card, of offsets below `until`, which has them by partition."""
+        for batch in self.stored().to_batches(batch_size=20_000, batch_readahead=1, fragment_readahead=1):
+            found = _within(named, until, batch)
+            if found.any():
+                yield batch.filter(pa.array(found))
+
+    def erase(self, named: Named, until: Mapping[int, int]) -> int:
+        """Delete the rows that name a card, of offsets below `until`; how many.
+
+        A commit tells of them by their places alone, as the log of a table outlives its rows. Raises one of UNREADABLE:
+        some of them may be deleted then.
+        """
+        done = 0
+        for attempt in range(ERASE_TRIES):
+            self.refresh()
+            try:
+                places = sorted(
+                    (n, offset)
+                    for batch in self.naming(named, until)
+                    for n, offset in zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
+                )
+                for at in range(0, len(places), ERASED_AT_ONCE):
+                    some = places[at : at + ERASED_AT_ONCE]
+                    self.delta.delete(_at_places(some), writer_properties=written())
+                    done += len(some)
+                return done
+            except CommitFailedError:  # another commit came first
+                if attempt + 1 == ERASE_TRIES:
+                    raise
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def purge(self, named: Named, until: Mapping[int, int]) -> int:
+        """Delete the files that the present version does not have and that hold rows which name a card; how many.
+
+        Once `erase` is done, nobody can commit such a file any more: a commit that read the rows before is refused, and
+        offsets below `until` were archived. Other old files stay for readers that are not done yet. Raises as `erase`.
+        """
+        self.refresh()
+        files = self.stored().filesystem
+        gone = 0
+        for path in self.delta.vacuum(0, dry_run=True, enforce_retention_duration=False, full=True):
+            if not path.endswith(".parquet"):
+                continue
+            try:
+                with files.open_input_file(path) as opened:
+                    batches = pq.ParquetFile(opened).iter_batches(batch_size=20_000)
+                    is_found = any(_within(named, until, batch).any() for batch in batches)
+            except FileNotFoundError:
+                continue
+            except pa.ArrowInvalid:  # what an interrupted write has left; `compact` deletes it
+                continue
+            if is_found:
+                files.delete_file(path)
+                gone += 1
+        return gone
+
     @property
     def version(self) -> int:
         """The number of its last commit."""
@@ -266,6 +354,45 @@ class TopicTable:
         """How many files it has, and their bytes."""
         actions = pa.table(self.delta.get_add_actions(flatten=True))
         return actions.num_rows, int(pc.sum(actions["size_bytes"]).as_py() or 0)
+
+
+def _at_places(places: Sequence[tuple[int, int]]) -> str:
+    """What is true of the rows at some places, partition and offset, alone."""
+    by_partition: dict[int, list[int]] = {}
+    for n, offset in places:
+        by_partition.setdefault(n, []).append(offset)
+    return " OR ".join(
+        f"(partition = {n} AND offset IN ({', '.join(map(str, offsets))}))" for n, offsets in by_partition.items()
+    )
+
+
+def _within(named: Named, until: Mapping[int, int], batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Which rows of a batch name a card, and are below `until`."""
+    found = named.rows(batch)
+    for at in np.flatnonzero(found).tolist():
+        found[at] = batch["offset"][at].as_py() < until.get(batch["partition"][at].as_py(), 0)
+    return found
+
+
+class Erased:
+    """Erasures that were carried out."""
+
+    def __init__(self, table: DeltaTable) -> None:
+        self._table = table
+
+    def add(self, request: str, asked_at: str, rows: Mapping[str, int]) -> None:
+        """Record an erasure once: what the first attempt that came to its end has erased. Raises one of FAILED."""
+        self._table.update_incremental()
+        if self._table.transaction_version(request) is not None:
+            return
+        asked = datetime.fromtimestamp(instant_ms(asked_at) / 1000, UTC)
+        row = {"request": request, "asked_at": asked, "erased_at": datetime.now(UTC), **rows}
+        write_deltalake(
+            self._table,
+            pa.Table.from_pylist([row], schema=ERASED),
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=[Transaction(request, 1)]),
+        )
 
 
 class Gaps:

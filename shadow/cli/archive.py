@@ -20,6 +20,9 @@ from shadow import metrics
 from shadow.settings import ShadowSettings
 from shadow.worker.niceness import stand_back
 
+#: Erasures that `status` lists at most, the last ones; `--json` has all.
+ERASED_LISTED = 20
+
 
 @click.group()
 def archive() -> None:
@@ -89,18 +92,19 @@ def opened(settings: ShadowSettings) -> dict[str, Any]:
 @archive.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def status(as_json: bool) -> None:
-    """Show each table's rows, files and days, and what retention took before it was archived."""
+    """Show each table's rows, files and days, what retention took before that, and which erasures are done."""
     settings = load(ShadowSettings)
     found = opened(settings)
     options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
-    gaps = tables_module().Archive(settings.archive, options).existing_gaps()
+    place = tables_module().Archive(settings.archive, options)
+    gaps, erased = place.existing_gaps(), place.existing_erased()
     told = {}
     for topic, table in found.items():
         files, size = table.files
         days = table.days()
         told[topic] = {"rows": table.rows, "files": files, "bytes": size, "days": [*days[:1], *days[-1:]]}
     if as_json:
-        click.echo(orjson.dumps({"archive": settings.archive, "tables": told, "gaps": gaps}))
+        click.echo(orjson.dumps({"archive": settings.archive, "tables": told, "gaps": gaps, "erasures": erased}))
         return
     for topic, one in told.items():
         days = f", days {one['days'][0]} to {one['days'][-1]}" if one["days"] else ""
@@ -110,6 +114,10 @@ def status(as_json: bool) -> None:
             f"{gap['topic']}, partition {gap['partition']}: offsets {gap['first']} to {gap['after'] - 1} are LOST: "
             f"retention deleted them before they were archived (found {gap['found_at']:%Y-%m-%d %H:%M})"
         )
+    for one in erased[-ERASED_LISTED:]:
+        rows = ", ".join(f"{one[name] or 0:,} {name}" for name in ("decisions", "rejected", "labels"))
+        asked, done = (f"{one[name]:%Y-%m-%d %H:%M}" for name in ("asked_at", "erased_at"))
+        click.echo(f"request {one['request']} of {asked}: card erased {done} ({rows})")
 
 
 @archive.command()

@@ -1,4 +1,4 @@
-"""`shadow erase`: delete what Redis and the scorers hold on a card."""
+"""`shadow erase`: delete what Redis, the scorers and the archive hold on a card."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def erase(card: str, wait: float, as_json: bool) -> None:
     then counts as new. Exit code 1: not every partition has answered yet. The request stays for 30 days, and is carried
     out as soon as a scorer runs.
 
+    An archive (`shadow archive run`) deletes its rows and the files that had them, once it has archived what is on the
+    topics by now; `shadow archive status` says when it has. Nobody waits for it here.
+
     Other topics keep their records until their retention ends. If Redis loses its data before that, a shadow that reads
     them again samples the card again.
     """
@@ -44,13 +47,18 @@ def erase(card: str, wait: float, as_json: bool) -> None:
         (samples, cases, labels), found = asyncio.run(_erase_everywhere(settings, card, wait))
     if as_json:
         gone = {"samples": samples, "cases": cases, "labels": labels}
-        click.echo(orjson.dumps({**gone, "erased_partitions": found.erased, "pending_partitions": found.pending}))
+        parts = {"erased_partitions": found.erased, "pending_partitions": found.pending}
+        click.echo(orjson.dumps({**gone, **parts, "request": found.request, "archive": found.archive}))
         sys.exit(1 if found.pending else 0)
     click.echo(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
     if found.erased:
         click.echo(f"erased its state in partition {_listed(found.erased)}")
     elif not found.pending:
         click.echo("the scorers hold no state of it")
+    told = f"the archive, if there is one, is asked as well: `shadow archive status` names request {found.request}"
+    if found.archive is not None:
+        told = "erased its rows in the archive" if found.archive == "erased" else "the archive holds no row of it"
+    click.echo(told)
     if found.pending:
         click.echo(
             f"its state is pending in partition {_listed(found.pending)}: no scorer has answered within {wait:g} s; "

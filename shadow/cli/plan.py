@@ -141,6 +141,8 @@ def plan(
         )
     else:
         _print(found, days, people, delays)
+        if release.require_lineage:
+            click.echo("Assumed: its manifest says how it was made, from a commit without further changes")
         click.echo(_challenged(planted, days))
         for remedy in told:
             click.echo(f"  {remedy.told}")

@@ -12,7 +12,16 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from scorer.errors import SettingsError
 from scorer.yaml_text import YamlTextError, read_yaml
@@ -28,6 +37,7 @@ class Unit(Enum):
 
     HOURS = "event hours"
     TRANSACTIONS = "transactions"
+    BUNDLES = "bundles"
     OF_DECISIONS = "share of decisions"
     OF_BLOCKS = "share of live's blocks"
     OF_BLOCKED_MONEY = "share of the money that live blocks"
@@ -35,7 +45,7 @@ class Unit(Enum):
     @property
     def is_count(self) -> bool:
         """Whether the number is a count; otherwise it is a share."""
-        return self in (Unit.HOURS, Unit.TRANSACTIONS)
+        return self in (Unit.HOURS, Unit.TRANSACTIONS, Unit.BUNDLES)
 
 
 class Kind(Enum):
@@ -67,6 +77,7 @@ class Criterion(StrEnum):
 
     COVERED_HOURS = "covered_hours", "minimum_covered_hours", Unit.HOURS, Kind.RUN
     DECISION_CONFLICTS = "decision_conflicts", None, Unit.TRANSACTIONS, Kind.RUN
+    LINEAGE = "lineage", "require_lineage", Unit.BUNDLES, Kind.RUN
     TRANSACTIONS = "transactions", "minimum_transactions", Unit.TRANSACTIONS, Kind.SUPPORT
     COVERAGE = "coverage", "minimum_coverage", Unit.OF_DECISIONS, Kind.SUPPORT
     CANDIDATE_ERROR_RATE = "candidate_error_rate", "maximum_candidate_error_rate", Unit.OF_DECISIONS, Kind.SUPPORT
@@ -254,6 +265,11 @@ class Release(BaseModel):
     amount_cap: float = Field(
         500.0, gt=0, description="cap on each amount in the evidence, in units of the reporting currency"
     )
+    require_lineage: bool = Field(
+        False,
+        description="whether a promotion waits for a candidate whose manifest says how it was made, from a commit "
+        "without further changes",
+    )
     overall: Limits = Field(default_factory=lambda: Limits.model_validate({}))
     per_segment: SegmentLimits = Field(default_factory=lambda: SegmentLimits.model_validate({}))
     exceptions: Mapping[str, SegmentLimits] = Field(
@@ -268,6 +284,14 @@ class Release(BaseModel):
 
     _implied: str | None = PrivateAttr(None)
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Criteria that do not ask for lineage are what they were before they could: their digest stays."""
+        fields: dict[str, Any] = dump(self)
+        if not self.require_lineage:
+            fields.pop("require_lineage", None)
+        return fields
+
     @classmethod
     def again(cls, dumped: Any, implied: str | None) -> Self:
         """Criteria that were dumped with all that follows from their file, and what was `implied` then."""
@@ -279,6 +303,18 @@ class Release(BaseModel):
     def implied(self) -> str | None:
         """The segment above the cap, if the file does not name the cap as an edge; it may stay unknown."""
         return self._implied
+
+    @model_validator(mode="after")
+    def _excuses_no_lineage(self) -> Self:
+        """Whether lineage counts has one field. A pattern that names it would be passed over."""
+        named = f"{Criterion.LINEAGE}:"
+        for at, pattern in enumerate(self.may_stay_insufficient):
+            if pattern.startswith(named):
+                raise ValueError(
+                    f"may_stay_insufficient.{at}: {pattern!r} excuses nothing, as lineage is asked for by "
+                    "require_lineage alone; remove the pattern, or set require_lineage: false"
+                )
+        return self
 
     @model_validator(mode="after")
     def _has_a_band_above_the_cap(self) -> Self:

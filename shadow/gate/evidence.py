@@ -15,6 +15,7 @@ from shadow.gate.groups import Group
 from shadow.gate.harm import HarmClaim, harm_claims, label_claims, labelled
 from shadow.gate.judge import judge
 from shadow.gate.matched import Matched
+from shadow.gate.origin import Origin
 from shadow.gate.recency import Recent, recent_of, score_shift
 from shadow.gate.sums import Sums
 from shadow.labels.label import Known
@@ -44,7 +45,7 @@ class Evidence:
 
     candidate: the sums of its run, without the resets that the criteria tolerate. floor: those of the A/A control; None
     if the floor is not known, and no_floor says why. cases: of the run, by hash; known: what is known of each. recent:
-    None if the last days are not judged.
+    None if the last days are not judged. origin: of the candidate; None if nobody has looked.
     """
 
     candidate: RunTotals
@@ -54,6 +55,7 @@ class Evidence:
     cases: tuple[Case, ...]
     known: tuple[Known, ...]
     recent: RecentEvidence | None
+    origin: Origin | None = None
 
 
 def of_segments(evidence: Evidence, names: Sequence[str], wanted: Sequence[str]) -> Evidence:
@@ -124,4 +126,5 @@ def judged(
         recent=recent,
         no_floor=evidence.no_floor,
         group=group,
+        origin=evidence.origin,
     )

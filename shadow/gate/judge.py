@@ -35,6 +35,7 @@ from shadow.gate.measure import (
     UnknownRow,
     measure,
 )
+from shadow.gate.origin import Origin
 from shadow.gate.recency import Recent
 from shadow.gate.sums import HIGHEST, LOWEST, Sums, excess, pairs_of
 from shadow.statistics.eprocess import Array
@@ -56,12 +57,14 @@ def judge(
     recent: Recent | None = None,
     no_floor: str = wording.NO_CONTROL,
     group: Group | None = None,
+    origin: Origin | None = None,
 ) -> Judgement:
     """Judge a candidate's run by the criteria and give the reasons.
 
     control: the run of the A/A control, a seed twin of live, against the same live epoch; None if there is none, and
     no_floor says why. minor_per_unit: minor units in a unit of the reporting currency. labelled, recent: as in
     `measure`, of shape (S,). matched, drift, group: passed on in the judgement for information; they decide nothing.
+    origin: of the candidate, None if nobody has looked; it counts where the criteria ask for lineage.
     """
     names = release.segments.names
     sums = Sums.of(candidate, names)
@@ -73,8 +76,9 @@ def judge(
             for n in (0 if clean.is_edited else clean.hours, candidate.conflicts, candidate.gap)
         )
     )
-    seen = measure(sums, theirs, progress, release, labelled, recent=recent)
-    findings = [*_run_findings(seen, candidate, clean, release)]
+    lineage = PASS if origin is not None and origin.is_clean else OPEN
+    seen = measure(sums, theirs, progress, release, labelled, recent=recent, lineage=lineage)
+    findings = [*_run_findings(seen, candidate, clean, release, origin)]
     for row in seen.rows:
         match row:
             case HarmRow():
@@ -130,9 +134,11 @@ def _others(sums: Sums, release: Release) -> Iterator[OtherPart]:
         yield OtherPart(release.segments.names[at], sizes[0], sizes[1], sizes[2], sizes[3], bool(small[at]))
 
 
-def _run_findings(seen: Measured, candidate: RunTotals, clean: CleanPeriod, release: Release) -> Iterator[Finding]:
+def _run_findings(
+    seen: Measured, candidate: RunTotals, clean: CleanPeriod, release: Release, origin: Origin | None
+) -> Iterator[Finding]:
     hours, needed = clean.hours, clean.needed
-    covered, conflicts = (_VERDICTS[int(code)] for code in seen.run_codes)
+    covered, conflicts, *lineage = (_VERDICTS[int(code)] for code in seen.run_codes)
     criterion = Criterion.COVERED_HOURS
     yield Finding(
         criterion=criterion,
@@ -147,6 +153,10 @@ def _run_findings(seen: Measured, candidate: RunTotals, clean: CleanPeriod, rele
     )
     told = wording.conflicts(candidate.conflicts)
     yield Finding(Criterion.DECISION_CONFLICTS, ALL, candidate.conflicts, None, 0, conflicts, told)
+    for asked in lineage:
+        known = origin is not None and origin.trouble is None
+        doubtful = float(asked is not Verdict.PASS) if known else None
+        yield Finding(Criterion.LINEAGE, ALL, doubtful, None, 0, asked, wording.lineage(origin))
 
 
 def _asked(row: Row, release: Release) -> Iterator[tuple[int, str, Verdict]]:

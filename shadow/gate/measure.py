@@ -129,7 +129,8 @@ class UnknownRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run at any number of looks. run_codes: (..., 2), of covered hours and conflicts. decisions: (...)."""
+    """A run at any number of looks. run_codes: (..., 2), of covered hours and conflicts, or (..., 3), of lineage
+    as well where it is asked for. decisions: (...)."""
 
     rows: tuple[Row, ...]
     run_codes: Codes
@@ -154,12 +155,14 @@ def measure(
     release: Release,
     labelled: Sequence[LabelClaim] = (),
     recent: Recent | None = None,
+    lineage: int = PASS,
 ) -> Measured:
     """Measure a run by the criteria.
 
     control: the A/A control's sums; None if the floor is not known, which leaves the excess insufficient. labelled:
     claims about harm by labels; without them only the size of a disagreement can show that it does little harm.
-    recent: the last days, at the same looks; None if nothing is known of them.
+    recent: the last days, at the same looks; None if nothing is known of them. lineage: PASS or OPEN, at all looks;
+    what is only expected has no bundle, and passes.
     """
     bar = -math.log(release.promote_error)
     changes = bounded_changes(candidate, control, release)
@@ -186,13 +189,13 @@ def measure(
     rows += _recent_rows(recent, fails[len(changes) + len(harm) :], bar, candidate, release)
     harmless = np.all([row.codes == PASS for row in by_harm], axis=0)
     rows.append(_floor_row(candidate, control, harmless, bar, release))
-    run_codes = np.stack(
-        [
-            np.where(progress.hours >= release.minimum_covered_hours, PASS, OPEN),
-            np.where(progress.conflicts > 0, FAIL, PASS),
-        ],
-        axis=-1,
-    ).astype(np.int8)
+    of_run = [
+        np.where(progress.hours >= release.minimum_covered_hours, PASS, OPEN),
+        np.where(progress.conflicts > 0, FAIL, PASS),
+    ]
+    if release.require_lineage:
+        of_run.append(np.full_like(of_run[0], lineage))
+    run_codes = np.stack(of_run, axis=-1).astype(np.int8)
     rows = _doubted(_without_small_others(rows, candidate, release), harm, release)
     return Measured(tuple(rows), run_codes, _fold(rows, run_codes, candidate, release))
 
@@ -300,6 +303,7 @@ def _fold(rows: Sequence[Row], run_codes: Codes, candidate: Sums, release: Relea
     """Reject if anything fails; else hold if anything is insufficient and not excused; else promote."""
     fails = (run_codes == FAIL).any(axis=-1)
     excused = np.array([release.excuses(name, ALL) for name in (Criterion.COVERED_HOURS, Criterion.DECISION_CONFLICTS)])
+    excused = np.append(excused, False)[: run_codes.shape[-1]]  # nothing excuses lineage
     waits = ((run_codes == OPEN) & ~excused).any(axis=-1) | (candidate.compared[..., 0] == 0)
     for row in rows:
         fails = fails | (row.codes == FAIL).any(axis=-1)

@@ -50,6 +50,7 @@ def mirrored(evidence: Evidence) -> Evidence:
         no_floor="the model before this one has no A/A control any more",
         cases=mirrored_cases(evidence.cases),
         recent=None,
+        origin=None,
     )
 
 
@@ -103,6 +104,7 @@ def watch_criteria(release: Release) -> Release:
         "minimum_covered_hours": 1,
         "tolerated_error_rate": 0.0,
         "reject_error": WATCH_ERROR,
+        "require_lineage": False,
         "overall": _eased(dumped["overall"]),
         "per_segment": _eased(dumped["per_segment"]),
         "exceptions": {name: _eased(limits) for name, limits in dumped["exceptions"].items()},

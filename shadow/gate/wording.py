@@ -10,6 +10,7 @@ import math
 from shadow.gate.clean_period import CleanPeriod
 from shadow.gate.criteria import Criterion, Kind
 from shadow.gate.findings import Verdict
+from shadow.gate.origin import Origin
 from shadow.gate.shares import percent
 
 NO_CONTROL = "No A/A control to compare with; deploy a seed twin of live to slot control"
@@ -190,3 +191,22 @@ def conflicts(n: int) -> str:
     """
     many = f"{n:,} transactions were" if n > 1 else "1 transaction was" if n else "No transaction was"
     return f"{many} decided twice with different scores"
+
+
+#: How a finding begins that doubts where a candidate comes from.
+IN_DOUBT = "Nobody can tell what made the candidate"
+
+
+def lineage(origin: Origin | None) -> str:
+    """A finding on where the candidate comes from. origin: None if nobody has looked.
+
+    >>> lineage(Origin("it was trained outside of a repository"))
+    'Nobody can tell what made the candidate: it was trained outside of a repository; commit first, then train it again'
+    """
+    if origin is None:
+        return f"{IN_DOUBT}: its manifest was not looked at"
+    if origin.trouble is not None:
+        return f"{IN_DOUBT}: its manifest cannot be read ({origin.trouble})"
+    if origin.doubt is not None:
+        return f"{IN_DOUBT}: {origin.doubt}; commit first, then train it again"
+    return "The candidate's manifest says how it was made, from a commit without further changes"

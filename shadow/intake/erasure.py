@@ -17,7 +17,7 @@ from scorer.kafka.connection import FORBIDDEN, forbidden
 from scorer.kafka.producer import BatchProducer
 from scorer.kafka.reading import reader
 from scorer.kafka.topics import partitions_of
-from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest, read
+from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest, archive_key, is_for_archive, read, read_for_archive
 from scorer.settings import CommonSettings
 
 #: Longest wait of one fetch, in milliseconds.
@@ -26,13 +26,17 @@ LOOK_MS = 500
 
 @dataclass
 class Erasing:
-    """A request, and what the scorers have answered. pending, erased: partitions, in order."""
+    """A request, and what the scorers have answered. pending, erased: partitions, in order.
+
+    archive: what the archive has answered by now; None if nothing, or if there is none, which nobody here can tell.
+    """
 
     request: str
     pending: list[int]
     consumer: AIOKafkaConsumer
     card_number_fields: tuple[str, ...] = ()
     erased: list[int] = field(default_factory=list)
+    archive: str | None = None
 
     async def wait(self, seconds: float) -> None:
         """Wait until every partition has answered, at most so long. Raises BrokerError."""
@@ -49,11 +53,15 @@ class Erasing:
                     self._take(tp.partition, record.key, record.value)
 
     def _take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
-        if key != self.request.encode():
-            return
+        is_archives = is_for_archive(key)
         try:
-            _, said = read(key, value, self.card_number_fields)
+            name, said = (read_for_archive if is_archives else read)(key, value, self.card_number_fields)
         except ValueError:
+            return
+        if name != self.request:
+            return
+        if is_archives:
+            self.archive = said.done if isinstance(said, ErasureAnswer) else self.archive
             return
         if isinstance(said, ErasureAnswer) and partition in self.pending:
             self.pending.remove(partition)
@@ -83,6 +91,7 @@ async def erasing(settings: CommonSettings, card: str) -> AsyncIterator[Erasing]
             await producer.start(require_idempotence=False)
             for partition in partitions:
                 await producer.write(topic, partition, [(found.encode(), value)])
+            await producer.write(topic, partitions[0], [(archive_key(found), value)])
         except FORBIDDEN as error:
             raise forbidden(settings, error) from None
         except KafkaError as error:

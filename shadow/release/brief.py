@@ -8,13 +8,14 @@ from shlex import quote
 
 from shadow.comparison.totals import RunTotals
 from shadow.gate.findings import Decision, Judgement
-from shadow.release.sentences import Help, Obstacle, obstacles
+from shadow.release.sentences import RETRAIN, Help, Obstacle, obstacles
 from shadow.release.wording import backtested
 
 #: Most lines in all.
 LINES = 15
 _COMMANDS = {
     Help.DATA: "shadow status",
+    Help.TRAIN: RETRAIN,
     Help.NEW_RUN: "scorer deploy BUNDLE --slot {slot} --by … --reason …",
     Help.CONTROL: "scorer deploy TWIN --slot control --by … --reason …",
     Help.REVIEWS: "shadow review next --slot {slot} --by …",

@@ -55,6 +55,11 @@ def _whole(release: Release, currency: str) -> list[str]:
         f"The money of a card on one day counts up to {release.amount_cap:,.0f} {currency}".rstrip() + ".",
         f"The last {release.recent_days} event days are judged apart, too.",
     ]
+    if release.require_lineage:
+        found.append(
+            "The candidate's manifest must say how it was made, from a commit without further changes, so that it can "
+            "be made again."
+        )
     if release.better_factor > 1:
         found.append(
             "Where reviews show fraud gained and no more insults, the limits on more blocks and more blocked money are "

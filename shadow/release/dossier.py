@@ -171,7 +171,7 @@ def replay(dossier: Dossier, release: Release | None = None) -> Replayed:
     Raises DossierError if the evidence was not counted in a way that these criteria can judge.
     """
     if release is not None:
-        why = why_not_under(dossier.release, release)
+        why = why_not_under(dossier.release, release) or _why_no_lineage(dossier.evidence, release)
         if why is not None:
             raise DossierError(f"{dossier.name}: cannot be judged under these criteria: {why}")
     evidence = dossier.evidence
@@ -193,6 +193,12 @@ def why_not_under(before: Release, release: Release) -> str | None:
         was, now = getattr(before, field), getattr(release, field)
         if was != now:
             return f"{field} was {was:g} when it was counted, and is {now:g}"
+    return None
+
+
+def _why_no_lineage(evidence: Evidence, release: Release) -> str | None:
+    if release.require_lineage and evidence.origin is None:
+        return "require_lineage is set, and the dossier does not hold where its candidate came from"
     return None
 
 

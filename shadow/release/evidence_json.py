@@ -6,7 +6,7 @@ Sums stay the integers that they are, other numbers are written such that readin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from shadow.comparison.outcome import Outcome
 from shadow.comparison.resets import Reset
 from shadow.comparison.totals import Run, RunTotals, SegmentTotals
 from shadow.gate.evidence import Evidence, RecentEvidence
+from shadow.gate.origin import Origin
 from shadow.gate.sums import Sums
 from shadow.labels.label import Known, State
 
@@ -50,6 +51,7 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
         "minor_per_unit": evidence.minor_per_unit,
         "cases": cases,
         "recent": None if evidence.recent is None else _recent_json(evidence.recent),
+        **({} if evidence.origin is None else {"origin": asdict(evidence.origin)}),
     }
 
 
@@ -81,7 +83,13 @@ def from_json(told: Mapping[str, Any]) -> Evidence:
         cases=tuple(cases),
         known=tuple(known),
         recent=None if told["recent"] is None else _recent(told["recent"]),
+        origin=_origin(told["origin"]) if "origin" in told else None,
     )
+
+
+def _origin(told: Mapping[str, Any]) -> Origin:
+    doubt, trouble = (None if told[name] is None else str(told[name]) for name in ("doubt", "trouble"))
+    return Origin(doubt, trouble)
 
 
 def _totals_json(totals: RunTotals) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from shadow.gate.challenge import Challenge, challenge
 from shadow.gate.criteria import Kind, Release
 from shadow.gate.evidence import Evidence, judged
 from shadow.gate.findings import Judgement, Verdict
+from shadow.gate.origin import Origin
 from shadow.gate.planning import Forecast, Reviews, Traffic
 from shadow.labels.label import Known, State
 from shadow.statistics.eprocess import Array
@@ -65,7 +66,7 @@ def expected_evidence(
     known = tuple(Known(State.PENDING, state) for _, state in cases)
     candidate = _totals(traffic, release, days, people.excess)
     control = _totals(traffic, release, days, 0.0)
-    return Evidence(candidate, control, "", _MINOR_PER_UNIT, tuple(case for case, _ in cases), known, None)
+    return Evidence(candidate, control, "", _MINOR_PER_UNIT, tuple(case for case, _ in cases), known, None, Origin())
 
 
 def _totals(traffic: Traffic, release: Release, days: int, excess: float) -> RunTotals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ from shadow.gate.matched import Matched, calibration_days, matched
 from shadow.gate.sums import Sums
 from shadow.labels.label import Known
 from shadow.release.floor import why_no_floor
+from shadow.release.origin import origin_in_store
 from shadow.release.recent import RecentLook, look_back
 from shadow.release.wording import to_be_filled
 from shadow.settings import ShadowSettings
@@ -143,9 +145,12 @@ async def look(
         group = await group_of(store, totals, release, deployments)
     earlier = before.recent if before is not None and before.candidate.run == totals.run else None
     recent = await look_back(store, totals, beside, release, drift, earlier)
-    evidence = Evidence(
-        totals, floor, no_floor or "", deployments.minor_per_unit, labels.cases, labels.known, recent.evidence
-    )
+    digest = deployments.slot(slot).digest
+    origin = None
+    if release.require_lineage and digest is not None:
+        origin = await asyncio.to_thread(origin_in_store, settings, digest)
+    of_labels = labels.cases, labels.known
+    evidence = Evidence(totals, floor, no_floor or "", deployments.minor_per_unit, *of_labels, recent.evidence, origin)
     judgement = judged(evidence, release, second, drift, group, labels.claims, recent.recent)
     return Look(slot, totals, control, judgement, labels, recent, no_floor, evidence)
 

@@ -29,6 +29,7 @@ PAIRS = (
 NAMES = {
     Criterion.COVERED_HOURS: "clean period",
     Criterion.DECISION_CONFLICTS: "decided twice",
+    Criterion.LINEAGE: "lineage",
     Criterion.TRANSACTIONS: "transactions",
     Criterion.COVERAGE: "compared",
     Criterion.CANDIDATE_ERROR_RATE: "not scored",
@@ -56,10 +57,15 @@ _BOUNDS, _AND = re.compile(r" \((?:lower|upper) bound[^)]*\)"), ", and "
 _NEVER = wording.needs(None, None, "", known=True)
 
 
+#: The command that makes a candidate again, from a commit.
+RETRAIN = "scorer train FILE --by …"
+
+
 class Help(Enum):
     """What takes an obstacle away."""
 
     DATA = "compare"
+    TRAIN = "commit and train again"
     NEW_RUN = "deploy again"
     CONTROL = "a control"
     REVIEWS = "reviews"
@@ -202,6 +208,8 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
         return Help.CHANGE
     if finding.criterion is Criterion.COVERED_HOURS:
         return Help.NEW_RUN if clean is not None and clean.is_edited else Help.TIME
+    if finding.criterion is Criterion.LINEAGE:
+        return Help.DATA if finding.observed is None else Help.TRAIN
     if finding.criterion is Criterion.EXCESS_DISAGREEMENT and finding.observed is None:
         return Help.CONTROL
     if finding.things == "reviews" or finding.reason.endswith(wording.by_labels(Verdict.INSUFFICIENT, True)):
@@ -215,7 +223,7 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
 
 def _order(one: Obstacle) -> tuple[bool, int, bool, float]:
     """Failures; what a person has to mend; what takes longest. What nobody can foresee comes after what is known."""
-    mend = {Help.NEW_RUN: 0, Help.CONTROL: 1, Help.PLAN: 2}.get(one.help, 3)
+    mend = {Help.TRAIN: 0, Help.NEW_RUN: 1, Help.CONTROL: 2, Help.PLAN: 3}.get(one.help, 4)
     return not one.is_failure, mend, one.days is None, -(one.days or 0.0)
 
 
@@ -313,6 +321,8 @@ def steps(
         return [*out, Step("See which transactions differ, and why; then train or choose another candidate.")]
     if not found:
         return [Step("Check that a shadow runs for this slot:", f"shadow run --slot {slot}")]
+    if Help.TRAIN in helps:
+        out.append(Step("Commit all changes, train the candidate again and deploy it (a new run begins):", RETRAIN))
     if Help.NEW_RUN in helps:
         out.append(Step("Begin a new run:", f"scorer deploy BUNDLE --slot {slot} --by … --reason …"))
     if Help.CONTROL in helps:

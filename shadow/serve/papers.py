@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scorer.bundles.manifest import Manifest
@@ -16,9 +17,11 @@ from shadow.gate.challenge import Challenge
 from shadow.gate.criteria import Release
 from shadow.gate.evidence import Evidence
 from shadow.gate.findings import Judgement
+from shadow.gate.origin import Origin
 from shadow.release.archive import keep_dossier, versions
 from shadow.release.change_kind import kind_of
 from shadow.release.dossier import beside, dossier_of, last_dossier
+from shadow.release.origin import origin_of
 from shadow.settings import ShadowSettings
 
 log = logging.getLogger(__name__)
@@ -73,6 +76,10 @@ class Papers:
         except UserError:
             return None
 
+    def _origin_of(self, digest: str | None) -> Origin | None:
+        manifest = self._manifest_of(digest)
+        return None if manifest is None else origin_of(manifest)
+
     def with_dossier(
         self,
         deployments: Deployments,
@@ -87,13 +94,14 @@ class Papers:
         challenge: what planted harm would have come to.
         """
         slots = (LIVE, proposed.slot, self._settings.control)
+        origin = evidence.origin or self._origin_of(proposed.target.digest)
         bundles: Mapping[str, Any] = {
             name: None if state.digest is None else {**self.facts(state.digest), "threshold": state.threshold}
             for name, state in ((n, deployments.slot(n)) for n in slots)
         }
         content = dossier_of(
             proposed,
-            evidence,
+            replace(evidence, origin=origin),  # also where it did not count, for a replay by criteria that ask for it
             judgement,
             release,
             {**bundles, "twin": proposed.evidence["twin"]},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shadow.gate.criteria import Criterion, Unit
+from shadow.gate.criteria import Criterion
 from shadow.gate.findings import Finding, Verdict
 
 #: Sign of each state and words for one and several, worst first. The sign says it without colour.
@@ -97,7 +97,7 @@ def _number(finding: Finding) -> str:
     value = finding.observed
     if value is None or not math.isfinite(value):
         return ""
-    if finding.criterion.unit in (Unit.HOURS, Unit.TRANSACTIONS):
+    if finding.criterion.unit.is_count:
         return f"{value:,.0f}"
     share = round(100 * value, 1) + 0.0  # without a sign if it is 0
     return f"{share:,.0f} %" if abs(share) >= 10 else f"{share:,.1f} %"

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from attack.bundles import originals
+from harness.objects import s3_with
 from harness.patience import PATIENCE_SECONDS
 from harness.places import ATTACK, ROOT
-from harness.stack import get, wait_for
-from shadow.local.process import die_with_parent, free_port
 
 pytestmark = [pytest.mark.needs("attack")]
 #: The backends of fsspec lie beside what attacks the API; what both environments have comes from this one.
@@ -24,29 +23,8 @@ WITH_BACKENDS = "import site, sys; site.addsitedir(sys.argv.pop(1)); from scorer
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
     """An S3 server with a bucket, and the environment of who uses it."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    argv = [str(ATTACK / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with (tmp_path / "s3.log").open("wb") as log:
-        server = subprocess.Popen(argv, stdout=log, stderr=log, preexec_fn=die_with_parent)
-    env = {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "eu-central-1"}
-    env |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    try:
-        wait_for("the S3 server", lambda: get(f"{address}/moto-api/data.json"))
-        make = (
-            "import boto3; boto3.client('s3').create_bucket(Bucket='models', CreateBucketConfiguration="
-            "{'LocationConstraint': 'eu-central-1'})"
-        )
-        subprocess.run(
-            [str(ATTACK / "bin" / "python"), "-c", make],
-            env={**os.environ, **env},
-            check=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        yield server, env
-    finally:
-        server.kill()
-        server.wait()
+    with s3_with("models", tmp_path) as found:
+        yield found
 
 
 def backends() -> str:

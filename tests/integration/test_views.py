@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from shadow.comparison.absorb import absorb
 from shadow.comparison.decisions import read
 from shadow.comparison.increment import Increment, add
 from shadow.comparison.memory import Memory
-from shadow.gate.criteria import parse
+from shadow.gate.criteria import Criterion, parse
+from shadow.gate.findings import Verdict
 from shadow.metrics import DRIFT_PSI, MATCHED_BLOCKS, MATCHED_THRESHOLD
 from shadow.release.look import Look, look
 from shadow.serve.gauges import forget, show
@@ -188,3 +190,16 @@ async def test_metrics_show_both_and_forget_a_slot_that_is_gone(client: Any) -> 
     assert len(DRIFT_PSI.collect()[0].samples) == 5
     forget("candidate")
     assert not any(gauge.collect()[0].samples for gauge in (MATCHED_THRESHOLD, MATCHED_BLOCKS, DRIFT_PSI))
+
+
+async def test_a_look_asks_the_store_of_bundles_for_lineage_where_the_criteria_do(client: Any, tmp_path: Path) -> None:
+    await fill(TallyStore(client, "candidate", RELEASE.segments.names), 2, {}, 1)
+    where = ShadowSettings(store=str(tmp_path), cache=tmp_path / "cache")
+    seen = await look(client, a_ledger(), "candidate", RELEASE, where)
+    assert seen.evidence is not None
+    assert seen.evidence.origin is None, "nobody asked"
+    asks = RELEASE.model_copy(update={"require_lineage": True})
+    seen = await look(client, a_ledger(), "candidate", asks, where)
+    (finding,) = [one for one in seen.judgement.findings if one.criterion is Criterion.LINEAGE]
+    assert finding.verdict is Verdict.INSUFFICIENT
+    assert finding.reason.startswith("Nobody can tell what made the candidate: its manifest cannot be read (")

@@ -25,6 +25,7 @@ from shadow.comparison.totals import ALL, RunTotals
 from shadow.gate.criteria import Criterion, Release, parse
 from shadow.gate.evidence import Evidence, RecentEvidence, judged
 from shadow.gate.findings import Decision, Finding, Judgement, Verdict
+from shadow.gate.origin import Origin
 from shadow.gate.sums import Sums
 from shadow.labels.label import Known, State
 from shadow.release import dossier
@@ -127,6 +128,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
         tuple(case for case, _ in found),
         tuple(known for _, known in found),
         recent,
+        draw(st.none() | st.builds(Origin, st.none() | st.text(max_size=20), st.none() | st.text(max_size=20))),
     )
 
 
@@ -195,6 +197,30 @@ def test_fewer_segments_are_judged_as_if_no_others_had_been_counted(evidence: Ev
         evidence = replace(evidence, recent=replace(recent, path=some(recent.path), floor=floor))
     wanted = judged(evidence, fewer)
     assert (found.now, found.reason) == (wanted.decision, wanted.reason)
+
+
+@pytest.mark.parametrize(
+    ("origin", "decision"),
+    [(Origin(), "promote"), (Origin(doubt="it was trained elsewhere"), "hold"), (Origin(trouble="gone"), "hold")],
+)
+def test_what_was_known_of_where_a_candidate_comes_from_is_judged_again(origin: Origin, decision: str) -> None:
+    asks = criteria(more="require_lineage: true")
+    content, judgement, _ = made(replace(good(), origin=origin), asks)
+    found = replay(read_dossier(content, digest_of(content)))
+    assert (judgement.decision, found.now, found.is_same) == (decision, decision, True)
+    plain, _, _ = made(replace(good(), origin=origin))
+    flipped = replay(read_dossier(plain, digest_of(plain)), asks)
+    assert (flipped.was, flipped.now) == ("promote", decision), "it was not asked for then"
+
+
+def test_an_older_dossier_is_replayed_and_no_verdict_is_made_up_under_criteria_that_ask_for_more() -> None:
+    body = orjson.loads(a_dossier())
+    assert "origin" not in body["evidence"], "as earlier versions wrote it"
+    assert "require_lineage" not in body["criteria"]
+    found = read_dossier(a_dossier(), digest_of(a_dossier()))
+    assert replay(found).is_same
+    with pytest.raises(DossierError, match="does not hold where its candidate came from"):
+        replay(found, criteria(more="require_lineage: true"))
 
 
 @settings(max_examples=50, deadline=None)

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from harness.bundles import BUNDLE
 from harness.ledgers import AT, a_ledger
 from harness.totals import a_run
 from scorer.bundles.store import BundleStore
+from scorer.deployments.records import Target
 from shadow.gate.criteria import parse
 from shadow.gate.evidence import Evidence, judged
 from shadow.gate.findings import Decision
+from shadow.gate.origin import Origin
 from shadow.release.archive import all_dossiers, fetch_dossier
 from shadow.release.dossier import replay
 from shadow.release.look import Labels, Look
+from shadow.release.origin import NOT_TOLD
 from shadow.release.suggestion import proposal
 from shadow.serve.service import Serve
 from shadow.settings import ShadowSettings
@@ -64,4 +68,18 @@ def test_a_suggestion_has_a_dossier_where_the_store_can_be_written(
     assert made.change is None, "nobody knows what kind of change it would be"
     assert made.evidence["challenge"]["stopped"] == pytest.approx(found.body["challenge"]["stopped"])
     assert replay(found).is_same
+    assert found.evidence.origin is None, "nothing is known of a bundle that is not in this store"
     assert serve._whole(state, seen(), proposed) == made, "the same again"
+
+
+def test_a_dossier_holds_where_its_candidate_comes_from_also_if_nobody_asked(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "store"), tmp_path / "cache")
+    digest = store.put(BUNDLE)
+    serve = Serve(ShadowSettings(store=store.uri, cache=tmp_path / "cache"), RELEASE)
+    proposed = proposal(a_ledger(), seen(), RELEASE, {}, AT)
+    assert proposed is not None
+    proposed = proposed.model_copy(update={"target": Target(digest=digest, threshold=0.5)})
+    made = serve._whole(a_ledger(), seen(), proposed)
+    found = fetch_dossier(store, str(made.dossier), None)
+    assert found.evidence.origin == Origin(doubt=NOT_TOLD)
+    assert replay(found).is_same

@@ -330,7 +330,7 @@ def test_every_limit_of_the_criteria_is_in_a_sentence() -> None:
     for name, value in {
         "minimum_covered_hours": 25, "tolerated_error_rate": 0.01, "promote_error": 0.1, "reject_error": 0.1,
         "recent_days": 9, "better_factor": 2.0, "maximum_other_share": 0.5, "amount_cap": 9.0,
-        "may_stay_insufficient": ("insults: *",),
+        "may_stay_insufficient": ("insults: *",), "require_lineage": True,
     }.items():  # fmt: skip
         assert str(in_words(base.model_copy(update={name: value}))) != told, name
 
