@@ -43,6 +43,9 @@ allow serve --operation Describe --group scorer
 allow archive --operation Read --topic decisions --topic transactions.rejected --topic labels --topic deployments
 allow archive --operation Read --group archive
 
+# scorer rotate
+allow rotate --operation Read --operation Write --topic deployments
+
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator --operation Read --operation Write --topic deployments --topic erasures
 allow operator --operation Read --topic decisions
