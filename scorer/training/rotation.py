@@ -237,7 +237,7 @@ def chosen(
             raise UserError(f"--as-of {told_time(asked.as_of)}: lies ahead of now; nobody knows its labels yet")
         wanted = rotation(asked.as_of)
         known = ended.get(wanted.key)
-        return wanted if known is None else Ended(*known, None)
+        return _news(parent, wanted) if known is None else Ended(*known, None)
     open_ones = [
         one
         for one in begun
@@ -258,7 +258,15 @@ def chosen(
         due = at.date() + timedelta(days=asked.every)
         if as_of.date() < due:
             return Ended(seq, last, due.isoformat())
-    return rotation(as_of)
+    return _news(parent, rotation(as_of))
+
+
+def _news(parent: Parent, begun: Begun) -> Begun:
+    """A rotation that makes another bundle than live. Raises UserError for one that would make live itself."""
+    assert parent.lineage is not None  # noqa: S101 - `require_rotatable` has refused it
+    if parent.archive == begun.archive and parent.lineage.recipe == begun.recipe:
+        raise UserError(f"--as-of {begun.day}: is what live was trained as of, so the candidate would be live itself")
+    return begun
 
 
 def archive_of(parent: Parent, asked: Asked) -> str:
@@ -306,17 +314,21 @@ def twin_recipe(recipe: Recipe) -> Recipe:
 
 
 def candidate_of(begun: Begun, kept: Iterable[Kept]) -> Kept | None:
-    """The bundle of the store that a rotation has made; the oldest, if somebody has made another one."""
-    return _oldest(one for one in kept if _is(one, begun.parent, begun.recipe, begun.archive))
+    """The bundle of the store that a rotation has made; the oldest, if there are more.
+
+    It may be one that somebody has made by hand of the same data: then it is the same.
+    """
+    return _oldest(one for one in kept if _is(one, begun.recipe, begun.archive))
 
 
 def twin_of(begun: Begun, candidate: Kept, kept: Iterable[Kept]) -> Kept | None:
     """The twin of its candidate that a rotation has made."""
-    return _oldest(one for one in kept if _is(one, candidate.digest, twin_recipe(begun.recipe), begun.archive))
+    recipe = twin_recipe(begun.recipe)
+    return _oldest(one for one in kept if one.parent == candidate.digest and _is(one, recipe, begun.archive))
 
 
-def _is(one: Kept, parent: str, recipe: Recipe, archive: str) -> bool:
-    return one.parent == parent and one.archive == archive and one.recipe == recipe
+def _is(one: Kept, recipe: Recipe, archive: str) -> bool:
+    return one.archive == archive and one.recipe == recipe
 
 
 def _oldest(found: Iterable[Kept]) -> Kept | None:

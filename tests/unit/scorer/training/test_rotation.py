@@ -164,6 +164,15 @@ def test_what_was_begun_is_gone_on_with_for_a_week_as_long_as_it_is_the_same() -
     assert isinstance(choose(begun=(first,), now=later, archived=an_archive(later), ledger=ended), Ended)
 
 
+def test_what_would_be_live_itself_is_refused() -> None:
+    parent = a_parent(labels_known_by="2026-06-15T00:00:00.000Z")
+    for asked in (Asked(), Asked(as_of=datetime(2026, 6, 15, tzinfo=UTC))):
+        with pytest.raises(UserError, match="--as-of 2026-06-15: is what live was trained as of"):
+            choose(asked, parent)
+    assert begin(asked=Asked(seed=4), parent=parent).recipe.seed == 4
+    assert begin(asked=Asked(archive="/other"), parent=parent).archive == "/other"
+
+
 def test_what_is_written_down_comes_back_as_it_was() -> None:
     first = begin(parent=a_parent(parameters={"num_leaves": 7}, threshold={"method": "cost", "insult": 4.5}))
     read = Begun.model_validate_json(first.model_dump_json())
@@ -364,13 +373,15 @@ def test_bundles_of_others_are_not_taken_for_what_the_rotation_made() -> None:
     begun = begin()
     own = Kept("b" * 64, 0.5, LIVE, begun.recipe, begun.archive, NOW)
     others = [
-        replace(own, parent=None),
         replace(own, archive="/elsewhere"),
         replace(own, archive=None),
         replace(own, recipe=begun.recipe.model_copy(update={"seed": 99})),
         replace(own, recipe=None),
     ]
     assert candidate_of(begun, others) is None
+    by_hand = replace(own, parent=None)
+    assert candidate_of(begun, [*others, by_hand]) == by_hand, "of the same data by the same recipe, it is the same"
+    assert twin_of(begun, own, [replace(own, recipe=twin_recipe(begun.recipe))]) is None, "a twin of something else"
     younger = replace(own, digest="0" * 64, made=NOW + timedelta(days=1))
     assert candidate_of(begun, [younger, *others, own]) == own
 
