@@ -18,7 +18,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-a
 COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra archive --extra files --extra local --extra build
 IMAGE := $(BIN)/uv --quiet pip compile pyproject.toml $(LOCKED) --extra shadow --extra fast --extra protobuf --extra signing --extra notify --extra oidc --extra build
 # what the archive's image has
-ARCHIVE := $(IMAGE) --extra archive
+ARCHIVE := $(IMAGE) --extra archive --extra backtest
 # what the image has with stores of objects: the same, but for python-dateutil, of which botocore needs an older one
 STORES := $(IMAGE) --extra stores
 # a folder of custom resource definitions; the checks that need them are deselected where it is missing

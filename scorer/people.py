@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 #: viewer: read; reviewer: also label cases and comment; releaser: also decide what is in the slots; admin: everything.
 PersonRole = Literal["viewer", "reviewer", "releaser", "admin"]
 #: No persons: `gate` is `shadow serve`, which suggests; `automation` is `shadow serve` where it may also carry
-#: suggestions out by itself.
-Role = Literal["viewer", "reviewer", "releaser", "admin", "gate", "automation"]
+#: suggestions out by itself; `rotation` is a job that runs `scorer rotate`, and can put nothing live.
+Role = Literal["viewer", "reviewer", "releaser", "admin", "gate", "automation", "rotation"]
 RANKS: tuple[PersonRole, ...] = get_args(PersonRole)
 #: How somebody's name was verified.
 Means = Literal["key", "token", "oidc", "proxy"]

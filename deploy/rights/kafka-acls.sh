@@ -44,6 +44,9 @@ allow archive --operation Read --topic decisions --topic transactions.rejected -
 allow archive --operation Read --operation Write --topic erasures
 allow archive --operation Read --group archive
 
+# scorer rotate
+allow rotate --operation Read --operation Write --topic deployments
+
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator --operation Read --operation Write --topic deployments --topic erasures
 allow operator --operation Read --topic decisions

@@ -43,6 +43,10 @@ allow serve +ping '+cluster|slots' +command '+script|load' +info \
     '(~shadow:told:* +hset)' \
     '(~shadow:complaints:* +expire +hlen +hset +hsetnx)'
 
+# scorer rotate
+allow rotate +ping '+cluster|slots' +command \
+    '(%R~shadow:*:partitions %R~shadow:{*}:2:* +get +hget +hgetall +smembers)'
+
 # scorer deploy, scorer decisions, shadow approve, shadow reject, shadow rollback, shadow comment, shadow verify, shadow erase, and all of the reviewer's
 allow operator +ping '+cluster|slots' +command '+script|load' +multi +exec \
     '(%R~shadow:* +get +hget +hgetall +hmget +hscan +hvals +lrange +mget +smembers)' \

@@ -100,6 +100,7 @@ def users(names: Names | None = None, slots: Sequence[str] = SLOTS) -> tuple[Use
         *(_shadow(of, slot) for slot in slots),
         _serve(of),
         _archive(of),
+        _rotate(of),
         _operator(of),
         _reviewer(of),
         _replay(of),
@@ -236,6 +237,24 @@ def _archive(of: Names) -> User:
                 "topic", topics.erasures, "Write", "says that it has erased a card, which takes the card off the topic"
             ),
             Right("group", of.archive_group, "Read", "shares the partitions with others of its kind"),
+        ),
+    )
+
+
+def _rotate(of: Names) -> User:
+    return User(
+        "rotate",
+        ("scorer rotate",),
+        (
+            Right("topic", of.topics.deployments, "Read", "learns what is in each slot"),
+            Right("topic", of.topics.deployments, "Write", "fills slot candidate, notes how it ended"),
+        ),
+        (
+            Selector(
+                (f"%R~{of.prefix}:*:partitions", f"%R~{of.prefix}:{{*}}:{SCHEMA}:*"),
+                ("get", "hget", "hgetall", "smembers"),
+                "reads what a run has gathered that it would end",
+            ),
         ),
     )
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "bundle": "bundle",
     "train": "train",
     "reproduce": "reproduce",
+    "rotate": "rotate",
     "simulate": "simulate",
     "replay": "replay",
     "decisions": "decisions",

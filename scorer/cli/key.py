@@ -30,7 +30,8 @@ def key() -> None:
     type=click.Choice(get_args(Role)),
     default="releaser",
     show_default=True,
-    help="releaser, admin: people who may change slots; reviewer: may comment; gate: `shadow serve`, which suggests.",
+    help="releaser, admin: people who may change slots; reviewer: may comment; gate: `shadow serve`, which suggests; "
+    "rotation: a job that runs `scorer rotate`.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the private key. [default: NAME.pem]"

@@ -25,6 +25,7 @@ from scorer.settings import ScorerSettings, load
 from scorer.training import environment
 from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
+from scorer.training.rotation import MOST_SEED, twin_recipe
 from scorer.training.served import ServedMaking
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
     from scorer.bundles.bundle import Bundle
 
-#: What a twin's seed adds to the seed of its original.
-TWIN_STEP = 1_000_003
-#: Largest seed that LightGBM takes.
-MOST_SEED = 2**31 - 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 
@@ -167,7 +164,7 @@ def train(
         "until": rfc3339(until, "--to"),
         "labels_known_by": rfc3339(as_of, "--as-of") or rfc3339(labels_known_by, "--labels-known-by"),
         "calibrate": calibrate,
-        "label_delay": None if label_delay is None else _duration(label_delay),
+        "label_delay": None if label_delay is None else duration(label_delay, "--label-delay"),
         "threshold": rule,
     }
     said = {name: value for name, value in asked.items() if value is not None}
@@ -175,11 +172,11 @@ def train(
     if twin is not None:
         model = store.fetch(store.resolve(twin))
         recipe = _twin(model, said, archive)
-        _check_same(recipe, checked(_parameters(params)), names if features or without else None)
+        _check_same(recipe, checked(parameters_of(params)), names if features or without else None)
     else:
         recipe = Recipe(
             features=names,
-            parameters=checked(_parameters(params)),
+            parameters=checked(parameters_of(params)),
             seed=seed,
             class_weight=_weight(class_weight),
             monotone=_monotone(monotone, names),
@@ -295,7 +292,8 @@ def _features(view: FeatureView, only: str | None, without: str | None) -> tuple
     return left
 
 
-def _parameters(params: tuple[str, ...]) -> dict[str, Any]:
+def parameters_of(params: tuple[str, ...]) -> dict[str, Any]:
+    """The values of --param by name. Raises UserError."""
     chosen: dict[str, Any] = {}
     for text in params:
         key, found, value = text.partition("=")
@@ -341,11 +339,11 @@ def _finite(number: float) -> float:
     return number
 
 
-def _duration(text: str) -> int:
-    """Seconds. Raises UserError."""
+def duration(text: str, option: str) -> int:
+    """Seconds. Raises UserError that names the option."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise UserError(f"--label-delay {text}: expected a number with s, m, h or d, such as 7d")
+        raise UserError(f"{option} {text}: expected a number with s, m, h or d, such as 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -399,5 +397,4 @@ def _twin(model: Bundle, said: dict[str, Any], archive: str | None) -> Recipe:
     if lineage.is_of_archive != (archive is not None):
         other = "files; name these" if archive is not None else "an archive; name it with --from-archive"
         raise UserError(f"--twin {model.digest[:12]}: was trained on {other}")
-    recipe = lineage.recipe
-    return recipe.model_copy(update={**said, "seed": (recipe.seed + TWIN_STEP) % MOST_SEED})
+    return twin_recipe(lineage.recipe).model_copy(update=said)

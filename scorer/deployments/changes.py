@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from scorer.deployments.records import (
+    CANDIDATE,
     CONTROL,
     LIVE,
     PREVIOUS,
@@ -45,6 +46,25 @@ def deployment(
         slots[PREVIOUS] = Target(digest=before.digest, threshold=before.threshold)
     twins = {} if twin is None else {digest: twin}
     return _change(deployments, slots, by, reason, "deploy", at, twins=twins)
+
+
+def rotating(
+    deployments: Deployments,
+    candidate: Target,
+    twin: Twin,
+    control: Target | None,
+    by: str,
+    reason: str,
+    at: str,
+) -> Change:
+    """The change that puts what a rotation has made into slot candidate, and names its twin.
+
+    control: a twin of the live bundle, for slot control; None to leave that slot as it is.
+    """
+    slots: dict[str, Target | None] = {CANDIDATE: candidate}
+    if control is not None:
+        slots[CONTROL] = control
+    return _change(deployments, slots, by, reason, "deploy", at, twins={str(candidate.digest): twin})
 
 
 def emptying(deployments: Deployments, slot: str, by: str, reason: str, at: str) -> Change:

@@ -107,15 +107,8 @@ async def fill(
 
     def checked(deployments: Deployments) -> Change:
         change = build(deployments)
-        gone, missing = lost(runs, seen), unseen(runs, seen)
-        if gone and not discard:
-            raise UserError(f"slot {slot}: this would throw away the evidence of {told(gone)}; {DISCARD}")
-        if missing and not discard:
-            why = unknown or "its slots have changed since; repeat the command"
-            raise UserError(
-                f"slot {slot}: what the run of slot {', '.join(missing)} has gathered, which this would throw away, "
-                f"cannot be seen ({why}); {DISCARD}"
-            )
+        if not discard:
+            require_nothing_lost(slot, runs, seen, unknown)
         return change
 
     def written(deployments: Deployments) -> Change | Approval:
@@ -147,6 +140,24 @@ async def fill(
         ended=runs,
         told=None if is_switch else told_lost(runs, seen, unknown),
     )
+
+
+def require_nothing_lost(
+    slot: str, runs: dict[str, tuple[int, int]], seen: list[Gathered], unknown: str | None, mend: str = DISCARD
+) -> None:
+    """Raise UserError if runs that a change of a slot ends have gathered evidence, or nobody can tell.
+
+    seen: what runs have gathered. unknown: why that cannot be seen. mend: what else can be done.
+    """
+    gone, missing = lost(runs, seen), unseen(runs, seen)
+    if gone:
+        raise UserError(f"slot {slot}: this would throw away the evidence of {told(gone)}; {mend}")
+    if missing:
+        why = unknown or "its slots have changed since; repeat the command"
+        raise UserError(
+            f"slot {slot}: what the run of slot {', '.join(missing)} has gathered, which this would throw away, "
+            f"cannot be seen ({why}); {mend}"
+        )
 
 
 async def asked(ask: Ask = gathered) -> tuple[list[Gathered], str | None]:

@@ -106,6 +106,15 @@ async def append(settings: CommonSettings, build: Callable[[Deployments], Entry]
     return line, after
 
 
+def require_may_write(settings: CommonSettings, deployments: Deployments, entry: Entry) -> None:
+    """Raise UserError if an entry that this process would write would not count, before the work is done that it is
+    about. deployments: as `read` gives them."""
+    trusted = trusted_keys(settings)
+    signs = signer(settings, trusted)
+    seq = deployments.next_seq(secrets.token_hex(4))
+    _require_counts(trusted, seq, encode(entry) if signs is None else signs.signed(seq, entry), deployments)
+
+
 def _require_counts(trusted: TrustedKeys | None, seq: str, value: bytes, deployments: Deployments) -> None:
     """Raises UserError if nobody would heed an entry."""
     if trusted is None:

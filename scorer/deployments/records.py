@@ -34,6 +34,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SLOT_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 SlotName = Annotated[str, Field(pattern=SLOT_NAME)]
 Epoch = Annotated[int, Field(ge=0, le=2**31)]
+#: What tells one rotation from another. It becomes a part of paths.
+RotationKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class _Record(BaseModel):
@@ -255,6 +257,32 @@ class Automation(_Record):
     at: str
 
 
+class Rotation(_Record):
+    """How a rotation ended: a candidate was trained as the live bundle was, on newer data.
+
+    rotation: its key, see `scorer.training.rotation`. parent: the live bundle. twin: of the candidate. as_of: what was
+    known then. change: the ledger key of the change that filled the slots; None if nothing was filled. backtest: the
+    verdict on archived decisions, where `promote` means that nothing stands against the candidate; None if there was
+    no backtest. doubt: why nobody can tell which code the candidate was made by; None if they can. Void if the same
+    rotation has ended before.
+    """
+
+    kind: Literal["rotation"] = "rotation"
+    rotation: RotationKey
+    outcome: Literal["deployed", "rejected"]
+    parent: Digest
+    candidate: Digest
+    twin: Digest
+    as_of: str
+    change: str | None = None
+    backtest: Judged | None = None
+    doubt: str | None = None
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    verified: Means | None = None
+    at: str
+
+
 class PublishedView(_Record):
     """A feature view, as published by the scorers that use it.
 
@@ -282,7 +310,9 @@ class WorkerReport(_Record):
     at: str
 
 
-Entry = Change | Forced | Prepare | Suggestion | Answer | Approval | Comment | Withdrawal | Watched | Automation
+Entry = (
+    Change | Forced | Prepare | Suggestion | Answer | Approval | Comment | Withdrawal | Watched | Automation | Rotation
+)
 KINDS: dict[str, type[Entry]] = {
     "change": Change,
     "forced": Forced,
@@ -294,6 +324,7 @@ KINDS: dict[str, type[Entry]] = {
     "withdrawal": Withdrawal,
     "watched": Watched,
     "automation": Automation,
+    "rotation": Rotation,
 }
 
 

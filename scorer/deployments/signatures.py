@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from scorer.deployments.records import KINDS, Entry, encode
+from scorer.deployments.records import CANDIDATE, CONTROL, KINDS, Entry, encode
 from scorer.errors import UserError
 from scorer.people import Role, is_person, require_different, same
 
@@ -33,6 +33,7 @@ MAY: dict[Role, frozenset[str]] = {
     "admin": frozenset(KINDS),
     "gate": _OF_GATE,
     "automation": _OF_GATE | {"change", "prepare"},
+    "rotation": frozenset({"rotation", "change"}),
 }
 #: Causes of changes that may be automatic.
 _AUTOMATIC = frozenset({"approve", "rollback"})
@@ -154,8 +155,12 @@ class TrustedKeys(BaseModel):
             return f"{name} may not write it: a {kind} needs the role {least}"
         if kind == "automation" and body.get("state") != "lost" and key.role != "admin":
             return f"{name} may not write it: to switch automation needs the role admin"
-        if is_person(key.role):
-            return None if body.get("by", name) == name else f"{name} has signed it in the name of somebody else"
+        if is_person(key.role) or key.role == "rotation":
+            if body.get("by", name) != name:
+                return f"{name} has signed it in the name of somebody else"
+            if key.role == "rotation" and kind == "change" and not _fills_candidate(body):
+                return f"{name} may not write it: the role rotation only puts a bundle into slot {CANDIDATE}"
+            return None
         if kind == "change" and (body.get("automatic") is not True or body.get("cause") not in _AUTOMATIC):
             return f"{name} may not write it: a change that is not automatic needs the role releaser"
         return None
@@ -174,6 +179,21 @@ class TrustedKeys(BaseModel):
         if key is None:
             return f"it is signed with a key {str(name)[:64]!r}, which is not trusted"
         return None if _verify(key.raw, signature, content) else f"its signature is not that of {name}"
+
+
+def _fills_candidate(body: dict[str, Any]) -> bool:
+    """Whether a change is one that a rotation makes: a candidate with its twin, and perhaps the control."""
+    slots, twins = body.get("slots"), body.get("twins") or {}
+    if not isinstance(slots, dict) or not isinstance(twins, dict) or body.get("cause") != "deploy":
+        return False
+    if any(body.get(name) for name in ("suggestion", "first", "automatic")):
+        return False  # it would settle what is others' to decide
+    if CANDIDATE not in slots or not set(slots) <= {CANDIDATE, CONTROL}:
+        return False
+    targets = list(slots.values())
+    if not all(isinstance(one, dict) and isinstance(one.get("digest"), str) for one in targets):
+        return False
+    return set(twins) <= {slots[CANDIDATE]["digest"]} and not any(one.get("override") for one in targets)
 
 
 def _is_in_time(end: str | None, seq: str, before: Container[str]) -> bool:

@@ -25,6 +25,7 @@ from scorer.deployments.records import (
     Forced,
     Override,
     PublishedView,
+    Rotation,
     Suggestion,
     Twin,
     Withdrawal,
@@ -65,9 +66,9 @@ class Slot:
 class LedgerLine:
     """An entry of the ledger. seq: its key.
 
-    is_void: another one came first: a change of the same slots, whatever settled the same suggestion, or the same first
-    approval. signed_by: the
-    name of the key that signed it, where signatures are asked for.
+    is_void: another one came first: a change of the same slots, whatever settled the same suggestion, the same first
+    approval, or the end of the same rotation. signed_by: the name of the key that signed it, where signatures are asked
+    for.
     """
 
     seq: str
@@ -237,6 +238,10 @@ class Deployments:
                 self.decided.firsts[seq] = entry, self.person(entry, signed_by) or ""
             case Comment():
                 return entry.suggestion in self.decided.suggestions and entry.suggestion not in self.settled
+            case Rotation():
+                return not any(
+                    isinstance(line.entry, Rotation) and line.entry.rotation == entry.rotation for line in self.ledger
+                )
             case Change():
                 before = list(self.was_live)
                 if self._is_late(entry) or not self._change(entry):
@@ -267,6 +272,11 @@ class Deployments:
     def forced(self) -> list[tuple[str, Forced]]:
         """Every forced release that there ever was, with its ledger key, oldest first."""
         return [(line.seq, line.entry) for line in self.ledger if isinstance(line.entry, Forced) and not line.is_void]
+
+    @property
+    def rotations(self) -> list[tuple[str, Rotation]]:
+        """Every rotation that has ended, with its ledger key, oldest first."""
+        return [(line.seq, line.entry) for line in self.ledger if isinstance(line.entry, Rotation) and not line.is_void]
 
     def next_seq(self, tag: str) -> str:
         """Key for the next ledger entry; keys sort by age. tag: random text, so that two writers never use one key."""

@@ -20,6 +20,7 @@ from rich.console import Console
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.store import BundleStore, files_in, proven
 from scorer.deployments.records import CANDIDATE
+from scorer.deployments.records import Judged as Verdict
 from scorer.errors import UserError
 from scorer.settings import load
 from shadow.cli.archive import opened, tables_module
@@ -134,6 +135,23 @@ def backtest(
         for path in written:
             click.echo(f"wrote {path}")
     sys.exit(EXIT[done.decision])
+
+
+def tried(address: str, store: str, candidate: str, control: str | None, first: date, as_of: datetime) -> Verdict:
+    """The verdict of a backtest for `scorer rotate`, as `scorer.training.elsewhere.Tries` says. Raises UserError."""
+    settings = load(ShadowSettings, archive=address, store=store)
+    release = load_release(settings.release)
+    asked = Asked(candidate, control, None, first, as_of.date(), as_of, None, None)
+    done = asyncio.run(_backtest(settings, release, asked))
+    judgement = done.chosen.look.judgement
+    against = [one for one in judgement.to_json()["findings"] if one["verdict"] == "fail"]
+    return Verdict(
+        decision=done.decision.value,
+        reason=backtested(judgement),
+        run=str(done.chosen.info.run),
+        criteria=release.digest,
+        against=tuple(orjson.loads(orjson.dumps(against, option=orjson.OPT_SERIALIZE_NUMPY))),
+    )
 
 
 async def _backtest(settings: ShadowSettings, release: Release, asked: Asked) -> Done:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from scorer.deployments.records import (
+    CANDIDATE,
     LIVE,
     PREVIOUS,
     Answer,
@@ -22,6 +23,7 @@ from scorer.deployments.records import (
     Forced,
     Judged,
     Prepare,
+    Rotation,
     Suggestion,
     Watched,
     Withdrawal,
@@ -48,6 +50,7 @@ Kind = Literal[
     "automation",
     "approval",
     "comment",
+    "rotation",
 ]
 
 
@@ -252,6 +255,8 @@ def _row(
     made = made if isinstance(made, Suggestion) else None
     if isinstance(of_slots, Change | Approval):
         slots = tuple(sorted(of_slots.slots, key=lambda name: (name != LIVE, name)))
+    elif isinstance(entry, Rotation):
+        slots = (CANDIDATE,)
     elif isinstance(entry, Watched):
         slots = tuple(sorted(entry.expects, key=lambda name: (name != LIVE, name)))
     else:
@@ -268,10 +273,19 @@ def _row(
         entry=entry,
         is_void=line.is_void,
         suggestion=about,
-        stood=_forced_stood(entry) if isinstance(entry, Forced) else None if made is None else _stood(made),
+        stood=_stood_of(entry, made),
         signed_by=line.signed_by,
         aftermath=next((after[epoch] for epoch in former if epoch in after), None),
     )
+
+
+def _stood_of(entry: Entry, made: Suggestion | None) -> Stood | None:
+    """The verdict at the moment of an entry. made: the suggestion that it is, or settles."""
+    if isinstance(entry, Forced):
+        return _judged_stood(entry.verdict, entry.overrode)
+    if isinstance(entry, Rotation):
+        return None if entry.backtest is None else _judged_stood(entry.backtest)
+    return None if made is None else _stood(made)
 
 
 def _is_by_itself(entry: Entry) -> bool:
@@ -284,7 +298,7 @@ def _is_by_itself(entry: Entry) -> bool:
     return isinstance(entry, Suggestion | Withdrawal | Prepare | Watched)
 
 
-def _said(entry: Change | Answer | Approval | Comment | Withdrawal | Watched | Automation) -> str:
+def _said(entry: Change | Answer | Approval | Comment | Withdrawal | Watched | Automation | Rotation) -> str:
     return entry.text if isinstance(entry, Comment) else entry.reason
 
 
@@ -322,6 +336,8 @@ def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
             return "approval"
         case Comment():
             return "comment"
+        case Rotation():
+            return "rotation"
     return "withdrawal"
 
 
@@ -345,9 +361,8 @@ def _stood(made: Suggestion) -> Stood | None:
     )
 
 
-def _forced_stood(entry: Forced) -> Stood:
-    told = entry.verdict
-    against = entry.overrode or tuple(map(_against, told.against))
+def _judged_stood(told: Judged, overrode: tuple[str, ...] = ()) -> Stood:
+    against = overrode or tuple(map(_against, told.against))
     return Stood(told.decision, told.reason, told.run, told.criteria, None, against)
 
 

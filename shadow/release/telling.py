@@ -13,6 +13,7 @@ from scorer.deployments.records import (
     Change,
     Comment,
     Forced,
+    Rotation,
     Suggestion,
     Target,
     Watched,
@@ -86,7 +87,21 @@ def _entry(row: Row) -> str:
             return f"the watch over live ended after {watched.days:g} days: {watched.reason}"
         case Automation() as switched:
             return f"automation of {switched.change} {switched.state} by {switched.by}; reason: {switched.reason}"
+        case Rotation() as rotated:
+            return _rotated(rotated)
     return row.kind  # pragma: no cover - requests to prepare have no row
+
+
+def _rotated(entry: Rotation) -> str:
+    made = f"bundle {entry.candidate[:12]}, made as {entry.parent[:12]} on data as of {minute(entry.as_of)}"
+    if entry.outcome == "rejected":
+        ended = "was rejected by the backtest, and no slot changed"
+    else:
+        filled = "" if entry.change is None else f" by entry {entry.change}"
+        ended = f"was put into slot candidate{filled}"
+        ended += "" if entry.backtest is not None else ", without a backtest"
+    doubt = "" if entry.doubt is None else f"; its lineage is in doubt: {entry.doubt}"
+    return f"rotation by {entry.by}: {made}, {ended}{doubt}; reason: {entry.reason}"
 
 
 #: Kinds of changes whose cause on the ledger says less.
@@ -115,11 +130,12 @@ def held(target: Target | None) -> str:
 
 
 def _stood(row: Row) -> Iterator[str]:
-    if row.stood is None or not isinstance(row.entry, Suggestion | Change):
+    if row.stood is None or not isinstance(row.entry, Suggestion | Change | Rotation):
         return
     if not row.is_forced:  # whose first line has it
         run = "" if row.stood.run is None else f" (run {row.stood.run})"
-        yield f"verdict: {row.stood.reason}{run}"
+        which = "backtest" if isinstance(row.entry, Rotation) else "verdict"
+        yield f"{which}: {row.stood.reason}{run}"
     yield from (f"against: {one}" for one in row.stood.against[:AGAINST])
     left = len(row.stood.against) - AGAINST
     if left > 0:

@@ -87,6 +87,8 @@ def pods(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
     for manifest in manifests:
         if manifest["kind"] in ("Deployment", "StatefulSet", "Job"):
             yield manifest, manifest["spec"]["template"]
+        if manifest["kind"] == "CronJob":
+            yield manifest, manifest["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def find(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:

@@ -33,7 +33,7 @@ _TYPES = {
 }
 #: Secrets that people make by hand: one for each process, and the authorities of Kafka's certificates.
 _BY_HAND = re.compile(
-    r"kafka-ca|(serve|operator)-signing-key|(scorer|topics|serve|archive|operator|shadow-[a-z][a-z0-9-]*)-secrets"
+    r"kafka-ca|(serve|operator|rotate)-signing-key|(scorer|topics|serve|archive|operator|rotate|shadow-[a-z][a-z0-9-]*)-secrets"
 )
 
 
@@ -109,7 +109,7 @@ def _workloads(manifests: Sequence[Manifest]) -> Iterator[str]:
         for spread in template["spec"].get("topologySpreadConstraints", []):
             if not selects(spread["labelSelector"], _labels(template)):
                 yield f"{where}: is spread among pods that are not its own"
-        if workload["kind"] != "Job":
+        if workload["kind"] not in ("Job", "CronJob"):
             grace = template["spec"].get("terminationGracePeriodSeconds", 30)
             if grace <= GRACE_SECONDS:
                 yield f"{where}: terminationGracePeriodSeconds is {grace}, a drain may take {GRACE_SECONDS:g}"

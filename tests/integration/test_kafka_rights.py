@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -73,12 +74,14 @@ def stack(broker: Kafka, models: Models, tmp_path_factory: pytest.TempPathFactor
 
 @dataclass
 class Stage:
-    """What users work on. sent: transactions of the stream that are on the topic. turn: counts what is made anew."""
+    """What users work on. sent: transactions of the stream that are on the topic. turn: counts what is made anew.
+    archived: when its decisions were."""
 
     stack: Stack
     models: Models
     sent: int = 0
     turn: int = 0
+    archived: datetime | None = None
 
     def prepare(self) -> None:
         """Topics, filled slots, and some decisions."""
@@ -122,6 +125,20 @@ class Stage:
     def is_compared(self) -> bool:
         """Whether the store has samples of disagreements."""
         return bool(self.stack.run("shadow", "disagreements", "--output", "jsonl", "--limit", "1"))
+
+    def archive(self) -> datetime:
+        """Archive decisions with frauds among them, unless that is done; a time after all of it."""
+        if self.archived is None:
+            passed = [
+                row["transaction"]["transaction_id"] for row in self.stack.decisions() if row["decision"] == "allow"
+            ]
+            rows = [{"transaction_id": name, "at": "2026-02-20T00:00:00Z", "verdict": "fraud"} for name in passed[::9]]
+            file = write_lines(self.stack.folder / "frauds.jsonl", rows)
+            self.stack.run("shadow", "labels", "load", str(file), *FROM_BANK)
+            self.archived = datetime.now(UTC)
+            where = {"SHADOW_ARCHIVE": str(self.stack.folder / "archive")}
+            self.stack.run("shadow", "archive", "run", "--once", "--http-port", "0", env=where)
+        return self.archived
 
     def a_case(self) -> str:
         """A transaction that live and the candidate decide differently."""
@@ -251,6 +268,26 @@ def review(stage: Stage, env: dict[str, str]) -> None:
     stage.stack.run("shadow", "review", "mark", stage.a_case(), "legit", "--by", "rita", env=env)
 
 
+def rotate(stage: Stage, env: dict[str, str]) -> None:
+    stage.prepare()
+    with suppress(AssertionError):  # the kill switch may be off
+        stage.stack.run("scorer", "deploy", "--resume", *SIGNED)
+    stage.turn += 1
+    as_of = stage.archive() + timedelta(milliseconds=stage.turn)  # a rotation of its own
+    where = {"SHADOW_ARCHIVE": str(stage.stack.folder / "archive")}
+    options = (
+        "--label-delay",
+        "1d",
+        "--as-of",
+        as_of.isoformat(timespec="milliseconds"),
+        "--no-backtest",
+        "--discard-evidence",
+        "--by",
+        "rotate",
+    )
+    stage.stack.run("scorer", "rotate", "--from-archive", where["SHADOW_ARCHIVE"], *options, env={**env, **where})
+
+
 def replay(stage: Stage, env: dict[str, str]) -> None:
     stage.prepare()
     stage.a_dead_letter()
@@ -267,6 +304,7 @@ WORK: dict[str, Callable[[Stage, dict[str, str]], None]] = {
     "serve": serve,
     "operator": operate,
     "reviewer": review,
+    "rotate": rotate,
     "replay": replay,
 }
 #: What does not end by itself: its log tells where an error came from.

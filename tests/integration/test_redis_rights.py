@@ -29,6 +29,7 @@ from shadow.comparison.outcome import Outcome
 from shadow.comparison.query import Query
 from shadow.comparison.sample import Contribution
 from shadow.comparison.sampling import KEEP_DISAGREEMENTS
+from shadow.comparison.totals import ALL
 from shadow.notify.notifier import Notifier
 from shadow.settings import ShadowSettings
 from shadow.store import keys
@@ -145,11 +146,20 @@ async def an_operator_works(client: Any) -> None:
     assert await LabelStore(client).erase(card, [by_transaction(gone[0].transaction)]) == 1
 
 
+async def a_rotation_works(client: Any) -> None:
+    """What `shadow evidence` reads for it."""
+    store = TallyReader(client, "candidate", (ALL,))
+    await store.ping()
+    assert [info.run for info in await store.runs()] == [RUN]
+    assert (await store.totals(RUN)).compared == 2
+
+
 WORK: dict[str, Callable[[Any], Awaitable[None]]] = {
     "shadow-candidate": a_shadow_works,
     "reviewer": a_reviewer_works,
     "serve": serve_works,
     "operator": an_operator_works,
+    "rotate": a_rotation_works,
 }
 #: What a user cannot do without a right: Redis says so, or a script of ours does.
 REFUSED = (NoPermissionError, ResponseError)

@@ -7,6 +7,7 @@ import hashlib
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -237,8 +238,17 @@ def test_every_process_does_its_work_with_just_its_rights(
     stack.until_settled(n + 2)
 
     # all of it is archived
-    archive = {**login("archive"), "SHADOW_ARCHIVE": str(stack.folder / "archive")}
-    stack.run("shadow", "archive", "run", "--once", "--http-port", "0", env=archive)
+    passed = [row["transaction"]["transaction_id"] for row in stack.decisions() if row["decision"] == "allow"][::9]
+    write_lines(file, [{**chargeback, "transaction_id": name} for name in passed])
+    stack.run(*load, env=reviewer)
+    as_of = datetime.now(UTC).isoformat(timespec="milliseconds")
+    where = {"SHADOW_ARCHIVE": str(stack.folder / "archive")}
+    stack.run("shadow", "archive", "run", "--once", "--http-port", "0", env={**login("archive"), **where})
+
+    # the next candidate is made of that
+    rotate = ("scorer", "rotate", "--from-archive", where["SHADOW_ARCHIVE"], "--label-delay", "1d", "--as-of", as_of)
+    more = ("--no-backtest", "--discard-evidence", "--by", "rotate")
+    stack.run(*rotate, *more, env={**login("rotate"), **where})
 
     # nobody asked for more, and everybody for all they have
     assert [found for found in audited(broker) if found[1] == "Denied"] == []

@@ -55,10 +55,12 @@ CHANGES: dict[str, set[tuple[str, str]]] = {
     "bundle-volume": {
         *(("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow")),
         *(name for name in WORKLOADS if name[0] == "Deployment"),
+        ("CronJob", "rotate"),
     },
     "signing": {
         *(("ConfigMap", f"{program}-settings") for program in ("scorer", "shadow")),
         *(name for name in WORKLOADS if name[0] == "Deployment"),
+        ("CronJob", "rotate"),
     },
 }
 
@@ -68,7 +70,7 @@ REMOVES: dict[str, set[tuple[str, str]]] = {"bundle-volume": {("NetworkPolicy", 
 
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     """By kind and name, without the digest that kustomize ends a ConfigMap's name with."""
-    text = re.sub(r"\b((?:scorer|shadow|archive)-settings)-[0-9a-z]{10}\b", r"\1", yaml.safe_dump_all(manifests))
+    text = re.sub(r"\b((?:scorer|shadow|archive|rotate)-settings)-[0-9a-z]{10}\b", r"\1", yaml.safe_dump_all(manifests))
     return {name_of(manifest): manifest for manifest in yaml.safe_load_all(text)}
 
 
@@ -115,7 +117,7 @@ def test_prometheus_looks_at_each_process_and_calls_it_by_its_program(overlay: s
         for workload, template in pods(built(overlay)):
             assert selects(spec["selector"], template["metadata"]["labels"])
             for container in template["spec"]["containers"]:
-                if name_of(workload) in (("Job", "topics"), ("Deployment", "console")):
+                if name_of(workload) in (("Job", "topics"), ("Deployment", "console")) or workload["kind"] == "CronJob":
                     continue
                 (port,) = container["ports"]
                 if not re.fullmatch(keep["regex"], port["name"]):
@@ -325,6 +327,8 @@ def test_each_process_has_a_secret_of_its_own() -> None:
     users = {name: name[1] for name in WORKLOADS} | {
         ("Deployment", "console"): "operator",
         ("Deployment", "archive"): "archive",
+        ("CronJob", "archive-compact"): "archive",
+        ("CronJob", "rotate"): "rotate",
     }
     assert found == {name: f"{user}-secrets" for name, user in users.items()}
     assert set(users.values()) == {user.name for user in USERS.values() if user.is_deployed}

@@ -18,19 +18,30 @@ from scorer.deployments.changes import forced
 from scorer.deployments.records import (
     Answer,
     Automation,
+    Change,
     Entry,
+    First,
     Judged,
     Prepare,
+    Rotation,
     Suggestion,
     Target,
+    Twin,
     Withdrawal,
     encode,
 )
-from scorer.deployments.signatures import Signer, TrustedKeys
+from scorer.deployments.signatures import Signer, TrustedKeys, message
 from scorer.deployments.slots import Deployments
 
-KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "eve", "serve", "robot", "stranger")}
-ROLES = {"ann": "releaser", "bob": "releaser", "eve": "admin", "serve": "gate", "robot": "automation"}
+KEYS = {name: Ed25519PrivateKey.generate() for name in ("ann", "bob", "eve", "serve", "robot", "cron", "stranger")}
+ROLES = {
+    "ann": "releaser",
+    "bob": "releaser",
+    "eve": "admin",
+    "serve": "gate",
+    "robot": "automation",
+    "cron": "rotation",
+}
 SEQ = "00000001-a1b2c3d4"
 
 
@@ -265,3 +276,50 @@ def test_a_forced_release_is_never_automatic() -> None:
     change = _automatic()
     entry = forced(change, Judged(decision="hold", reason="thin"), ())  # type: ignore[arg-type]
     assert "needs the role releaser" in str(refusal(trusted(), by("robot").signed(SEQ, entry)))
+
+
+def _rotated(**more: Any) -> Rotation:
+    fields: dict[str, Any] = {"rotation": "0" * 16, "outcome": "deployed", "as_of": AT, "by": "cron", "reason": "r"}
+    digests = {"parent": "a" * 64, "candidate": "b" * 64, "twin": "c" * 64}
+    return Rotation(**{**fields, **digests, "at": AT, **more})
+
+
+def _filled(slots: dict[str, str | None] | None = None, **more: Any) -> Change:
+    held = {"candidate": "b", "control": "e"} if slots is None else slots
+    twin = {"b" * 64: Twin(digest="c" * 64, threshold=0.5)}
+    return a_change(held, dict.fromkeys(held, 0), twins=twin, **{"by": "cron", **more})
+
+
+@pytest.mark.parametrize(
+    ("entry", "counts"),
+    [
+        (_rotated(), True),
+        (_filled(), True),
+        (_filled({"candidate": "b"}), True),
+        (_rotated(by="ann"), False),
+        (_filled(by="ann"), False),
+        (_filled({"control": "e"}), False),
+        (_filled({"candidate": None}), False),
+        (_filled({"candidate": "b", "live": "b"}), False),
+        (_filled({"candidate": "b", "previous": "b"}), False),
+        (_filled({"candidate": "d"}), False),
+        (_filled(cause="approve"), False),
+        (_filled(cause="override"), False),
+        (_filled(suggestion=SEQ), False),
+        (_filled(first=First(approval=SEQ, by="ann")), False),
+        (_filled(automatic=True), False),
+        (_filled().model_copy(update={"slots": {"candidate": Target(digest="b" * 64, override="block_all")}}), False),
+        (Prepare(digest="a" * 64, by="cron", at=AT), False),
+        (SUGGESTION, False),
+    ],
+)
+def test_the_key_of_a_rotation_fills_slot_candidate_and_does_nothing_else(entry: Entry, counts: bool) -> None:
+    why = refusal(trusted(), by("cron").signed(SEQ, entry))
+    assert (why is None) == counts, why
+
+
+@pytest.mark.parametrize("held", [7, [], {"digest": ["b"]}, {"digest": {"a": 1}}, None])
+def test_no_shape_of_a_rotations_change_is_more_than_refused(held: Any) -> None:
+    body = {"schema": 1, "kind": "change", "by": "cron", "cause": "deploy", "slots": {"candidate": held}, "at": AT}
+    signed = {**body, "signature": by("cron")._signature(message("production", SEQ, body))}
+    assert "only puts a bundle" in str(trusted().refusal(SEQ, signed, ()))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.changes import a_change, fold
 from scorer.deployments.changes import forced, promotion, rollback, switch
-from scorer.deployments.records import Answer, Judged, Suggestion, Target, Withdrawal
+from scorer.deployments.records import Answer, Judged, Rotation, Suggestion, Target, Withdrawal
 from scorer.deployments.slots import Deployments
 from shadow.release.history import chosen, history, instant, times_of
 from shadow.release.telling import in_force, lines
@@ -258,3 +258,37 @@ def test_a_suggestion_that_somebody_else_wrote_is_told(evidence: dict[str, Any])
     (row,) = history(fold(made))
     assert orjson.dumps(row.to_json())
     assert next(iter(lines([row]))).endswith("suggested: slot candidate, no bundle, as 00000001-a1b2c3d4")
+
+
+def a_rotation(**more: Any) -> Rotation:
+    digests = {"parent": "a" * 64, "candidate": "b" * 64, "twin": "c" * 64}
+    signed = {"by": "ann", "reason": "new merchants", "at": at(3)}
+    return Rotation(**{"rotation": "0" * 16, "outcome": "deployed", "as_of": at(0), **digests, **signed, **more})
+
+
+def test_a_rotation_is_a_row_with_what_the_backtest_said() -> None:
+    against = ({"criterion": "recall", "segment": "country=FR", "reason": "0.2 below live", "verdict": "fail"},)
+    poor = Judged(decision="reject", reason="reject: recall in country=FR", run="L1-C1", against=against)
+    state = fold(
+        a_rotation(change="00000001-a1b2c3d4", backtest=Judged(decision="hold", reason="hold: thin")),
+        a_rotation(
+            rotation="1" * 16, outcome="rejected", backtest=poor, doubt="it was trained outside of a repository"
+        ),
+        a_rotation(rotation="2" * 16, at="whenever", as_of="soon"),
+        a_rotation(rotation="2" * 16),
+    )
+    rows = history(state)
+    assert [(row.kind, row.slots, row.is_void) for row in rows] == [
+        *[("rotation", ("candidate",), False)] * 3,
+        ("rotation", ("candidate",), True),
+    ]
+    told = list(lines(rows))
+    made = "rotation by ann: bundle bbbbbbbbbbbb, made as aaaaaaaaaaaa on data as of"
+    assert f"{made} 2026-01-01 00:00 UTC, was put into slot candidate by entry 00000001-a1b2c3d4;" in told[0]
+    assert told[1] == "    backtest: hold: thin"
+    assert "was rejected by the backtest, and no slot changed; its lineage is in doubt" in told[2]
+    assert told[4] == "    against: recall in country=FR: 0.2 below live"
+    assert "without a backtest" in told[5]
+    assert "void" in told[6]
+    assert rows[1].to_json()["verdict"]["against"] == ("recall in country=FR: 0.2 below live",)
+    assert chosen(rows, slot="candidate") == rows
