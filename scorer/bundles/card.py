@@ -28,6 +28,22 @@ class Told:
     manifest: Manifest
     importance: Mapping[str, float] | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """What a list of bundles says of it, for machines."""
+        manifest, lineage = self.manifest, self.manifest.lineage
+        return {
+            "digest": self.digest,
+            "created_at": manifest.created_at.isoformat(),
+            "data_ended": None if manifest.data_ended is None else manifest.data_ended.isoformat(),
+            "threshold": manifest.threshold,
+            "features": list(manifest.features),
+            "metrics": manifest.metrics.get("overall"),
+            "parent": manifest.parent,
+            "made_by": manifest.made_by,
+            "note": manifest.note,
+            "lineage": "its manifest does not say how it was made" if lineage is None else lineage.doubt,
+        }
+
 
 def card(bundle: Told) -> Iterator[str]:
     """The lines of a model card, at most `WIDTH` columns wide but for what has no blank."""

@@ -20,6 +20,7 @@ from scorer.bundles.store import BundleStore, StoreError, files_in, proven
 from scorer.bundles.view_file import load_view
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError
+from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.sources.scored_rows import read_scored
@@ -60,6 +61,7 @@ def bundle() -> None:
 @click.option(
     "--common-class", is_flag=True, help="Accept a model whose training rows were mostly of the class it finds."
 )
+@json_option
 def create(
     model_file: Path,
     features: str | None,
@@ -71,6 +73,7 @@ def create(
     calibration: Path | None,
     rows: Path | None,
     common_class: bool,
+    as_json: bool,
 ) -> None:
     """Wrap a LightGBM model that was trained elsewhere, and put the bundle into the store. Prints the digest."""
     settings = load(ScorerSettings)
@@ -102,6 +105,9 @@ def create(
         created_at = made.manifest.created_at
         made = proven(model, describe(text, names, view, threshold, created_at, checked=checked, **known))
     store.put(made)
+    if as_json:
+        answer(Told(made.digest, made.manifest).to_json())
+        return
     click.echo(made.digest)
 
 
@@ -197,28 +203,12 @@ def list_bundles(as_json: bool) -> None:
             broken.append(str(error))
     found.sort(key=lambda one: (one.manifest.created_at, one.digest), reverse=True)
     if as_json:
-        click.echo(orjson.dumps([_summary(one) for one in found], option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps([one.to_json() for one in found], option=orjson.OPT_INDENT_2))
     else:
         for line in table(found):
             click.echo(line)
     for told in broken:
         click.echo(f"passed over: {told}", err=True)
-
-
-def _summary(one: Told) -> dict[str, Any]:
-    manifest, lineage = one.manifest, one.manifest.lineage
-    return {
-        "digest": one.digest,
-        "created_at": manifest.created_at.isoformat(),
-        "data_ended": None if manifest.data_ended is None else manifest.data_ended.isoformat(),
-        "threshold": manifest.threshold,
-        "features": list(manifest.features),
-        "metrics": manifest.metrics.get("overall"),
-        "parent": manifest.parent,
-        "made_by": manifest.made_by,
-        "note": manifest.note,
-        "lineage": "its manifest does not say how it was made" if lineage is None else lineage.doubt,
-    }
 
 
 @bundle.command()
@@ -240,10 +230,15 @@ def diff(a: str, b: str, as_json: bool) -> None:
 
 @bundle.command("card")
 @click.argument("name")
-def show_card(name: str) -> None:
+@json_option
+def show_card(name: str, as_json: bool) -> None:
     """Print a model card in Markdown. NAME is a digest, its first digits, or a folder."""
     found = _bundle(_opened(), name)
-    for line in card(Told(found.digest, found.manifest, found.importance())):
+    lines = list(card(Told(found.digest, found.manifest, found.importance())))
+    if as_json:
+        answer({"digest": found.digest, "markdown": "".join(f"{line}\n" for line in lines)})
+        return
+    for line in lines:
         click.echo(line)
 
 

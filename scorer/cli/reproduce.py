@@ -16,6 +16,7 @@ from scorer.bundles.manifest import Manifest, content_of
 from scorer.bundles.store import BundleStore
 from scorer.cli.train import cores, rounds_shown
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option
 from scorer.settings import ScorerSettings, load
 from scorer.training import environment
 from scorer.training.making import Making, Material, again
@@ -42,7 +43,8 @@ _INPUTS = {
     help="The archive that it was made from, where it is now; default: where it was.",
 )
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads to train with; the model does not depend on it.")
-def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: int | None) -> None:
+@json_option
+def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: int | None, as_json: bool) -> None:
     """Train a bundle once more from its manifest, and compare digests. Nothing is stored.
 
     DIGEST is a digest or its first digits. FILEs are the data that it was made of, wherever they lie now; default: the
@@ -64,7 +66,7 @@ def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: 
     material = _material(making, manifest, digest, files, archive, tell)
     other += list(_data_others(lineage.data, material.history.data, lineage.recipe.features))
     if any(what.startswith("data") for what in other):
-        _end(digest, None, other)
+        _end(digest, None, other, as_json)
     with rounds_shown(lineage.recipe, len(material.history.labels)) as progress:
         found = material.bundle(
             lineage.recipe,
@@ -75,13 +77,15 @@ def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: 
             created_at=manifest.created_at,
         )
     if found.digest == digest:
-        click.echo(f"the same: {digest}")
+        click.echo(f"the same: {digest}", err=as_json)
+        if as_json:
+            answer({"digest": digest, "same": True, "found": digest, "differences": []})
         return
     told = [content_of(orjson.loads(text)) for text in (made.manifest_bytes, found.manifest_bytes)]
     known = {what.partition(":")[0] for what in other}
     other += [what for what in _in_manifests(*told) if what.partition(":")[0] not in known]
     same = "" if found.model != made.model else "; the trees are the same, byte for byte"
-    _end(digest, found.digest, other, same)
+    _end(digest, found.digest, other, as_json, same)
 
 
 def _material(
@@ -110,9 +114,12 @@ def _material(
     return making.read(paths, tell)
 
 
-def _end(digest: str, found: str | None, other: list[str], more: str = "") -> None:
-    for what in dict.fromkeys(other):
-        click.echo(f"differs: {what}")
+def _end(digest: str, found: str | None, other: list[str], as_json: bool, more: str = "") -> None:
+    apart = list(dict.fromkeys(other))
+    for what in apart:
+        click.echo(f"differs: {what}", err=as_json)
+    if as_json:
+        answer({"digest": digest, "same": False, "found": found, "differences": apart})
     came = "was not trained, as the data are others" if found is None else f"came out as {found[:12]}"
     click.echo(f"not the same: bundle {digest[:12]} {came}{more}", err=True)
     sys.exit(DIFFERS)

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option, teller
 from scorer.process.health import Health, HealthServer
 from scorer.process.logs import config
 from scorer.settings import load
@@ -113,13 +114,14 @@ def status(as_json: bool) -> None:
 
 
 @archive.command()
-def compact() -> None:
+@json_option
+def compact(as_json: bool) -> None:
     """Drop days that are too old (setting `archive_days`), write small files together, delete what they replace.
 
     Run it once a day. The archive is written and read meanwhile.
     """
     settings = load(ShadowSettings)
-    tables = tables_module()
+    tables, told = tables_module(), dict[str, dict[str, int]]()
     for topic, table in opened(settings).items():
         try:
             dropped = 0
@@ -131,4 +133,7 @@ def compact() -> None:
                 f"archive: the table of {topic} could not be compacted ({tables.in_a_line(error)}); run "
                 "it again, which is safe"
             ) from None
-        click.echo(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")
+        told[topic] = {"dropped_days": dropped, "merged_files": merged, "deleted_files": deleted}
+        teller(as_json)(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")
+    if as_json:
+        answer({"archive": settings.archive, "tables": told})

@@ -10,6 +10,7 @@ import orjson
 
 from scorer.deployments.identity import own_identity
 from scorer.deployments.ledger import read
+from scorer.process.answers import answer
 from scorer.process.signing import SAID
 from scorer.settings import load
 from shadow.release.automatic import rules_of, switch
@@ -47,7 +48,11 @@ def automate(kind: str | None, state: str | None, by: str | None, reason: str | 
         raise click.UsageError(f"--{state}: which KIND? One of {', '.join(KINDS)}.")
     if reason is None:
         raise click.UsageError("Missing option '--reason'.")
-    line = asyncio.run(switch(settings, kind, state, own_identity(settings, by, "admin"), reason))  # type: ignore[arg-type]
+    who = own_identity(settings, by, "admin")
+    line = asyncio.run(switch(settings, kind, state, who, reason))  # type: ignore[arg-type]
+    if as_json:
+        answer({"kind": kind, "state": state, "entry": line.seq, "by": who.name, "verified": who.verified})
+        return
     click.echo(f"automation of {kind}: {state} (ledger entry {line.seq})")
 
 

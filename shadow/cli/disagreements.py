@@ -22,6 +22,7 @@ from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.answers import answer
 from scorer.process.signing import SLOT
 from scorer.settings import load
 from shadow.cli.narrow import WIDE, stacked
@@ -362,6 +363,8 @@ async def _exported(settings: ShadowSettings, asked: Asked, file: Path) -> None:
         click.echo(
             f"{file}: {written:,} samples, which stand for about {found.count.value:,.0f} transactions", err=True
         )
+        if asked.is_json:
+            answer({"file": str(file), "samples": written, "transactions": found.count.to_json()})
 
 
 async def _lines(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: float) -> None:

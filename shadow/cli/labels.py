@@ -9,6 +9,7 @@ import click
 import orjson
 
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option, teller
 from scorer.process.signing import SAID
 from scorer.settings import load as load_settings
 from shadow.comparison.case import by_transaction
@@ -41,8 +42,15 @@ def labels() -> None:
     help="The file's name of a field, such as at=decided_on; repeatable.",
 )
 @click.option("--skip-bad", is_flag=True, help="Load the good rows of a file that has bad ones.")
+@json_option
 def load(
-    file: Path, source: str | None, verdict: str | None, by: str | None, renamed: tuple[str, ...], skip_bad: bool
+    file: Path,
+    source: str | None,
+    verdict: str | None,
+    by: str | None,
+    renamed: tuple[str, ...],
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     """Append the labels in FILE (CSV, JSON Lines, Parquet) to the labels topic.
 
@@ -67,7 +75,9 @@ def load(
         more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{more}; nothing was loaded: fix the file, or skip bad rows with --skip-bad")
     asyncio.run(send(settings, found))
-    click.echo(f"loaded {len(found):,} labels" + (f", skipped {len(bad):,} bad rows" if bad else ""))
+    teller(as_json)(f"loaded {len(found):,} labels" + (f", skipped {len(bad):,} bad rows" if bad else ""))
+    if as_json:
+        answer({"file": str(file), "loaded": len(found), "skipped": len(bad)})
 
 
 @labels.command()
