@@ -18,6 +18,7 @@ from scorer.errors import UserError
 from scorer.people import NOT_VERIFIED, Who
 from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID, SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
 
 
@@ -114,7 +115,8 @@ async def _deploy(
 
     is_turned: the action turns the kill switch; only then is asked what it has cost. tell: takes lines for people.
     """
-    filled = await fill(settings, slot, bundle, threshold, action, who, reason, discard, anew=discard, twin=twin)
+    with waiting("filling the slot" if action is None else "changing the slot"):
+        filled = await fill(settings, slot, bundle, threshold, action, who, reason, discard, anew=discard, twin=twin)
     for line in told_of(slot, filled, is_turned):
         tell(line)
     if who.verified is None:
@@ -125,7 +127,8 @@ async def _deploy(
         tell("its run goes on; to begin a new one, add --discard-evidence")
     late: dict[str, str] = {}
     if slot == LIVE:
-        reached = await arrived(settings, settings.group, filled.state.epoch, wait)
+        with waiting("waiting for the scorers"):
+            reached = await arrived(settings, settings.group, filled.state.epoch, wait)
         late = dict(reached.late)
         tell(reached.told, err=bool(late))
     if is_turned and filled.ended:

@@ -16,6 +16,7 @@ from scorer.deployments.signatures import NAME
 from scorer.errors import UserError
 from scorer.people import Role
 from scorer.process.answers import answer, json_option
+from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
 
 
@@ -59,7 +60,8 @@ def new(name: str, role: Role, out: Path | None, as_json: bool) -> None:
 def last(as_json: bool) -> None:
     """Print the key of the ledger's last entry, for `unsigned_until` or `until`."""
     settings = load(ScorerSettings)
-    ledger = asyncio.run(read(settings.model_copy(update={"trusted_keys": None}))).ledger
+    with waiting("reading the ledger"):
+        ledger = asyncio.run(read(settings.model_copy(update={"trusted_keys": None}))).ledger
     if not ledger:
         raise UserError(f"topic {settings.topics.deployments}: has no entry; leave unsigned_until out")
     if as_json:

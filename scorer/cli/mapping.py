@@ -21,6 +21,7 @@ from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute
 from scorer.pipeline.wire import Wire
 from scorer.process.answers import answer, json_option
+from scorer.process.waiting import waiting
 from scorer.schemas.schemas import schemas_of
 from scorer.settings import ScorerSettings, in_file, load
 from scorer.sources.keys import checks as key_checks
@@ -62,11 +63,13 @@ def try_(topic: str | None, path: Path | None, most: int, write: Path | None, an
         click.echo(f"no feature view at {settings.view}: its attributes are not looked for (SCORER_VIEW)", err=True)
     layout, partitions, of_layout = settings.files, 0, list[str]()
     if path is None:
-        records, partitions = asyncio.run(newest(settings, topic or settings.topics.transactions, most))
+        with waiting("reading the topic"):
+            records, partitions = asyncio.run(newest(settings, topic or settings.topics.transactions, most))
     else:
         records, layout, of_layout = looked_at(path, most, settings.files)
     schemas = schemas_of(settings.mapping, settings) if path is None else None
-    wire = None if schemas is None else asyncio.run(schemas.known([one.value for _, one in records]))
+    with waiting("asking for the schemas"):
+        wire = None if schemas is None else asyncio.run(schemas.known([one.value for _, one in records]))
     section, checks = _section(settings, _as_json(records, wire), attributes, anew, is_topic=path is None)
     checks = of_layout + checks
     try:

@@ -18,6 +18,7 @@ from scorer.errors import UserError
 from scorer.kafka.topics import ensure_topics
 from scorer.pipeline.transaction import Reading
 from scorer.process.answers import answer, json_option, teller
+from scorer.process.waiting import interrupting, waiting
 from scorer.schemas.schemas import schemas_of
 from scorer.settings import Partitioner, ScorerSettings, load
 from scorer.sources.replay import Letter, dead_letters, send_all, send_repaired
@@ -85,8 +86,10 @@ def replay(
     attributes = load_view(settings.view).attributes if settings.view.exists() else ()
     source = Source(settings.mapping, settings.files, attributes, settings.token_bytes)
     tell = partial(click.echo, err=True)
-    asyncio.run(ensure_topics(settings))
-    chunks = [(chunk.keys, chunk.values) for chunk in read_transactions(files, source, since, until, skip, limit, tell)]
+    with waiting(f"reading {files[0].name}"):
+        asyncio.run(ensure_topics(settings))
+        found = read_transactions(files, source, since, until, skip, limit, interrupting(tell))
+        chunks = [(chunk.keys, chunk.values) for chunk in found]
     total = sum(len(keys) for keys, _ in chunks)
     began = time.monotonic()
     with click.progressbar(length=total, label=f"replay {files[0].name}", show_pos=True, file=sys.stderr) as bar:
@@ -99,7 +102,8 @@ def replay(
 
 def _rejected(settings: ScorerSettings, dry_run: bool, export: Path | None, as_json: bool) -> None:
     tell = teller(as_json)
-    letters = asyncio.run(dead_letters(settings))
+    with waiting("reading the dead letters"):
+        letters = asyncio.run(dead_letters(settings))
     if export is not None:
         with export.open("wb") as out:
             for letter in letters:
@@ -121,8 +125,10 @@ def _rejected(settings: ScorerSettings, dry_run: bool, export: Path | None, as_j
         return
     schemas = schemas_of(settings.mapping, settings)
     if schemas is not None:
-        reading = replace(reading, wire=asyncio.run(schemas.known([letter.value for letter in letters])))
-    refused = asyncio.run(send_repaired(settings, letters, reading))
+        with waiting("asking for the schemas"):
+            reading = replace(reading, wire=asyncio.run(schemas.known([letter.value for letter in letters])))
+    with waiting(f"sending {len(letters):,} dead letters again"):
+        refused = asyncio.run(send_repaired(settings, letters, reading))
     for letter in refused:
         click.echo(_line(letter), err=True)
     tell(f"sent {len(letters) - len(refused)} again, {len(refused)} are still refused")

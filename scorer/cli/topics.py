@@ -8,6 +8,7 @@ import click
 
 from scorer.kafka.topics import add_partitions, ensure_topics
 from scorer.process.answers import answer, json_option, teller
+from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, Topics, load
 
 
@@ -23,8 +24,9 @@ def topics(add: bool, as_json: bool) -> None:
     """Create missing topics, and check the others. Existing topics are changed only by --add-partitions."""
     settings = load(ScorerSettings)
     names = settings.topics
-    raised = asyncio.run(add_partitions(settings)) if add else {}
-    count = asyncio.run(ensure_topics(settings, must_fit=True))
+    with waiting("checking the topics"):
+        raised = asyncio.run(add_partitions(settings)) if add else {}
+        count = asyncio.run(ensure_topics(settings, must_fit=True))
     tell = teller(as_json)
     for name, before in raised.items():
         tell(f"topic {name}: has {count} partitions now, {before} before")

@@ -16,6 +16,8 @@ from scorer.errors import UserError
 from scorer.process.answers import answer, json_option, teller
 from scorer.process.health import Health, HealthServer
 from scorer.process.logs import config
+from scorer.process.screen import say
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow import metrics
 from shadow.settings import ShadowSettings
@@ -92,7 +94,8 @@ def opened(settings: ShadowSettings) -> dict[str, Any]:
 def status(as_json: bool) -> None:
     """Show each table's rows, files and days, and what retention took before it was archived."""
     settings = load(ShadowSettings)
-    found = opened(settings)
+    with waiting("reading the tables"):
+        found = opened(settings)
     options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
     gaps = tables_module().Archive(settings.archive, options).existing_gaps()
     told = {}
@@ -105,9 +108,9 @@ def status(as_json: bool) -> None:
         return
     for topic, one in told.items():
         days = f", days {one['days'][0]} to {one['days'][-1]}" if one["days"] else ""
-        click.echo(f"{topic}: {one['rows']:,} rows in {one['files']:,} files, {one['bytes'] / 1e6:,.1f} MB{days}")
+        say(f"{topic}: {one['rows']:,} rows in {one['files']:,} files, {one['bytes'] / 1e6:,.1f} MB{days}")
     for gap in gaps:
-        click.echo(
+        say(
             f"{gap['topic']}, partition {gap['partition']}: offsets {gap['first']} to {gap['after'] - 1} are LOST: "
             f"retention deleted them before they were archived (found {gap['found_at']:%Y-%m-%d %H:%M})"
         )
@@ -125,9 +128,10 @@ def compact(as_json: bool) -> None:
     for topic, table in opened(settings).items():
         try:
             dropped = 0
-            if settings.archive_days is not None:
-                dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
-            merged, deleted = table.compact(settings.archive_keep_hours)
+            with waiting(f"writing small files of {topic} together"):
+                if settings.archive_days is not None:
+                    dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
+                merged, deleted = table.compact(settings.archive_keep_hours)
         except tables.UNREADABLE as error:
             raise UserError(
                 f"archive: the table of {topic} could not be compacted ({tables.in_a_line(error)}); run "

@@ -15,6 +15,7 @@ from scorer.deployments.records import CANDIDATE
 from scorer.people import NOT_VERIFIED, Who
 from scorer.process.answers import answer, json_option, teller
 from scorer.process.signing import SAID, SLOT
+from scorer.process.waiting import interrupting, waiting
 from scorer.settings import load
 from shadow.release import comments
 from shadow.release.deciding import Wish, decide
@@ -88,7 +89,8 @@ def comment(suggestion: str, text: str, by: str | None, as_json: bool) -> None:
     """
     settings = load(ShadowSettings)
     who = own_identity(settings, by, "reviewer")
-    line = asyncio.run(comments.comment(settings, suggestion, text, who))
+    with waiting("writing to the ledger"):
+        line = asyncio.run(comments.comment(settings, suggestion, text, who))
     tell = teller(as_json)
     if who.verified is None:
         tell(f"by {who.name} ({NOT_VERIFIED})")
@@ -99,7 +101,8 @@ def comment(suggestion: str, text: str, by: str | None, as_json: bool) -> None:
 
 def _decide(settings: ShadowSettings, wish: Wish, who: Who, as_json: bool) -> None:
     """Decide, and say what has become of it; exits with 1, and names the others, if a scorer does not decide by it."""
-    settled = asyncio.run(decide(settings, wish, who, teller(as_json)))
+    with waiting("deciding, and waiting for the scorers"):
+        settled = asyncio.run(decide(settings, wish, who, interrupting(teller(as_json))))
     reached = settled.arrival
     if reached is not None:
         click.echo(reached.told, err=as_json or bool(reached.late))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from scorer.bundles.store import BundleStore
 from scorer.deployments.key_files import trusted_keys
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.screen import say, show, width
+from scorer.process.waiting import waiting
 from scorer.settings import load
+from scorer.text_table import table
 from shadow.archive.levels import MODELS, Costs, Figure, Point, SegmentLevels, cheapest, curve
 from shadow.archive.levels import levels as levels_of
 from shadow.comparison.totals import ALL
@@ -101,7 +101,8 @@ def levels(
             timedelta(days=label_delay),
         )
         unit = deployments.minor_per_unit
-        seen = reading.gathered(found["decisions"], found["labels"], candidate, release.segments, unit, window)
+        with waiting("scoring the archived decisions again"):
+            seen = reading.gathered(found["decisions"], found["labels"], candidate, release.segments, unit, window)
     except tables.UNREADABLE as error:
         raise UserError(f"archive {place.uri}: cannot be read ({tables.in_a_line(error)})") from None
     costs = Costs(false_block_cost * unit, recovered)
@@ -134,12 +135,12 @@ def levels(
             )
         )
         return
-    click.echo(f"Decisions of {seen.days[0]} to {seen.days[-1]}, labels as of {window.as_of:%Y-%m-%d %H:%M} UTC")
+    say(f"Decisions of {seen.days[0]} to {seen.days[-1]}, labels as of {window.as_of:%Y-%m-%d %H:%M} UTC")
     _print(rows, unit, currency or "")
     for line in _told(rows, left_out, seen.labels_differ, label_delay):
-        click.echo(line)
+        say(line)
     for model, points in curves.items():
-        click.echo(f"{model} in {curve_of}: {_best(points, unit, currency or '')}")
+        say(f"{model} in {curve_of}: {_best(points, unit, currency or '')}")
 
 
 def _candidate(
@@ -187,17 +188,16 @@ def _point_json(point: Point, unit: float) -> dict[str, Any]:
 
 
 def _print(rows: list[SegmentLevels], unit: float, currency: str) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
     heads = ("segment", "judged", "fraud", "model", "blocks", "unknown", "precision", "recall", "insult rate", "saved")
-    table = Table(*heads, box=None, title=None)
+    cells = []
     for row in rows:
         for model in MODELS:
             of = getattr(row, model)
-            first = (row.segment, f"{row.judged:,}", f"{row.fraud:,}") if model == "live" else ("", "", "")
+            first = (row.segment, f"{row.judged:,}", f"{row.fraud:,}") if model == MODELS[0] else ("", "", "")
             shares = (_share(of.precision), _share(of.recall), _share(of.insult_rate, 3))
-            table.add_row(*first, model, f"{of.blocks:,}", f"{of.unknown:,}", *shares, _money(of.saved, unit))
-    console.print(table, highlight=False)
-    console.print(f"saved: {currency} against a model that blocks nothing".replace("  ", " "), highlight=False)
+            cells.append((*first, model, f"{of.blocks:,}", f"{of.unknown:,}", *shares, _money(of.saved, unit)))
+    show(table(heads, cells, width()))
+    say(f"saved: {currency} against a model that blocks nothing".replace("  ", " "))
 
 
 def _share(figure: Figure | None, places: int = 1) -> str:

@@ -9,6 +9,7 @@ import click
 
 from scorer.errors import UserError
 from scorer.process.answers import answer, json_option
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.notify.notifier import Notifier
 from shadow.settings import ShadowSettings
@@ -21,7 +22,8 @@ def notify(as_json: bool) -> None:
     notifier = Notifier(load(ShadowSettings), None)
     if not notifier.destinations:
         raise UserError("setting notify: names no address; set SHADOW_NOTIFY to one of Apprise, such as slack://…")
-    took = asyncio.run(notifier.test())
+    with waiting("sending a test message"):
+        took = asyncio.run(notifier.test())
     for name, is_taken in took.items():
         told = f"{name}: {'took it' if is_taken else 'did NOT take it; check the address'}"
         click.echo(told, err=as_json or not is_taken)
