@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 
 from scorer.bundles.lineage import differences
 from scorer.bundles.manifest import Manifest
+from scorer.text_table import columns_of, printable, wrapped
+from scorer.text_table import table as text_table
 
 #: Columns of a terminal.
 WIDTH = 80
+#: Widths of the columns of a comparison, and of its lines.
+_COLUMNS = (24, 26, 26)
+_ROW = sum(_COLUMNS) + 2
 #: Begins what Markdown leaves as it is.
 FENCE = "```text"
 #: Most segments and features that a card or a difference names one by one.
@@ -27,6 +32,22 @@ class Told:
     digest: str
     manifest: Manifest
     importance: Mapping[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a list of bundles says of it, for machines."""
+        manifest, lineage = self.manifest, self.manifest.lineage
+        return {
+            "digest": self.digest,
+            "created_at": manifest.created_at.isoformat(),
+            "data_ended": None if manifest.data_ended is None else manifest.data_ended.isoformat(),
+            "threshold": manifest.threshold,
+            "features": list(manifest.features),
+            "metrics": manifest.metrics.get("overall"),
+            "parent": manifest.parent,
+            "made_by": manifest.made_by,
+            "note": manifest.note,
+            "lineage": "its manifest does not say how it was made" if lineage is None else lineage.doubt,
+        }
 
 
 def card(bundle: Told) -> Iterator[str]:
@@ -61,7 +82,7 @@ def card(bundle: Told) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    clean = " ".join(_printable(text).split())
+    clean = " ".join(printable(text).split())
     return textwrap.wrap(clean, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
@@ -143,9 +164,11 @@ def _measured(manifest: Manifest) -> Iterator[str]:
         if at > MOST:
             yield f"and {len(rows) - at} more segments"
             break
-        yield (
-            f"{_cut(name, 22):<22} {measures.get('transactions') or 0:>8} {measures.get('frauds') or 0:>6}"
-            + "".join(f" {_measure(measures.get(of)):>9}" for of in _MEASURES)
+        yield from _beside(
+            name,
+            22,
+            f" {measures.get('transactions') or 0:>8} {measures.get('frauds') or 0:>6}"
+            + "".join(f" {_measure(measures.get(of)):>9}" for of in _MEASURES),
         )
         held = ranges.get("overall", {}) if name == "all" else ranges.get("segments", {}).get(name, {})
         if held:
@@ -165,8 +188,17 @@ def _features(bundle: Told) -> Iterator[str]:
         return
     yield FENCE
     for name in sorted(bundle.manifest.features, key=lambda name: -importance.get(name, 0.0)):
-        yield f"{_cut(name, 40):<40} {importance.get(name, 0.0):>7.1%}"
+        yield from _beside(name, 40, f" {importance.get(name, 0.0):>7.1%}")
     yield "```"
+
+
+def _beside(name: str, width: int, figures: str) -> Iterator[str]:
+    """A name and its figures; a name that is wider than its column stands above them, whole."""
+    shown = printable(name)
+    if columns_of(shown) > width:
+        yield shown
+        shown = ""
+    yield shown + " " * (width - columns_of(shown)) + figures
 
 
 class Apart(NamedTuple):
@@ -177,18 +209,35 @@ class Apart(NamedTuple):
     theirs: str | None
 
 
-def compared(a: Told, b: Told) -> Iterator[str]:
-    """How two bundles differ, at most `WIDTH` columns wide."""
-    yield f"{'':<24} {a.digest[:12]:>26} {b.digest[:12]:>26}"
+def compared(a: Told, b: Told, width: int | None = None) -> Iterator[str]:
+    """How two bundles differ. width: of a terminal; None for `WIDTH`."""
+    names = a.digest[:12], b.digest[:12]
+    most = width or WIDTH
+    if most >= _ROW:
+        yield _row("", *names)
     for name, mine, other in _origins(a.manifest, b.manifest):
-        yield _row(name, mine, str(other))
+        yield from _side_by_side(Apart(name, mine, other), names, most)
     for title, rows in apart(a, b).items():
         yield ""
         yield title if rows else f"{title}: the same"
-        for name, mine, other in rows[:MOST]:
-            yield f"  {_cut(name, 60)}: {mine}" if other is None else _row(f"  {name}", mine, other)
+        for row in rows[:MOST]:
+            yield from _side_by_side(row, names, most, "  ")
         if len(rows) > MOST:
             yield f"  and {len(rows) - MOST} more"
+
+
+def _side_by_side(row: Apart, names: tuple[str, str], width: int, margin: str = "") -> Iterator[str]:
+    """A row in three columns; below each other where these are too narrow for it."""
+    if row.theirs is None:
+        yield from wrapped(f"{margin}{row.name}: {row.ours}", width, f"{margin}  ")
+        return
+    cells = [f"{margin}{row.name}", row.ours, row.theirs]
+    if width >= _ROW and all(columns_of(cell) <= most for cell, most in zip(cells, _COLUMNS, strict=True)):
+        yield _row(*cells)
+        return
+    yield from wrapped(cells[0], width, f"{margin}  ")
+    for name, value in zip(names, cells[1:], strict=True):
+        yield from wrapped(value, width, f"{margin}    ", f"{margin}  {name}  ")
 
 
 def apart(a: Told, b: Told) -> dict[str, list[Apart]]:
@@ -272,24 +321,30 @@ def _code_of(manifest: Manifest) -> dict[str, Any]:
 
 
 def _method(manifest: Manifest) -> str:
-    return _cut(_rule(manifest).removeprefix("chosen by "), 26)
+    return _rule(manifest).removeprefix("chosen by ")
 
 
 def _row(name: str, ours: str, theirs: str) -> str:
-    return f"{_cut(name, 24):<24} {_cut(ours, 26):>26} {_cut(theirs, 26):>26}".rstrip()
+    first, *others = (
+        " " * (most - columns_of(cell)) for cell, most in zip((name, ours, theirs), _COLUMNS, strict=True)
+    )
+    return printable(f"{name}{first} {others[0]}{ours} {others[1]}{theirs}").rstrip()
 
 
-def table(bundles: Sequence[Told]) -> Iterator[str]:
-    """A line for each bundle, at most `WIDTH` columns wide."""
-    yield f"{'digest':<12}  {'made':<16}  {'data to':<10}  {'AP':>6}  {'threshold':>9}  note"
+def table(bundles: Sequence[Told], width: int | None = None) -> Iterator[str]:
+    """A line for each bundle. width: of a terminal; None for `WIDTH`."""
+    rows = []
     for one in bundles:
         manifest = one.manifest
         measured = (manifest.metrics.get("overall") or {}).get("average_precision")
         ended = "-" if manifest.data_ended is None else f"{manifest.data_ended:%Y-%m-%d}"
-        yield (
-            f"{one.digest[:12]}  {manifest.created_at:%Y-%m-%d %H:%M}  {ended:<10}  {_measure(measured):>6}  "
-            f"{manifest.threshold:>9.4g}  {_cut(manifest.note or '', 12)}"
-        ).rstrip()
+        rows.append(
+            (
+                one.digest[:12], f"{manifest.created_at:%Y-%m-%d %H:%M}", ended, _measure(measured),
+                f"{manifest.threshold:.4g}", _cut(manifest.note or "", 12),
+            )
+        )  # fmt: skip
+    yield from text_table(("digest", "made", "data to", "AP", "threshold", "note"), rows, width or WIDTH)
 
 
 def _measure(value: Any) -> str:
@@ -303,10 +358,5 @@ def _number(value: Any) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    clean = _printable(text)
+    clean = printable(text)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
-
-
-def _printable(text: str) -> str:
-    """A text that cannot speak to a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ from scorer.bundles.store import BundleStore, StoreError, files_in, proven
 from scorer.bundles.view_file import load_view
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError
+from scorer.process.answers import answer, json_option
+from scorer.process.screen import show as show_lines
+from scorer.process.screen import width
 from scorer.process.signing import SAID
+from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
 from scorer.sources.scored_rows import read_scored
+from scorer.text_table import named
 
 
 @click.group()
@@ -60,6 +66,7 @@ def bundle() -> None:
 @click.option(
     "--common-class", is_flag=True, help="Accept a model whose training rows were mostly of the class it finds."
 )
+@json_option
 def create(
     model_file: Path,
     features: str | None,
@@ -71,6 +78,7 @@ def create(
     calibration: Path | None,
     rows: Path | None,
     common_class: bool,
+    as_json: bool,
 ) -> None:
     """Wrap a LightGBM model that was trained elsewhere, and put the bundle into the store. Prints the digest."""
     settings = load(ScorerSettings)
@@ -98,10 +106,14 @@ def create(
         )
     if rows is not None:
         columns, digest = read_scored(rows)
-        checked = Checked(rows=check_scores(made, columns), digest=digest)
+        with waiting("comparing the scores"):
+            checked = Checked(rows=check_scores(made, columns), digest=digest)
         created_at = made.manifest.created_at
         made = proven(model, describe(text, names, view, threshold, created_at, checked=checked, **known))
     store.put(made)
+    if as_json:
+        answer(Told(made.digest, made.manifest).to_json())
+        return
     click.echo(made.digest)
 
 
@@ -146,40 +158,40 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(found.manifest_bytes)
         return
+    show_lines(named(_rows(found), width(), 10))
+
+
+def _rows(found: Bundle) -> Iterator[tuple[str, str]]:
     manifest = found.manifest
-    click.echo(f"digest      {found.digest}")
-    click.echo(f"made        {manifest.created_at:%Y-%m-%d %H:%M} UTC by version {manifest.code_version}")
-    click.echo(
-        f"threshold   {manifest.threshold:g} ({', '.join(f'{k} {v}' for k, v in manifest.threshold_chosen.items())})"
-    )
+    yield "digest", found.digest
+    yield "made", f"{manifest.created_at:%Y-%m-%d %H:%M} UTC by version {manifest.code_version}"
+    chosen = ", ".join(f"{k} {v}" for k, v in manifest.threshold_chosen.items())
+    yield "threshold", f"{manifest.threshold:g} ({chosen})"
     for scale in (manifest.link, manifest.calibration):
         if scale is not None:
             said = ", ".join(f"{k} {v:g}" for k, v in scale if isinstance(v, float))
-            click.echo(f"scale       {scale.kind}{': ' if said else ''}{said}")
+            yield "scale", f"{scale.kind}{': ' if said else ''}{said}"
     if manifest.checked is not None:
-        click.echo(
-            f"checked     {manifest.checked.rows} rows of the trainer's own scores, {manifest.checked.digest[:12]}"
-        )
-    click.echo(f"view        {manifest.view.id}")
-    click.echo(f"features    {len(manifest.features)}: {', '.join(manifest.features)}")
+        yield "checked", f"{manifest.checked.rows} rows of the trainer's own scores, {manifest.checked.digest[:12]}"
+    yield "view", manifest.view.id
+    yield "features", f"{len(manifest.features)}: {', '.join(manifest.features)}"
     if manifest.training is not None:
         training = manifest.training
-        click.echo(
-            f"trained on  {training.rows} transactions, {training.frauds} frauds, {training.first} to {training.last}"
+        yield (
+            "trained on",
+            f"{training.rows} transactions, {training.frauds} frauds, {training.first} to {training.last}",
         )
-        click.echo(f"            data {training.fingerprint}")
+        yield "data", training.fingerprint
     if manifest.lineage is not None:
-        click.echo(f"lineage     {manifest.lineage.doubt or f'commit {manifest.lineage.code.commit}, without changes'}")
+        yield "lineage", manifest.lineage.doubt or f"commit {manifest.lineage.code.commit}, without changes"
     for title, text in (("parent", manifest.parent), ("made by", manifest.made_by), ("note", manifest.note)):
         if text:
-            click.echo(f"{title:<11} {text}")
-    for segment, measured in {
-        "overall": manifest.metrics.get("overall"),
-        **manifest.metrics.get("segments", {}),
-    }.items():
+            yield title, text
+    measures = {"overall": manifest.metrics.get("overall"), **manifest.metrics.get("segments", {})}
+    for segment, measured in measures.items():
         if measured:
             numbers = ", ".join(f"{key} {value:.4g}" for key, value in measured.items() if value is not None)
-            click.echo(f"measured    {segment}: {numbers}")
+            yield "measured", f"{segment}: {numbers}"
 
 
 @bundle.command("list")
@@ -197,28 +209,11 @@ def list_bundles(as_json: bool) -> None:
             broken.append(str(error))
     found.sort(key=lambda one: (one.manifest.created_at, one.digest), reverse=True)
     if as_json:
-        click.echo(orjson.dumps([_summary(one) for one in found], option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps([one.to_json() for one in found], option=orjson.OPT_INDENT_2))
     else:
-        for line in table(found):
-            click.echo(line)
+        show_lines(table(found, width()))
     for told in broken:
         click.echo(f"passed over: {told}", err=True)
-
-
-def _summary(one: Told) -> dict[str, Any]:
-    manifest, lineage = one.manifest, one.manifest.lineage
-    return {
-        "digest": one.digest,
-        "created_at": manifest.created_at.isoformat(),
-        "data_ended": None if manifest.data_ended is None else manifest.data_ended.isoformat(),
-        "threshold": manifest.threshold,
-        "features": list(manifest.features),
-        "metrics": manifest.metrics.get("overall"),
-        "parent": manifest.parent,
-        "made_by": manifest.made_by,
-        "note": manifest.note,
-        "lineage": "its manifest does not say how it was made" if lineage is None else lineage.doubt,
-    }
 
 
 @bundle.command()
@@ -234,17 +229,21 @@ def diff(a: str, b: str, as_json: bool) -> None:
         places = {path: {"a": ours, "b": theirs} for path, ours, theirs in differences(*contents)}
         click.echo(orjson.dumps(places, option=orjson.OPT_INDENT_2))
         return
-    for line in compared(*(Told(one.digest, one.manifest, one.importance()) for one in found)):
-        click.echo(line)
+    a_told, b_told = (Told(one.digest, one.manifest, one.importance()) for one in found)
+    show_lines(compared(a_told, b_told, width()))
 
 
 @bundle.command("card")
 @click.argument("name")
-def show_card(name: str) -> None:
+@json_option
+def show_card(name: str, as_json: bool) -> None:
     """Print a model card in Markdown. NAME is a digest, its first digits, or a folder."""
     found = _bundle(_opened(), name)
-    for line in card(Told(found.digest, found.manifest, found.importance())):
-        click.echo(line)
+    lines = list(card(Told(found.digest, found.manifest, found.importance())))
+    if as_json:
+        answer({"digest": found.digest, "markdown": "".join(f"{line}\n" for line in lines)})
+        return
+    show_lines(lines)
 
 
 def _opened() -> BundleStore:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Protocol
 
 import click
 
 from scorer.deployments.arrival import arrived
 from scorer.deployments.changes import Action
-from scorer.deployments.deploy import asked, fill, told_of
+from scorer.deployments.deploy import Filled, asked, fill, told_of
 from scorer.deployments.evidence import told_lost
 from scorer.deployments.identity import own_identity
 from scorer.deployments.records import CONTROL, LIVE
 from scorer.errors import UserError
 from scorer.people import NOT_VERIFIED, Who
+from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID, SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
+
+
+class Tell(Protocol):
+    """Takes a line for people. err: it is not what they wanted."""
+
+    def __call__(self, line: str, err: bool = False) -> None: ...
 
 
 @click.command()
@@ -45,6 +54,7 @@ from scorer.settings import ScorerSettings, load
     show_default=True,
     help="Seconds to wait until every scorer decides by a change of live.",
 )
+@json_option
 def deploy(
     bundle: str | None,
     slot: str,
@@ -55,6 +65,7 @@ def deploy(
     reason: str,
     discard: bool,
     wait: float,
+    as_json: bool,
 ) -> None:
     """Put BUNDLE (a digest, its first digits, or a folder) into a slot, empty a slot, or turn the kill switch.
 
@@ -72,9 +83,18 @@ def deploy(
     settings = load(ScorerSettings)
     who = own_identity(settings, by, "releaser")
     is_turned = action in ("allow_all", "block_all", "resume")
-    sys.exit(
-        asyncio.run(_deploy(settings, slot, bundle, threshold, action, is_turned, twin, who, reason, discard, wait))
+    told: list[str] = []
+
+    def tell(line: str, err: bool = False) -> None:
+        told.append(line)
+        click.echo(line, err=err or as_json)
+
+    filled, late = asyncio.run(
+        _deploy(settings, slot, bundle, threshold, action, is_turned, twin, who, reason, discard, wait, tell)
     )
+    if as_json:
+        answer({**filled.to_json(slot), "by": who.name, "verified": who.verified, "told": told, "late": late})
+    sys.exit(1 if late else 0)
 
 
 async def _deploy(
@@ -89,24 +109,30 @@ async def _deploy(
     reason: str,
     discard: bool,
     wait: float,
-) -> int:
-    """Returns the exit code. is_turned: the action turns the kill switch; only then is asked what it has cost."""
-    filled = await fill(settings, slot, bundle, threshold, action, who, reason, discard, anew=discard, twin=twin)
+    tell: Tell,
+) -> tuple[Filled, dict[str, str]]:
+    """What became of the slot, and what each scorer does that does not decide by it yet.
+
+    is_turned: the action turns the kill switch; only then is asked what it has cost. tell: takes lines for people.
+    """
+    with waiting("filling the slot" if action is None else "changing the slot"):
+        filled = await fill(settings, slot, bundle, threshold, action, who, reason, discard, anew=discard, twin=twin)
     for line in told_of(slot, filled, is_turned):
-        click.echo(line)
+        tell(line)
     if who.verified is None:
-        click.echo(f"by {who.name} ({NOT_VERIFIED})")
+        tell(f"by {who.name} ({NOT_VERIFIED})")
     if filled.waits is not None:
-        return 0
+        return filled, {}
     if not filled.is_changed and slot != LIVE and filled.state.digest is not None:
-        click.echo("its run goes on; to begin a new one, add --discard-evidence")
-    late = False
+        tell("its run goes on; to begin a new one, add --discard-evidence")
+    late: dict[str, str] = {}
     if slot == LIVE:
-        reached = await arrived(settings, settings.group, filled.state.epoch, wait)
-        late = bool(reached.late)
-        click.echo(reached.told, err=late)
+        with waiting("waiting for the scorers"):
+            reached = await arrived(settings, settings.group, filled.state.epoch, wait)
+        late = dict(reached.late)
+        tell(reached.told, err=bool(late))
     if is_turned and filled.ended:
         cost = told_lost(filled.ended, *await asked())
         if cost is not None:
-            click.echo(cost)
-    return 1 if late else 0
+            tell(cost)
+    return filled, late

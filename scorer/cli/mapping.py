@@ -20,6 +20,8 @@ from scorer.pipeline.proposal import propose
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute
 from scorer.pipeline.wire import Wire
+from scorer.process.answers import answer, json_option
+from scorer.process.waiting import waiting
 from scorer.schemas.schemas import schemas_of
 from scorer.settings import ScorerSettings, in_file, load
 from scorer.sources.keys import checks as key_checks
@@ -44,7 +46,8 @@ def mapping() -> None:
 )
 @click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Add the section to this settings file.")
 @click.option("--propose", "anew", is_flag=True, help="Propose a mapping although the settings have one.")
-def try_(topic: str | None, path: Path | None, most: int, write: Path | None, anew: bool) -> None:
+@json_option
+def try_(topic: str | None, path: Path | None, most: int, write: Path | None, anew: bool, as_json: bool) -> None:
     """Read a few records, propose the section `mapping`, and show what each record becomes.
 
     The section goes to standard output, everything else to standard error. Nothing is changed on the broker. If the
@@ -60,11 +63,13 @@ def try_(topic: str | None, path: Path | None, most: int, write: Path | None, an
         click.echo(f"no feature view at {settings.view}: its attributes are not looked for (SCORER_VIEW)", err=True)
     layout, partitions, of_layout = settings.files, 0, list[str]()
     if path is None:
-        records, partitions = asyncio.run(newest(settings, topic or settings.topics.transactions, most))
+        with waiting("reading the topic"):
+            records, partitions = asyncio.run(newest(settings, topic or settings.topics.transactions, most))
     else:
         records, layout, of_layout = looked_at(path, most, settings.files)
     schemas = schemas_of(settings.mapping, settings) if path is None else None
-    wire = None if schemas is None else asyncio.run(schemas.known([one.value for _, one in records]))
+    with waiting("asking for the schemas"):
+        wire = None if schemas is None else asyncio.run(schemas.known([one.value for _, one in records]))
     section, checks = _section(settings, _as_json(records, wire), attributes, anew, is_topic=path is None)
     checks = of_layout + checks
     try:
@@ -84,7 +89,8 @@ def try_(topic: str | None, path: Path | None, most: int, write: Path | None, an
     keys = [(one.origin.key, one.partition) for one in placed if one.partition is not None]
     if keys:
         checks += key_checks(keys, decoded.events.cards, partitions, settings.partitioner)
-    for line in _told(records, decoded):
+    became = _told(records, decoded)
+    for line in became:
         _say(line)
     n = len(decoded.events)
     click.echo(f"{n} of {len(records)} records become transactions", err=True)
@@ -96,12 +102,16 @@ def try_(topic: str | None, path: Path | None, most: int, write: Path | None, an
     for check in checks:
         _say(f"check {check}")
     text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
-    click.echo(text, nl=False)
+    if not as_json:
+        click.echo(text, nl=False)
     if write is not None:
         _check_free(write, *whole)
         before = write.read_text(encoding="utf-8") if write.exists() else ""
         write.write_text(f"{before}\n{text}".lstrip("\n"), encoding="utf-8")
         click.echo(f"wrote the section to {write}; SCORER_SETTINGS={write} makes it count", err=True)
+    if as_json:
+        counts = {"records": len(records), "transactions": n, "told": became, "checks": checks}
+        answer({**whole, **counts, "written": None if write is None else str(write)})
     if not n:
         raise SystemExit(1)
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import orjson
@@ -17,6 +17,8 @@ from scorer.bundles.view_file import load_view
 from scorer.errors import UserError
 from scorer.kafka.topics import ensure_topics
 from scorer.pipeline.transaction import Reading
+from scorer.process.answers import answer, json_option, teller
+from scorer.process.waiting import interrupting, waiting
 from scorer.schemas.schemas import schemas_of
 from scorer.settings import Partitioner, ScorerSettings, load
 from scorer.sources.replay import Letter, dead_letters, send_all, send_repaired
@@ -45,6 +47,7 @@ from scorer.sources.replay import Letter, dead_letters, send_all, send_repaired
     type=click.Choice(get_args(Partitioner)),
     help="How the other senders find the partition of a card (SCORER_PARTITIONER).",
 )
+@json_option
 def replay(
     files: tuple[Path, ...],
     rejected: bool,
@@ -56,6 +59,7 @@ def replay(
     skip: int,
     limit: int | None,
     partitioner: Partitioner | None,
+    as_json: bool,
 ) -> None:
     """Send FILEs to the transactions topic, in order of time.
 
@@ -74,7 +78,7 @@ def replay(
         raise UserError("replay: give either a file or --rejected")
     settings = load(ScorerSettings, partitioner=partitioner)
     if not files:
-        _rejected(settings, dry_run, export)
+        _rejected(settings, dry_run, export, as_json)
         return
     from scorer.sources.files import read_transactions
     from scorer.sources.source import Source
@@ -82,41 +86,59 @@ def replay(
     attributes = load_view(settings.view).attributes if settings.view.exists() else ()
     source = Source(settings.mapping, settings.files, attributes, settings.token_bytes)
     tell = partial(click.echo, err=True)
-    asyncio.run(ensure_topics(settings))
-    chunks = [(chunk.keys, chunk.values) for chunk in read_transactions(files, source, since, until, skip, limit, tell)]
+    with waiting(f"reading {files[0].name}"):
+        asyncio.run(ensure_topics(settings))
+        found = read_transactions(files, source, since, until, skip, limit, interrupting(tell))
+        chunks = [(chunk.keys, chunk.values) for chunk in found]
     total = sum(len(keys) for keys, _ in chunks)
     began = time.monotonic()
     with click.progressbar(length=total, label=f"replay {files[0].name}", show_pos=True, file=sys.stderr) as bar:
         sent = asyncio.run(send_all(settings, chunks, rate, bar.update))
     seconds = time.monotonic() - began
-    click.echo(f"sent {sent} transactions in {seconds:.1f} s")
+    teller(as_json)(f"sent {sent} transactions in {seconds:.1f} s")
+    if as_json:
+        answer({"sent": sent, "seconds": round(seconds, 3)})
 
 
-def _rejected(settings: ScorerSettings, dry_run: bool, export: Path | None) -> None:
-    letters = asyncio.run(dead_letters(settings))
+def _rejected(settings: ScorerSettings, dry_run: bool, export: Path | None, as_json: bool) -> None:
+    tell = teller(as_json)
+    with waiting("reading the dead letters"):
+        letters = asyncio.run(dead_letters(settings))
     if export is not None:
         with export.open("wb") as out:
             for letter in letters:
                 out.write((letter.value or b"").replace(b"\n", b" ") + b"\n")
         masked = sum(letter.is_masked for letter in letters)
         told = f"; in {masked} of them a card number is masked: put a token in its place" if masked else ""
-        click.echo(f"wrote {len(letters)} dead letters to {export}{told}")
+        tell(f"wrote {len(letters)} dead letters to {export}{told}")
+        if as_json:
+            answer({"file": str(export), "written": len(letters), "masked": masked})
         return
     attributes = load_view(settings.view).attributes
     reading = Reading(settings.money, settings.mapping, attributes, settings.card_number_fields)
     if dry_run:
+        if as_json:
+            answer({"dead_letters": [_told(letter) for letter in letters]})
+            return
         for letter in letters:
             click.echo(_line(letter))
         return
     schemas = schemas_of(settings.mapping, settings)
     if schemas is not None:
-        reading = replace(reading, wire=asyncio.run(schemas.known([letter.value for letter in letters])))
-    refused = asyncio.run(send_repaired(settings, letters, reading))
+        with waiting("asking for the schemas"):
+            reading = replace(reading, wire=asyncio.run(schemas.known([letter.value for letter in letters])))
+    with waiting(f"sending {len(letters):,} dead letters again"):
+        refused = asyncio.run(send_repaired(settings, letters, reading))
     for letter in refused:
         click.echo(_line(letter), err=True)
-    click.echo(f"sent {len(letters) - len(refused)} again, {len(refused)} are still refused")
+    tell(f"sent {len(letters) - len(refused)} again, {len(refused)} are still refused")
+    if as_json:
+        answer({"sent": len(letters) - len(refused), "refused": [_told(letter) for letter in refused]})
 
 
 def _line(letter: Letter) -> str:
-    told = {"partition": letter.partition, "offset": letter.offset, "field": letter.field, "reason": letter.reason}
-    return orjson.dumps(told).decode()
+    return orjson.dumps(_told(letter)).decode()
+
+
+def _told(letter: Letter) -> dict[str, Any]:
+    return {"partition": letter.partition, "offset": letter.offset, "field": letter.field, "reason": letter.reason}

@@ -11,6 +11,7 @@ import click
 from scorer.bundles.store import BundleStore
 from scorer.bundles.view_file import load_view
 from scorer.cli.train import cores, rounds_shown
+from scorer.process.answers import answer, json_option
 from scorer.settings import ScorerSettings, load
 from scorer.training.remaking import remake
 
@@ -28,7 +29,8 @@ DIFFERS = 1
     help="The archive that it was made from, where it is now; default: where it was.",
 )
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads to train with; the model does not depend on it.")
-def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: int | None) -> None:
+@json_option
+def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: int | None, as_json: bool) -> None:
     """Train a bundle once more from its manifest, and compare digests. Nothing is stored.
 
     DIGEST is a digest or its first digits. FILEs are the data that it was made of, wherever they lie now; default: the
@@ -52,10 +54,14 @@ def reproduce(name: str, files: tuple[Path, ...], archive: str | None, threads: 
         partial(load_view, settings.view),
     )
     if found.is_same:
-        click.echo(f"the same: {made.digest}")
-        return
+        click.echo(f"the same: {made.digest}", err=as_json)
     for what in found.others:
-        click.echo(f"differs: {what}")
+        click.echo(f"differs: {what}", err=as_json)
+    if as_json:
+        others = list(found.others)
+        answer({"digest": made.digest, "same": found.is_same, "found": found.digest, "differences": others})
+    if found.is_same:
+        return
     came = "was not trained, as the data are others" if found.digest is None else f"came out as {found.digest[:12]}"
     same = "; the trees are the same, byte for byte" if found.has_same_trees else ""
     click.echo(f"not the same: bundle {made.digest[:12]} {came}{same}", err=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from scorer.process.answers import answer, json_option, teller
+from scorer.process.waiting import waiting
 from scorer.sources.files import write_table
 from scorer.sources.simulate import simulate as make
 from scorer.sources.source import LABEL
@@ -38,10 +40,16 @@ from scorer.sources.source import LABEL
 )
 @click.option("--days", type=click.IntRange(1), default=60, show_default=True, help="Number of days.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same file.")
-def simulate(out: Path, transactions: int, cards: int, merchants: int, first: datetime, days: int, seed: int) -> None:
+@json_option
+def simulate(
+    out: Path, transactions: int, cards: int, merchants: int, first: datetime, days: int, seed: int, as_json: bool
+) -> None:
     """Write simulated card payments to a file, with three patterns of fraud and labels that become known later."""
     start: date = first.date()
-    columns = make(transactions, cards, merchants, start, days, seed)
-    write_table(out, columns)
+    with waiting(f"simulating {transactions:,} transactions"):
+        columns = make(transactions, cards, merchants, start, days, seed)
+        write_table(out, columns)
     n, frauds = len(columns[LABEL]), int(columns[LABEL].sum())
-    click.echo(f"wrote {n} transactions, {frauds} of them fraud ({frauds / n:.2%}), to {out}")
+    teller(as_json)(f"wrote {n} transactions, {frauds} of them fraud ({frauds / n:.2%}), to {out}")
+    if as_json:
+        answer({"file": str(out), "transactions": n, "frauds": frauds, "from": start, "days": days, "seed": seed})

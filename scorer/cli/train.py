@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from scorer.bundles.card import Told
 from scorer.bundles.lineage import ByCost, ByPrecision, ByRate, Given, Recipe, Rule
 from scorer.bundles.store import BundleStore
 from scorer.bundles.twin import why_not_twin
@@ -20,6 +21,7 @@ from scorer.bundles.view_file import load_view
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError, UserError
 from scorer.pipeline.view import FeatureView
+from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.training import environment
@@ -119,6 +121,7 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
 @click.option("--note", help="A remark, such as why, for the record.")
+@json_option
 def train(
     files: tuple[Path, ...],
     archive: str | None,
@@ -145,6 +148,7 @@ def train(
     parent: str | None,
     by: str | None,
     note: str | None,
+    as_json: bool,
 ) -> None:
     """Train a model on FILEs, and put it into the store as a bundle. Prints the digest.
 
@@ -214,6 +218,9 @@ def train(
     overall = bundle.manifest.metrics["overall"]
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
     tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
+    if as_json:
+        answer(Told(bundle.digest, bundle.manifest).to_json())
+        return
     click.echo(bundle.digest)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.store import BundleStore
@@ -39,7 +40,8 @@ def now() -> str:
 class Filled:
     """What became of a slot. ended: the runs that this ended, see `evidence.ended`. told: what is lost with them; None
     if nothing is, or nobody has asked yet. twin: of the bundle in it, if it is known. waits: what to say if somebody
-    else has to approve it first, as nothing is changed until then."""
+    else has to approve it first, as nothing is changed until then. entry: what is on the ledger for it; None if that is
+    nothing."""
 
     state: Slot
     is_changed: bool = True
@@ -47,6 +49,21 @@ class Filled:
     told: str | None = None
     twin: str | None = None
     waits: str | None = None
+    entry: str | None = None
+
+    def to_json(self, slot: str) -> dict[str, Any]:
+        """For machines. `state` is what has come of it: changed, unchanged, or waits for a second person."""
+        held = self.state
+        return {
+            "slot": slot,
+            "state": "waits" if self.waits is not None else "changed" if self.is_changed else "unchanged",
+            "entry": self.entry,
+            "digest": held.digest,
+            "threshold": held.threshold,
+            "override": held.override,
+            "epoch": held.epoch,
+            "twin": self.twin,
+        }
 
 
 class _UnchangedError(Exception):
@@ -129,7 +146,7 @@ async def fill(
     except _UnchangedError:
         return Filled((await read(settings)).slot(slot), is_changed=False)
     if isinstance(line.entry, Approval):
-        return Filled(after.slot(slot), is_changed=False, waits=told_first(line))
+        return Filled(after.slot(slot), is_changed=False, waits=told_first(line), entry=line.seq)
     is_changed = isinstance(line.entry, Change) and slot in line.entry.slots
     known = after.twins.get(str(after.slot(slot).digest))
     its_twin = None if known is None else known.digest
@@ -139,6 +156,7 @@ async def fill(
         twin=its_twin,
         ended=runs,
         told=None if is_switch else told_lost(runs, seen, unknown),
+        entry=line.seq,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -12,6 +14,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from scorer.errors import UserError
+
+#: What it means that a write has failed: the reader has gone, or there is no room.
+UNWRITTEN = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class LazyGroup(click.Group):
@@ -49,12 +54,36 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def run_command(group: click.Group, name: str) -> None:
-    """Run the command line of a program called `name`. Exits with 2 after a UserError, printed as one line."""
+    """Run the command line of a program called `name`. Exits with 2 after a UserError, printed as one line; with 1, and
+    one line, where its output cannot be written."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it logs is raised, too
     # A container's first process ignores signals without a handler. Workers replace this handler with their own.
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        group.main(prog_name=name, standalone_mode=True)
+        try:
+            group.main(prog_name=name, standalone_mode=True)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise
+        _discard_output()
+        if error.errno != errno.EPIPE:  # whoever reads no longer wants it
+            place = error.filename or "the output"
+            click.echo(f"error: {place}: cannot be written ({error.strerror}); make room, or write elsewhere", err=True)
+        sys.exit(1)
+
+
+def _discard_output() -> None:
+    """Have what is still to be written go nowhere: to try again at the end of the process would fail again."""
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # there is none
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -19,7 +19,7 @@ def waiting(
 ) -> Iterator[None]:
     """Say what is being done, and for how long already; nothing remains of it. Where no terminal is, nothing is said.
 
-    what: such as `reading the tallies`. to: standard error if missing. Nothing else may print meanwhile.
+    what: such as `reading the tallies`. to: standard error if missing. What else prints meanwhile is `interrupting`.
     """
     out = sys.stderr if to is None else to
     if not out.isatty():
@@ -33,6 +33,18 @@ def waiting(
     finally:
         done.set()
         teller.join()
+
+
+def interrupting(tell: Callable[[str], object]) -> Callable[[str], None]:
+    """A `tell` for lines while something is waited for: each replaces what is said of that."""
+
+    def say(line: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        tell(line)
+
+    return say
 
 
 def _tell(what: str, out: TextIO, done: threading.Event, patience: float, pause: float) -> None:

@@ -13,8 +13,11 @@ import click
 import orjson
 
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option, teller
 from scorer.process.health import Health, HealthServer
 from scorer.process.logs import config
+from scorer.process.screen import say
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow import metrics
 from shadow.settings import ShadowSettings
@@ -94,7 +97,8 @@ def opened(settings: ShadowSettings) -> dict[str, Any]:
 def status(as_json: bool) -> None:
     """Show each table's rows, files and days, what retention took before that, and which erasures are done."""
     settings = load(ShadowSettings)
-    found = opened(settings)
+    with waiting("reading the tables"):
+        found = opened(settings)
     options = {name: secret.get_secret_value() for name, secret in settings.archive_options.items()}
     place = tables_module().Archive(settings.archive, options)
     gaps, erased = place.existing_gaps(), place.existing_erased()
@@ -108,9 +112,9 @@ def status(as_json: bool) -> None:
         return
     for topic, one in told.items():
         days = f", days {one['days'][0]} to {one['days'][-1]}" if one["days"] else ""
-        click.echo(f"{topic}: {one['rows']:,} rows in {one['files']:,} files, {one['bytes'] / 1e6:,.1f} MB{days}")
+        say(f"{topic}: {one['rows']:,} rows in {one['files']:,} files, {one['bytes'] / 1e6:,.1f} MB{days}")
     for gap in gaps:
-        click.echo(
+        say(
             f"{gap['topic']}, partition {gap['partition']}: offsets {gap['first']} to {gap['after'] - 1} are LOST: "
             f"retention deleted them before they were archived (found {gap['found_at']:%Y-%m-%d %H:%M})"
         )
@@ -121,22 +125,27 @@ def status(as_json: bool) -> None:
 
 
 @archive.command()
-def compact() -> None:
+@json_option
+def compact(as_json: bool) -> None:
     """Drop days that are too old (setting `archive_days`), write small files together, delete what they replace.
 
     Run it once a day. The archive is written and read meanwhile.
     """
     settings = load(ShadowSettings)
-    tables = tables_module()
+    tables, told = tables_module(), dict[str, dict[str, int]]()
     for topic, table in opened(settings).items():
         try:
             dropped = 0
-            if settings.archive_days is not None:
-                dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
-            merged, deleted = table.compact(settings.archive_keep_hours)
+            with waiting(f"writing small files of {topic} together"):
+                if settings.archive_days is not None:
+                    dropped = table.drop_before(tables.oldest_day(settings.archive_days, datetime.now(UTC).date()))
+                merged, deleted = table.compact(settings.archive_keep_hours)
         except tables.UNREADABLE as error:
             raise UserError(
                 f"archive: the table of {topic} could not be compacted ({tables.in_a_line(error)}); run "
                 "it again, which is safe"
             ) from None
-        click.echo(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")
+        told[topic] = {"dropped_days": dropped, "merged_files": merged, "deleted_files": deleted}
+        teller(as_json)(f"{topic}: dropped {dropped:,} days, merged {merged:,} files, deleted {deleted:,} old ones")
+    if as_json:
+        answer({"archive": settings.archive, "tables": told})

@@ -10,7 +10,10 @@ import orjson
 
 from scorer.deployments.identity import own_identity
 from scorer.deployments.ledger import read
+from scorer.process.answers import answer
+from scorer.process.screen import say
 from scorer.process.signing import SAID
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.release.automatic import rules_of, switch
 from shadow.release.streak import KINDS, Rules, Streak, streaks
@@ -35,20 +38,26 @@ def automate(kind: str | None, state: str | None, by: str | None, reason: str | 
     settings = load(ShadowSettings)
     if state is None:
         rules = rules_of(settings)
-        found = list(streaks(asyncio.run(read(settings)), rules).values())
+        with waiting("reading the ledger"):
+            found = list(streaks(asyncio.run(read(settings)), rules).values())
         shown = [one for one in found if kind in (None, one.kind)]
         if as_json:
             click.echo(orjson.dumps([_json(one, rules) for one in shown]))
             return
         for one in shown:
-            click.echo(_line(one, rules))
+            say(_line(one, rules), " " * 11)
         return
     if kind is None:
         raise click.UsageError(f"--{state}: which KIND? One of {', '.join(KINDS)}.")
     if reason is None:
         raise click.UsageError("Missing option '--reason'.")
-    line = asyncio.run(switch(settings, kind, state, own_identity(settings, by, "admin"), reason))  # type: ignore[arg-type]
-    click.echo(f"automation of {kind}: {state} (ledger entry {line.seq})")
+    who = own_identity(settings, by, "admin")
+    with waiting("writing to the ledger"):
+        line = asyncio.run(switch(settings, kind, state, who, reason))  # type: ignore[arg-type]
+    if as_json:
+        answer({"kind": kind, "state": state, "entry": line.seq, "by": who.name, "verified": who.verified})
+        return
+    say(f"automation of {kind}: {state} (ledger entry {line.seq})")
 
 
 def _line(one: Streak, rules: Rules) -> str:

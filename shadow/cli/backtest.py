@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-from rich.console import Console
 
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.store import BundleStore, files_in, proven
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.records import Judged as Verdict
 from scorer.errors import UserError
+from scorer.process.screen import say
 from scorer.settings import load
 from shadow.cli.archive import opened, tables_module
 from shadow.cli.gate import EXIT, tell
@@ -133,7 +133,7 @@ def backtest(
     else:
         _tell(done, brief, control is not None)
         for path in written:
-            click.echo(f"wrote {path}")
+            say(f"wrote {path}")
     sys.exit(EXIT[done.decision])
 
 
@@ -309,11 +309,6 @@ def _json(done: Done, release: Release) -> dict[str, Any]:
 
 
 def _tell(done: Done, brief: bool, has_control: bool) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 140)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
     for run in done.runs:
         if run is not done.chosen:
             judgement = run.look.judgement

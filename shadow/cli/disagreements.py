@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,16 +14,19 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from scorer.bundles.store import BundleStore
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.answers import answer
+from scorer.process.screen import say, show, width
 from scorer.process.signing import SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
-from shadow.cli.narrow import WIDE, stacked
+from scorer.text_table import WIDE, is_wider, table
 from shadow.comparison.query import Query
 from shadow.comparison.sample import Sample
 from shadow.comparison.totals import ALL, Run
@@ -49,6 +51,8 @@ from shadow.worker.explain import Explainer
 
 #: Values of a facet and drivers that are told; seconds between two looks of --follow.
 VALUES, DRIVERS, FOLLOW_SECONDS = 10, 10, 2.0
+#: Columns that segments and why need beside the rest of a row.
+BESIDE = 50
 #: Rows of a file that are in memory at once.
 TOGETHER = 500
 
@@ -186,6 +190,10 @@ class Open:
 
     async def look(self) -> Opened:
         """The samples that are asked for, as of now."""
+        with waiting("reading the samples"):
+            return await self._look()
+
+    async def _look(self) -> Opened:
         run = await self.desk.chosen(self.deployments, self.asked.slot, self.asked.run)
         return await self.desk.open(
             self.deployments,
@@ -246,22 +254,21 @@ async def _counted(settings: ShadowSettings, asked: Asked, fields: tuple[str, ..
             for one in told:
                 click.echo(orjson.dumps(one.to_json(unit)))
             return
-        console = _console()
         for one in told:
-            table = Table(one.field, "about", "95 %", "amount", "samples", box=None, title_justify="left")
-            for value in one.values:
-                count = value.count
-                table.add_row(
+            rows = [
+                (
                     "(missing)" if value.name is None else printable(value.name) or "(empty)",
-                    f"{count.value:,.0f}",
-                    f"{count.low:,.0f} to {count.high:,.0f}",
+                    f"{value.count.value:,.0f}",
+                    f"{value.count.low:,.0f} to {value.count.high:,.0f}",
                     f"{value.money / unit:,.0f}",
-                    f"{count.samples:,}",
+                    f"{value.count.samples:,}",
                 )
-            console.print(table, markup=False)
+                for value in one.values
+            ]
+            show(table((one.field, "about", "95 %", "amount", "samples"), rows, width()))
             if one.more:
-                console.print(f"and {one.more:,} more values, with {one.rest:,} samples", highlight=False)
-        _sum_up(console, found)
+                say(f"and {one.more:,} more values, with {one.rest:,} samples")
+        _sum_up(found)
 
 
 async def _driven(settings: ShadowSettings, asked: Asked) -> None:
@@ -272,18 +279,13 @@ async def _driven(settings: ShadowSettings, asked: Asked) -> None:
         if asked.is_json:
             click.echo(orjson.dumps(told.to_json()))
             return
-        table = Table("feature", "share", "on average", "largest in", box=None)
-        for one in told.features:
-            table.add_row(
-                printable(name_in_words(one.feature)), f"{one.share:.0%}", f"{one.mean:+.2f}", f"{one.first:.0%}"
-            )
-        console = _console()
-        console.print(table, markup=False)
-        console.print(
-            f"from {told.explained:,} samples with an explanation, of {told.samples:,}; averages are in log-odds",
-            highlight=False,
-        )
-        _sum_up(console, found)
+        rows = [
+            (name_in_words(one.feature), f"{one.share:.0%}", f"{one.mean:+.2f}", f"{one.first:.0%}")
+            for one in told.features
+        ]
+        show(table(("feature", "share", "on average", "largest in"), rows, width()))
+        say(f"from {told.explained:,} samples with an explanation, of {told.samples:,}; averages are in log-odds")
+        _sum_up(found)
 
 
 async def _explained(settings: ShadowSettings, asked: Asked, transaction: str) -> None:
@@ -302,11 +304,11 @@ async def _explained(settings: ShadowSettings, asked: Asked, transaction: str) -
         if asked.is_json:
             click.echo(orjson.dumps(sample.to_json()))
             return
-        click.echo(verdict(sample))
+        say(verdict(sample))
         for part in sample.why or ():
-            click.echo(f"  {printable(reason(part, sample.transaction))} ({part.difference:+.2f})")
+            say(f"  {reason(part, sample.transaction)} ({part.difference:+.2f})")
         if not sample.why:
-            click.echo("  why is unknown: a bundle is no longer in the store")
+            say("  why is unknown: a bundle is no longer in the store")
 
 
 async def _followed(settings: ShadowSettings, asked: Asked) -> None:
@@ -362,6 +364,8 @@ async def _exported(settings: ShadowSettings, asked: Asked, file: Path) -> None:
         click.echo(
             f"{file}: {written:,} samples, which stand for about {found.count.value:,.0f} transactions", err=True
         )
+        if asked.is_json:
+            answer({"file": str(file), "samples": written, "transactions": found.count.to_json()})
 
 
 async def _lines(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: float) -> None:
@@ -370,7 +374,6 @@ async def _lines(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: 
 
 
 async def _table(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: float) -> None:
-    console = _console()
     heads = ("occurred at", "transaction", "amount", "outcome", "live", "candidate")
     rows: list[tuple[list[str], str, str]] = []
     async for sample in samples:
@@ -386,35 +389,25 @@ async def _table(samples: AsyncIterator[Sample], found: Opened, minor_per_unit: 
         ]
         segments = printable(" ".join(segment for segment in sample.segments if segment != ALL))
         rows.append((cells, segments, why or "unknown: a bundle is no longer in the store"))
-    if console.width < WIDE:
-        short = [
-            ([cells[0][:19].replace("T", " "), *cells[1:]], f"{why} ({segments})" if segments else why)
-            for cells, segments, why in rows
-        ]
-        for line in stacked(heads, short, console.width):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    columns = width()
+    if columns is None:  # a pipe gets each sample whole, on one line
+        show(table((*heads, "segments", "why"), [(*cells, segments, why) for cells, segments, why in rows], None))
+    elif columns < WIDE or is_wider(heads, [cells for cells, _, _ in rows], columns - BESIDE):
+        short = [[cells[0][:19].replace("T", " "), *cells[1:]] for cells, _, _ in rows]
+        below = [f"{why} ({segments})" if segments else why for _, segments, why in rows]
+        show(table(heads, short, columns, below))
     else:
-        table = Table(*heads, "segments", "why", box=None)
+        wide = Table(*heads, *(Column(head, overflow="fold") for head in ("segments", "why")), box=None)
         for cells, segments, why in rows:
-            table.add_row(*cells, segments, why)
-        console.print(table, markup=False)
-    console.print(f"{len(rows):,} of {len(found.rows):,} matching samples", highlight=False)
-    _sum_up(console, found)
+            wide.add_row(*cells, segments, why)
+        Console(width=columns).print(wide, markup=False, emoji=False)
+    say(f"{len(rows):,} of {len(found.rows):,} matching samples")
+    _sum_up(found)
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def _sum_up(console: Console, found: Opened) -> None:
+def _sum_up(found: Opened) -> None:
     """What the samples stand for."""
     count = found.count
-    console.print(
-        f"they stand for about {count.value:,.0f} transactions (95 %: {count.low:,.0f} to {count.high:,.0f})",
-        highlight=False,
-    )
+    say(f"they stand for about {count.value:,.0f} transactions (95 %: {count.low:,.0f} to {count.high:,.0f})")
     if found.hidden is not None and found.floor is not None:
-        console.print(
-            f"left out as noise: about {found.hidden.value:,.0f}, with gaps of at most {found.floor:.3g}",
-            highlight=False,
-        )
+        say(f"left out as noise: about {found.hidden.value:,.0f}, with gaps of at most {found.floor:.3g}")

@@ -8,6 +8,7 @@ import sys
 import click
 import orjson
 
+from scorer.process.screen import say
 from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.comparison.case import by_transaction
@@ -50,17 +51,17 @@ def erase(card: str, wait: float, as_json: bool) -> None:
         parts = {"erased_partitions": found.erased, "pending_partitions": found.pending}
         click.echo(orjson.dumps({**gone, **parts, "request": found.request, "archive": found.archive}))
         sys.exit(1 if found.pending else 0)
-    click.echo(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
+    say(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
     if found.erased:
-        click.echo(f"erased its state in partition {_listed(found.erased)}")
+        say(f"erased its state in partition {_listed(found.erased)}")
     elif not found.pending:
-        click.echo("the scorers hold no state of it")
+        say("the scorers hold no state of it")
     told = f"the archive, if there is one, is asked as well: `shadow archive status` names request {found.request}"
     if found.archive is not None:
         told = "erased its rows in the archive" if found.archive == "erased" else "the archive holds no row of it"
-    click.echo(told)
+    say(told)
     if found.pending:
-        click.echo(
+        say(
             f"its state is pending in partition {_listed(found.pending)}: no scorer has answered within {wait:g} s; "
             "it is erased as soon as one runs"
         )

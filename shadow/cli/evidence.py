@@ -11,6 +11,7 @@ from scorer.deployments.evidence import Gathered
 from scorer.deployments.ledger import read
 from scorer.deployments.records import LIVE
 from scorer.deployments.slots import Deployments
+from scorer.process.screen import say
 from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.release.evidence import gathered
@@ -31,9 +32,9 @@ def evidence(as_json: bool) -> None:
         return
     present = [one for one in found if one.live_epoch == deployments.slot(LIVE).epoch]
     for one in present:
-        click.echo(one.told)
+        say(one.told)
     if not present:
-        click.echo("no slot but live holds a bundle")
+        say("no slot but live holds a bundle")
 
 
 async def _gathered(settings: ShadowSettings) -> tuple[Deployments, list[Gathered]]:

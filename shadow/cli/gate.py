@@ -9,15 +9,17 @@ from collections.abc import Sequence
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.deployments.slots import Deployments
+from scorer.process.screen import width
 from scorer.process.signing import SLOT
 from scorer.process.waiting import waiting
 from scorer.settings import load
-from shadow.cli.narrow import WIDE, stacked
+from scorer.text_table import WIDE, is_wider, table, wrapped
 from shadow.gate import criteria
 from shadow.gate.findings import Decision, Finding, Verdict
 from shadow.gate.shares import percent
@@ -34,6 +36,8 @@ from shadow.store.connection import connect, telling
 
 #: Exit codes, which `shadow backtest` has, too; no other command uses 3 and 4.
 EXIT = {Decision.PROMOTE: 0, Decision.HOLD: 3, Decision.REJECT: 4}
+#: Columns of a pipe; and those that a reason needs beside the figures.
+PIPED, REASON = 140, 32
 #: Verdicts as words.
 _WORD = {Verdict.PASS: "pass", Verdict.FAIL: "FAIL", Verdict.INSUFFICIENT: "thin"}
 _MARK = {Verdict.PASS: "[green]pass[/]", Verdict.FAIL: "[bold red]FAIL[/]", Verdict.INSUFFICIENT: "[yellow]thin[/]"}
@@ -82,15 +86,14 @@ def tell(seen: Look, brief: bool, beside: Sequence[str] = (), backtest: str | No
 
     beside: further lines. backtest: what to call what was judged, if it is not the run of a slot.
     """
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=width() or PIPED)
     if brief:
         clean = [] if seen.judgement.clean is None else [clean_told(seen.judgement.clean)]
-        width = console.width if sys.stdout.isatty() else None
-        lines = in_brief(seen.judgement, seen.slot, [*clean, *beside], width, seen.candidate, backtest)
-    else:
-        _print(console, seen, backtest)
-        lines = list(beside)
-    for line in lines:
+        for line in in_brief(seen.judgement, seen.slot, [*clean, *beside], width(), seen.candidate, backtest):
+            _print_line(console, line)
+        return
+    _print(console, seen, backtest)
+    for line in beside:
         _say(console, line)
 
 
@@ -120,26 +123,31 @@ def _print(console: Console, seen: Look, backtest: str | None) -> None:
 def _table(console: Console, rows: Sequence[Finding]) -> None:
     heads = ("criterion", "segment", "observed", "bound", "limit")
     numbers = [[_number(one, value) for value in (one.observed, one.bound, one.limit)] for one in rows]
-    if console.width < WIDE:
-        cells = [
-            ([_WORD[one.verdict] + ("*" if one.excused else ""), one.criterion, one.segment, *told], one.reason)
-            for one, told in zip(rows, numbers, strict=True)
-        ]
-        for line in stacked(["verdict", *heads], cells, console.width):
-            _say(console, line)
+    cells = [
+        [_WORD[one.verdict] + ("*" if one.excused else ""), one.criterion, one.segment, *told]
+        for one, told in zip(rows, numbers, strict=True)
+    ]
+    if console.width < WIDE or is_wider(["verdict", *heads], cells, console.width - REASON):
+        for line in table(["verdict", *heads], cells, width(), [one.reason for one in rows]):
+            _print_line(console, line)
         if any(one.excused for one in rows):
             _say(console, "* excused by release.yaml")
         return
-    table = Table(*heads, "verdict", "reason", box=None)
+    wide = Table(*heads, "verdict", Column("reason", overflow="fold"), box=None)
     for one, told in zip(rows, numbers, strict=True):
         mark = _MARK[one.verdict] + (" (excused)" if one.excused else "")
-        table.add_row(one.criterion, one.segment, *told, mark, one.reason)
-    console.print(table)
+        wide.add_row(one.criterion, escape(one.segment), *told, mark, escape(one.reason))
+    console.print(wide)
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line without breaking it; a terminal breaks it, a file has it whole."""
-    console.print(text, style=style, highlight=False, soft_wrap=True)
+    """Print a sentence: a terminal gets it broken between words, a file has it whole."""
+    for line in wrapped(text, width()):
+        _print_line(console, line, style)
+
+
+def _print_line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def _to_try(slot: str, threshold: float) -> str:

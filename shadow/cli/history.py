@@ -11,7 +11,9 @@ import orjson
 
 from scorer.deployments.ledger import read
 from scorer.errors import UserError
+from scorer.process.screen import say
 from scorer.process.signing import SLOT
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.release.history import chosen
 from shadow.release.history import history as rows_of
@@ -56,7 +58,8 @@ def history(
     Below each: what stood for and against it, and for how long each slot held what it was given. Forced releases and
     void entries are marked.
     """
-    deployments = asyncio.run(read(load(ShadowSettings)))
+    with waiting("reading the ledger"):
+        deployments = asyncio.run(read(load(ShadowSettings)))
     if slot is not None:
         require_any_slot(deployments, slot)
     rows = chosen(rows_of(deployments), slot, since, until, at)
@@ -66,7 +69,7 @@ def history(
         return
     for line in lines(rows) if at is None else in_force(rows, at, slot):
         if not (brief and line.startswith(DEEPER)):
-            click.echo(line)
+            say(line, DEEPER * 2)
     if not rows:
         when = "" if at is None else f" at {minute(at.isoformat())}"
         click.echo(f"the ledger has nothing of this{when}", err=True)

@@ -9,7 +9,10 @@ import click
 import orjson
 
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option, teller
+from scorer.process.screen import say
 from scorer.process.signing import SAID
+from scorer.process.waiting import waiting
 from scorer.settings import load as load_settings
 from shadow.comparison.case import by_transaction
 from shadow.intake.files import read_labels
@@ -41,8 +44,15 @@ def labels() -> None:
     help="The file's name of a field, such as at=decided_on; repeatable.",
 )
 @click.option("--skip-bad", is_flag=True, help="Load the good rows of a file that has bad ones.")
+@json_option
 def load(
-    file: Path, source: str | None, verdict: str | None, by: str | None, renamed: tuple[str, ...], skip_bad: bool
+    file: Path,
+    source: str | None,
+    verdict: str | None,
+    by: str | None,
+    renamed: tuple[str, ...],
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     """Append the labels in FILE (CSV, JSON Lines, Parquet) to the labels topic.
 
@@ -58,16 +68,20 @@ def load(
     given = {"source": source, "verdict": verdict, "by": by}
     settings = load_settings(ShadowSettings)
     defaults = {name: value for name, value in given.items() if value is not None}
-    found, bad = read_labels(
-        file, fields, defaults, settings.card_number_fields, settings.files, token_key=settings.token_bytes
-    )
+    with waiting(f"reading {file.name}"):
+        found, bad = read_labels(
+            file, fields, defaults, settings.card_number_fields, settings.files, token_key=settings.token_bytes
+        )
     for line in bad[:TOLD] if skip_bad else ():
         click.echo(line, err=True)
     if bad and not skip_bad:
         more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{more}; nothing was loaded: fix the file, or skip bad rows with --skip-bad")
-    asyncio.run(send(settings, found))
-    click.echo(f"loaded {len(found):,} labels" + (f", skipped {len(bad):,} bad rows" if bad else ""))
+    with waiting(f"sending {len(found):,} labels"):
+        asyncio.run(send(settings, found))
+    teller(as_json)(f"loaded {len(found):,} labels" + (f", skipped {len(bad):,} bad rows" if bad else ""))
+    if as_json:
+        answer({"file": str(file), "loaded": len(found), "skipped": len(bad)})
 
 
 @labels.command()
@@ -75,7 +89,8 @@ def load(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(transaction: str, as_json: bool) -> None:
     """Show the labels of a transaction, by source and person."""
-    votes = asyncio.run(_votes(load_settings(ShadowSettings), transaction))
+    with waiting("reading the labels"):
+        votes = asyncio.run(_votes(load_settings(ShadowSettings), transaction))
     if as_json:
         sources = {
             source: {"state": state(people), "votes": {by: verdict for by, (_, verdict) in people.items()}}
@@ -84,10 +99,10 @@ def show(transaction: str, as_json: bool) -> None:
         click.echo(orjson.dumps({"transaction_id": transaction, **sources}, option=orjson.OPT_SORT_KEYS))
         return
     if not votes:
-        click.echo(f"{transaction}: pending; it has no label yet")
+        say(f"{transaction}: pending; it has no label yet")
     for source, people in sorted(votes.items()):
         told = ", ".join(f"{by} says {verdict}" for by, (_, verdict) in sorted(people.items()))
-        click.echo(f"{transaction}: {source}: {state(people)} ({told})")
+        say(f"{transaction}: {source}: {state(people)} ({told})")
 
 
 async def _votes(settings: ShadowSettings, transaction: str) -> Votes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from scorer.bundles.store import BundleStore
 from scorer.deployments.key_files import trusted_keys
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.screen import say
+from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.archive.drawn import NEEDED
 from shadow.archive.level_curve import Point, curve
@@ -103,7 +106,8 @@ def levels(
             timedelta(days=label_delay),
         )
         unit = deployments.minor_per_unit
-        seen = reading.gathered(found["decisions"], found["labels"], candidate, release.segments, unit, window)
+        with waiting("scoring the archived decisions again"):
+            seen = reading.gathered(found["decisions"], found["labels"], candidate, release.segments, unit, window)
     except tables.UNREADABLE as error:
         raise UserError(f"archive {place.uri}: cannot be read ({tables.in_a_line(error)})") from None
     costs = Costs(false_block_cost * unit, recovered)
@@ -143,19 +147,25 @@ def levels(
             )
         )
         return
-    click.echo(f"Decisions of {seen.days[0]} to {seen.days[-1]}, labels as of {window.as_of:%Y-%m-%d %H:%M} UTC")
+    say(f"Decisions of {seen.days[0]} to {seen.days[-1]}, labels as of {window.as_of:%Y-%m-%d %H:%M} UTC")
     code = currency or ""
     for row in rows:
-        click.echo("\n" + "\n".join(segment_lines(row, unit, code)))
+        _print(segment_lines(row, unit, code))
     for row in rows:
         if row.segment == curve_of and row.judged:
-            click.echo("\n" + "\n".join(alone_lines(row, unit, code)))
-    click.echo()
+            _print(alone_lines(row, unit, code))
+    say("")
     for line in told(rows, left_out, seen.labels_differ, seen.odd_probabilities, label_delay):
-        click.echo(line)
+        say(line)
     for model, points in curves.items():
         for line in best_lines(model, curve_of, points, unit, code):
-            click.echo(line)
+            say(line)
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print a block of lines, below an empty one."""
+    for line in ("", *lines):
+        say(line)
 
 
 def _candidate(

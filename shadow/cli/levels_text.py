@@ -1,8 +1,7 @@
-"""What `shadow levels` prints for people, in 80 columns."""
+"""What `shadow levels` prints for people: blocks of 80 columns, and sentences."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from shadow.archive.level_curve import Basis, Point, cheapest
@@ -10,14 +9,14 @@ from shadow.archive.level_figures import Figure, Interval
 from shadow.archive.levels import AloneLevels, Coverage, ModelLevels, SegmentLevels
 from shadow.comparison.totals import ALL
 
-_WIDTH, _LABEL, _CELL = 80, 15, 32
+_LABEL, _CELL = 15, 32
 #: From so much money on it is told in thousands, and in millions.
 _SCALES = ((1e9, 1e6, " M"), (1e6, 1e3, " k"))
 
 
 def segment_lines(row: SegmentLevels, unit: float, currency: str) -> Iterator[str]:
     """The levels of both models in a segment."""
-    yield from _wrapped(f"{row.segment}: {row.judged:,} judged, {row.fraud:,} of them fraud by labels")
+    yield (f"{row.segment}: {row.judged:,} judged, {row.fraud:,} of them fraud by labels")
     if not row.judged:
         return
     models = (row.live, row.candidate)
@@ -56,31 +55,31 @@ def told(
     whole = next((row for row in rows if row.segment == ALL), None)
     if whole is not None:
         live = whole.live
-        yield from _wrapped(
+        yield (
             f"Pending: {whole.pending:,} transactions of the last {delay:g} days before that; they are not judged"
         )
         if whole.unscored:
-            yield from _wrapped(
+            yield (
                 f"Without a score of the candidate: {whole.unscored:,} transactions; they are not judged"
             )
         if live.unknown:
-            yield from _wrapped(
+            yield (
                 f"Unknown: {live.unknown:,} blocks of live that nobody reviewed; figures lie between all of them "
                 "honest and all of them fraud, but for those that released ones stand for"
             )
         if live.coverage.number.drawn:
-            yield from _wrapped(
+            yield (
                 f"Drawn: {live.coverage.number.drawn:,} would-be blocks, of which {live.coverage.number.released:,} "
                 "were released at random; the line `of the drawn` leaves all other blocks of live out"
             )
     if left_out:
-        yield from _wrapped(
+        yield (
             "Left out: " + ", ".join(f"{many:,} {name.replace('_', ' ')}" for name, many in left_out.items())
         )
     if differ:
-        yield from _wrapped(f"Review and chargeback differ on {differ:,}; the review counts")
+        yield (f"Review and chargeback differ on {differ:,}; the review counts")
     if odd:
-        yield from _wrapped(
+        yield (
             f"Release probabilities that cannot be: {odd:,}; these decisions are in no estimate. "
             "Which program wrote them?"
         )
@@ -98,19 +97,15 @@ def best_lines(model: str, segment: str, points: Sequence[Point], unit: float, c
 
     if low == high:
         best = "" if low.saved_low == low.saved_high else f", or {_number(low.saved_high / unit)} at best"
-        yield from _wrapped(f"{head} {at(low, low.saved_low)}{best}")
+        yield (f"{head} {at(low, low.saved_low)}{best}")
         return
-    yield from _wrapped(head)
+    yield (head)
     yield f"  {at(low, low.saved_low)} if all that is unknown is honest"
     yield f"  {at(high, high.saved_high)} if all of it is fraud"
 
 
 def _line(label: str, *cells: str) -> str:
     return (f"{label:<{_LABEL}}" + "".join(f"{cell:<{_CELL}}" for cell in cells)).rstrip()
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _blocks(of: ModelLevels | AloneLevels) -> str:
@@ -137,9 +132,9 @@ def _reasons(name: str, of: Coverage) -> Iterator[str]:
     if not of.number.drawn:
         return
     if of.number.reason is not None:
-        yield from _wrapped(f"{name}: {of.number.reason}")
+        yield (f"{name}: {of.number.reason}")
     elif of.amount.reason is not None:
-        yield from _wrapped(f"{name}, money: {of.amount.reason}")
+        yield (f"{name}, money: {of.amount.reason}")
 
 
 def _shares(label: str, figures: Sequence[Figure | None], places: int = 1) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import click
 import numpy as np
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from scorer.deployments.ledger import read
 from scorer.errors import UserError
+from scorer.process.screen import say, show, width
 from scorer.process.waiting import waiting
 from scorer.settings import load
+from scorer.text_table import table
 from shadow.gate.criteria import Release
 from shadow.gate.planning import Delay, Forecast, Plan, Reviews, Traffic, planned
 from shadow.gate.remedies import advice, remedies
@@ -142,10 +141,10 @@ def plan(
     else:
         _print(found, days, people, delays)
         if release.require_lineage:
-            click.echo("Assumed: its manifest says how it was made, from a commit without further changes")
-        click.echo(_challenged(planted, days))
+            say("Assumed: its manifest says how it was made, from a commit without further changes")
+        say(_challenged(planted, days))
         for remedy in told:
-            click.echo(f"  {remedy.told}")
+            say(f"  {remedy.told}")
         _print_excuses(lines, is_written)
 
 
@@ -174,25 +173,25 @@ def _write(path: Path, release: Release, lines: Sequence[str]) -> None:
 
 def _print(found: Plan, horizon: int, people: Reviews, delays: dict[str, Delay]) -> None:
     forecasts = found.forecasts
-    console = Console(width=None if sys.stdout.isatty() else 140)
     heads = ("segment", "transactions a day", "live's blocks a day", "reviews", "days to decide", "slowest criterion")
-    table = Table(*heads, box=None)
-    for f in forecasts:
-        numbers = (f"{f.transactions:,.0f}", f"{f.blocks:,.1f}", f"{f.reviews:,.0f}")
-        table.add_row(f.segment, *numbers, _range(f, horizon), f.slowest)
-    console.print(table)
+    rows = [
+        (
+            f.segment, f"{f.transactions:,.0f}", f"{f.blocks:,.1f}", f"{f.reviews:,.0f}", _range(f, horizon), f.slowest,
+        )
+        for f in forecasts
+    ]  # fmt: skip
+    show(table(heads, rows, width()))
     for line in _assumed(people, delays):
-        console.print(line, highlight=False)
+        say(line)
     never = [f.segment for f in forecasts if not f.settles]
     told = f"Every segment settles within {horizon} days"
     if never:
         told = f"Not decidable at this traffic: {', '.join(never)}"
-    console.print(told, style="bold", highlight=False)
+    say(told)
     day = "" if found.day is None else f", on day {found.day:.0f} in the median"
-    console.print(
+    say(
         f"A candidate as good as live is promoted within {horizon} days in {percent(found.share, 0)} of runs{day}: "
-        "all segments that have to settle must do so at once",
-        highlight=False,
+        "all segments that have to settle must do so at once"
     )
 
 
@@ -224,9 +223,9 @@ def _print_excuses(lines: Sequence[str], is_written: bool) -> None:
     if not lines:
         return
     if is_written:
-        click.echo(f"Added to {EXCUSES} in release.yaml:")
+        say(f"Added to {EXCUSES} in release.yaml:")
     else:
-        click.echo(f"To promote without knowing these, add them to {EXCUSES} in release.yaml, or repeat with --write:")
+        say(f"To promote without knowing these, add them to {EXCUSES} in release.yaml, or repeat with --write:")
     for line in lines:
         click.echo(f'  - "{line}"')
 

@@ -13,6 +13,7 @@ import orjson
 from scorer.bundles.store import BundleStore, StoreError
 from scorer.deployments.key_files import trusted_keys
 from scorer.errors import UserError
+from scorer.process.screen import say
 from scorer.settings import load
 from shadow.release.archive import all_dossiers, fetch_dossier, open_dossier, versions
 from shadow.release.criteria_file import load_release
@@ -67,7 +68,7 @@ def replay(dossiers: Sequence[str], criteria: Path | None, as_json: bool) -> Non
     if release is not None and not as_json:
         judged = total - len(unjudged)
         more = f"; {len(unjudged)} cannot be judged by them" if unjudged else ""
-        click.echo(f"{flips} of {judged} verdicts flip under {criteria}{more}")
+        say(f"{flips} of {judged} verdicts flip under {criteria}{more}")
     if unreadable or (release is None and not is_same):
         sys.exit(1)
 
@@ -101,9 +102,9 @@ def _opened(names: Sequence[str], unreadable: list[str]) -> Iterator[Dossier]:
 
 def _tell(dossier: Dossier, found: Replayed) -> None:
     if found.is_same:
-        click.echo(f"{dossier.name}: the same verdict, byte for byte: {found.reason}")
+        say(f"{dossier.name}: the same verdict, byte for byte: {found.reason}")
         return
-    click.echo(f"{dossier.name}: ANOTHER verdict: it was {found.was}, and is {found.now} now; {_why(dossier)}")
+    say(f"{dossier.name}: ANOTHER verdict: it was {found.was}, and is {found.now} now; {_why(dossier)}")
     _list(found)
 
 
@@ -116,15 +117,15 @@ def _why(dossier: Dossier) -> str:
 
 def _tell_flip(dossier: Dossier, found: Replayed) -> None:
     at = str(dossier.body["at"])
-    click.echo(f"{at}  {dossier.name}: {found.was} → {found.now}; {found.reason}")
+    say(f"{at}  {dossier.name}: {found.was} → {found.now}; {found.reason}")
     _list(found)
 
 
 def _list(found: Replayed) -> None:
     for one in found.differences[:LISTED]:
-        click.echo(f"    {one.told}")
+        say(f"    {one.told}", " " * 8)
     if len(found.differences) > LISTED:
-        click.echo(f"    and {len(found.differences) - LISTED} more, which --json lists")
+        say(f"    and {len(found.differences) - LISTED} more, which --json lists")
 
 
 def _json(dossier: Dossier, found: Replayed) -> dict[str, Any]:

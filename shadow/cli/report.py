@@ -11,10 +11,10 @@ from scorer.bundles.store import BundleStore
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
 from scorer.errors import UserError
+from scorer.process.answers import answer, json_option, teller
 from scorer.process.signing import SLOT
 from scorer.process.waiting import waiting
 from scorer.settings import load
-from shadow.release import sentences
 from shadow.release.criteria_file import load_release
 from shadow.release.named import require_slot
 from shadow.report.document import Report
@@ -35,7 +35,8 @@ from shadow.worker.explain import Explainer
 @click.option(
     "--markdown", "summary", type=click.Path(dir_okay=False, path_type=Path), help="File of a summary in Markdown, too."
 )
-def report(slot: str, out: Path, summary: Path | None) -> None:
+@json_option
+def report(slot: str, out: Path, summary: Path | None, as_json: bool) -> None:
     """Write a page on the slot's current run: verdict, criteria by segment, evidence, scores, labels, samples."""
     settings = load(ShadowSettings)
     with waiting("gathering the report"):
@@ -46,8 +47,12 @@ def report(slot: str, out: Path, summary: Path | None) -> None:
                 path.write_text(text, encoding="utf-8")
             except OSError as error:
                 raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
-    click.echo(sentences.verdict(found.judgement, sentences.obstacles(found.judgement, found.totals)))
-    click.echo(f"wrote {out}" + (f" and {summary}" if summary else ""))
+    tell = teller(as_json)
+    tell(found.headline)
+    tell(f"wrote {out}" + (f" and {summary}" if summary else ""))
+    if as_json:
+        told = {"slot": slot, "criteria": found.criteria, "headline": found.headline, **found.judgement.to_json()}
+        answer({**told, "page": str(out), "summary": None if summary is None else str(summary)})
 
 
 async def _gather(settings: ShadowSettings, slot: str) -> Report:

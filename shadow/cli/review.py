@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any, get_args
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
+from scorer.process.screen import say, show, width
 from scorer.process.signing import SAID, SLOT
 from scorer.process.waiting import waiting
 from scorer.settings import load
+from scorer.text_table import named, table
 from shadow.gate.shares import percent
 from shadow.intake import reviews
 from shadow.intake.reviews import hand_out, open_queue
@@ -79,38 +78,36 @@ async def _next(
 
 
 def _print(case: dict[str, Any]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
     told = {"for segment": case["segment"], "occurred at": case["occurred_at"], "amount": f"{case['amount']:,.2f}"}
     apart = ("transaction_id", "occurred_at", "amount")
     plain = {name: value for name, value in (case["transaction"] or {}).items() if name not in apart}
-    table = Table(case["transaction_id"], "", box=None)
+    rows = [("transaction", case["transaction_id"])]
     features = {name: value for name, value in (case["features"] or {}).items() if name not in {*plain, *apart}}
     for name, value in {**told, **plain, **features}.items():
-        table.add_row(name, "" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+        rows.append((name, "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)))
     for other in case["same_card"]:
-        table.add_row("same card", f"{other['occurred_at']}  {other['amount']:,.2f}  {other['transaction_id']}")
+        rows.append(("same card", f"{other['occurred_at']}  {other['amount']:,.2f}  {other['transaction_id']}"))
     if case["transaction"] is None:
-        table.add_row("", "Its sample has expired; look the transaction up by its id")
+        rows.append(("", "Its sample has expired; look the transaction up by its id"))
     if "models" in case:
-        table.add_row("blocked by", case["models"]["blocked_by"])
+        rows.append(("blocked by", case["models"]["blocked_by"]))
         for part in (case["models"].get("why") or [])[:5]:
-            table.add_row(f"why: {part['feature']}", f"{part['difference']:+.2f} log-odds")
-    console.print(table)
-    console.print()
+            rows.append((f"why: {part['feature']}", f"{part['difference']:+.2f} log-odds"))
+    show(named(rows, width()))
+    click.echo()
 
 
 def _print_progress(progress: dict[str, Any]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = [part for part in progress["segments"] if part["settled"] < 1]
     if not wanted:
-        console.print("No reviews needed", highlight=False)
+        say("No reviews needed")
         return
-    table = Table("segment", "reviewed", "settled", "reviews still needed", box=None)
+    rows = []
     for part in sorted(wanted, key=lambda part: float(part["settled"])):
         more = "cannot estimate yet" if part["more"] is None else f"about {part['more']:,}"
-        table.add_row(part["segment"], f"{part['reviewed']:,}", percent(part["settled"], 0), more)
-    console.print(table)
-    console.print(f"run {progress['run']}: {progress['waiting']:,} cases wait for a review", highlight=False)
+        rows.append((part["segment"], f"{part['reviewed']:,}", percent(part["settled"], 0), more))
+    show(table(("segment", "reviewed", "settled", "reviews still needed"), rows, width()))
+    say(f"run {progress['run']}: {progress['waiting']:,} cases wait for a review")
 
 
 @review.command()
@@ -132,7 +129,7 @@ def mark(transaction: str, verdict: LabelVerdict, slot: str, by: str, reason: st
         finally:
             await redis.aclose()
 
-    with telling(settings.redis):
+    with telling(settings.redis), waiting("marking it"):
         asyncio.run(go())
     if as_json:
         click.echo(orjson.dumps({"transaction_id": transaction, "verdict": verdict, "by": by}))

@@ -11,6 +11,7 @@ from scorer.bundles.store import BundleStore
 from scorer.deployments.ledger import read
 from scorer.deployments.slots import Deployments
 from scorer.errors import UserError
+from scorer.process.screen import show, width
 from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.intake.reviews import verdict_of
@@ -37,8 +38,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found.to_json()))
         return
-    for line in lines(found):
-        click.echo(line)
+    show(lines(found, width()))
 
 
 async def _status(settings: ShadowSettings) -> Status:

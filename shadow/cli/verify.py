@@ -11,6 +11,7 @@ import orjson
 
 from scorer.deployments.ledger import read
 from scorer.deployments.records import CANDIDATE
+from scorer.process.screen import say
 from scorer.process.signing import SLOT
 from scorer.process.waiting import waiting
 from scorer.settings import load
@@ -49,12 +50,12 @@ def verify(slot: str, as_json: bool) -> None:
         sys.exit(1 if found.differences else 0)
     compared = ", ".join(f"{run} {count}" for run, count in found.compared.items()) or "none"
     refunds = f" + {found.refunds} refunds" if found.refunds else ""
-    click.echo(
+    say(
         f"slot {slot}: {found.decisions} decisions = {sum(found.compared.values())} compared ({compared}) "
         f"+ {found.repeats} repeats{refunds} + {found.duplicates} duplicates + {found.skipped} skipped"
     )
     for difference in found.differences:
         where = f"partition {difference.partition}" + (f", run {difference.run}" if difference.run else "")
-        click.echo(f"{where}: {difference.what}: {difference.tallied} in Redis, {difference.recounted} recounted")
-    click.echo("equal" if not found.differences else "NOT EQUAL")
+        say(f"{where}: {difference.what}: {difference.tallied} in Redis, {difference.recounted} recounted")
+    say("equal" if not found.differences else "NOT EQUAL")
     sys.exit(1 if found.differences else 0)

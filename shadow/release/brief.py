@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from shlex import quote
 
+from scorer.text_table import columns_of, wrapped
 from shadow.comparison.totals import RunTotals
 from shadow.gate.findings import Decision, Judgement
 from shadow.release.sentences import RETRAIN, Help, Obstacle, obstacles
@@ -71,14 +71,31 @@ def _broken(text: str, width: int | None, most: int) -> list[str]:
     """A text in lines of a terminal, at most so many."""
     if width is None:
         return [text]
-    lines = textwrap.wrap(text, width) or [""]
+    lines = [part for line in wrapped(text, width, "") for part in _chopped(line, width)] or [""]
     return lines if len(lines) <= most else [*lines[: most - 1], _cut(" ".join(lines[most - 1 :]), width)]
+
+
+def _chopped(line: str, width: int) -> Iterator[str]:
+    """Parts of a line that fit: a word may be wider than the terminal."""
+    while columns_of(line) > width:
+        most = _fitting(line, width)
+        yield line[:most]
+        line = line[most:]
+    yield line
+
+
+def _fitting(line: str, width: int) -> int:
+    """How many characters of a line fit; one at least."""
+    most = min(len(line), width)
+    while most > 1 and columns_of(line[:most]) > width:
+        most -= 1
+    return most
 
 
 def _height(line: str, width: int | None) -> int:
     """How many lines of a terminal a line takes."""
-    return 1 if width is None else max(1, -(-len(line) // width))
+    return 1 if width is None else max(1, -(-columns_of(line) // width))
 
 
 def _cut(line: str, width: int | None) -> str:
-    return line if width is None or len(line) <= width else f"{line[: width - 1]}…"
+    return line if width is None or columns_of(line) <= width else f"{line[: _fitting(line, width - 1)]}…"

@@ -46,6 +46,13 @@ async def comment(settings: CommonSettings, suggestion: str, text: str, who: Who
     return line
 
 
+def told_json(line: LedgerLine) -> dict[str, str]:
+    """A comment that is on the ledger, for machines."""
+    entry = line.entry
+    assert isinstance(entry, Comment)  # noqa: S101 - for mypy: `comment` has made it
+    return {"suggestion": entry.suggestion, "seq": line.seq, "by": entry.by}
+
+
 def require_waiting(deployments: Deployments, suggestion: str) -> None:
     """Raises UserError unless a suggestion waits for a person."""
     waiting = [line.seq for line in deployments.open_suggestions() if isinstance(line.entry, Suggestion)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from scorer.deployments.arrival import Arrival, arrived
 from scorer.deployments.deploy import kept_on
@@ -60,6 +60,20 @@ class Settled:
     told: tuple[str, ...]
     arrival: Arrival | None = None
     is_repeated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines, over HTTP and on the command line."""
+        live, entry = self.after.slot(LIVE), self.line.entry
+        return {
+            "state": self.state,
+            "entry": self.line.seq,
+            "by": getattr(entry, "by", None),
+            "verified": getattr(entry, "verified", None),
+            "live": {"digest": live.digest, "threshold": live.threshold, "epoch": live.epoch},
+            "told": list(self.told),
+            "late": {} if self.arrival is None else dict(self.arrival.late),
+            "repeated": self.is_repeated,
+        }
 
 
 async def decide(settings: ShadowSettings, wish: Wish, who: Who, tell: Tell = lambda text: None) -> Settled:

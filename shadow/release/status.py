@@ -10,10 +10,11 @@ from typing import Any, Literal
 from scorer.deployments.records import CANDIDATE, CONTROL, LIVE, PREVIOUS, STANDS, Approval, Suggestion, Target
 from scorer.deployments.slots import Deployments, Slot
 from scorer.people import NOT_VERIFIED
+from scorer.text_table import wrapped
 from shadow.gate.findings import Decision
 from shadow.release.complaints import ComplaintLook
 from shadow.release.history import Filling, Row, history, instant
-from shadow.release.telling import duration, printable
+from shadow.release.telling import duration
 from shadow.release.wording import minute
 
 #: What a suggestion waits for, by its action.
@@ -249,10 +250,13 @@ def _days(at: datetime, since: datetime) -> float:
     return round((at - since).total_seconds() / 86_400, 1)
 
 
-def lines(found: Status) -> Iterator[str]:
-    """A status for people: one line each for live, its data, the kill switch, each slot, and what waits."""
+def lines(found: Status, width: int | None = None) -> Iterator[str]:
+    """A status for people: one line each for live, its data, the kill switch, each slot, and what waits.
+
+    width: of a terminal, on which a line that is longer goes on below; None for a pipe.
+    """
     for name, said in told(found):
-        yield printable(f"{name:<12} {said}")
+        yield from wrapped(said, width, " " * 13, f"{name:<12} ")
 
 
 def told(found: Status) -> Iterator[tuple[str, str]]:

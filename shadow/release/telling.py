@@ -20,6 +20,7 @@ from scorer.deployments.records import (
     Withdrawal,
 )
 from scorer.people import NOT_VERIFIED
+from scorer.text_table import printable as printable
 from shadow.release.history import Filling, Row
 from shadow.release.wording import minute
 
@@ -45,11 +46,6 @@ def told_of(row: Row) -> list[str]:
         signed += f"  ({NOT_VERIFIED})"
     after = [] if row.aftermath is None else [f"afterwards: {row.aftermath}"]
     return [f"{minute(row.at)}  {_entry(row)}{signed}{void}{clock}", *_stood(row), *map(_lasted, row.fillings), *after]
-
-
-def printable(text: str) -> str:
-    """A text with blanks for what cannot be printed, whoever wrote it."""
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def _is_off(row: Row) -> bool:

@@ -12,7 +12,7 @@ from scorer.deployments.signatures import SEQ
 from scorer.errors import BrokerError, UserError
 from scorer.people import Who
 from scorer.pipeline.transaction import Name
-from shadow.release.comments import comment, require_waiting
+from shadow.release.comments import comment, require_waiting, told_json
 from shadow.serve.service import Serve
 from shadow.web.auth import People, operator_of, signed
 from shadow.web.deciding import SIGNED, refuse_if_signed, said_of
@@ -48,6 +48,6 @@ def router(serve: Serve, people: People) -> APIRouter:
             raise HTTPException(503, str(error)) from None
         except UserError as error:
             raise HTTPException(404, str(error)) from None
-        return {"suggestion": said.suggestion, "seq": line.seq, "by": name}
+        return told_json(line)
 
     return api

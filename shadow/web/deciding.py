@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from scorer.deployments.records import CANDIDATE, LIVE, LONGEST_COMMENT
+from scorer.deployments.records import CANDIDATE, LONGEST_COMMENT
 from scorer.deployments.signatures import SEQ
 from scorer.errors import BrokerError, UserError
 from scorer.people import Who
@@ -145,21 +145,6 @@ async def carried_out(serve: Serve, decider: Decider, wish: Wish, who: Who) -> S
     return settled
 
 
-def told_json(settled: Settled) -> dict[str, Any]:
-    """What came of a wish, for machines."""
-    live, entry = settled.after.slot(LIVE), settled.line.entry
-    return {
-        "state": settled.state,
-        "entry": settled.line.seq,
-        "by": getattr(entry, "by", None),
-        "verified": getattr(entry, "verified", None),
-        "live": {"digest": live.digest, "threshold": live.threshold, "epoch": live.epoch},
-        "told": list(settled.told),
-        "late": {} if settled.arrival is None else dict(settled.arrival.late),
-        "repeated": settled.is_repeated,
-    }
-
-
 def router(serve: Serve, people: People, decider: Decider) -> APIRouter:
     """`POST /api/suggestions/approve`, `/api/suggestions/reject` and `/api/rollback`. people: who asks."""
     api = APIRouter(prefix="/api", tags=["decisions"], responses=REFUSALS)
@@ -168,7 +153,7 @@ def router(serve: Serve, people: People, decider: Decider) -> APIRouter:
     async def answered(response: Response, wish: Wish, who: Who) -> dict[str, Any]:
         settled = await carried_out(serve, decider, wish, who)
         response.status_code = 202 if settled.state == "waits" else 200
-        return told_json(settled)
+        return settled.to_json()
 
     @api.post("/suggestions/approve", responses=_answers(_EXAMPLE))
     async def approved(said: Approved, response: Response, who: Who = releaser) -> dict[str, Any]:
