@@ -260,6 +260,8 @@ def _lines(opened: Opened, view: View, totals: RunTotals | None, unit: float, cu
 def _basis(opened: Opened) -> str:
     table = opened.table
     told_of_all = f"Estimated from {len(opened.rows):,} samples; ≈ marks estimates from fewer than 10."
+    if len(opened.rows) and opened.count.error == 0:
+        told_of_all = "Each of these transactions was kept, so these numbers are exact."
     if len(table) < table.stored:
         told_of_all += (
             f" {len(table):,} of {table.stored:,} stored samples are read so far; the estimates allow for it."

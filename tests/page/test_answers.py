@@ -462,6 +462,15 @@ def test_two_candidates_are_side_by_side(ann: Reader) -> None:
     ann.click("Compare the candidates with each other")
     assert f"Both runs cover the same {24 * story.DAYS} event hours and {len(ROWS):,} transactions." in ann.text()
     apart = {row.id: row for row in ROWS if row.blocks("candidate") != row.blocks("challenger")}
+    assert ann.text("#differ") == f"They decide {len(apart)} transactions differently"
+    for slot, other in (("candidate", "challenger"), ("challenger", "candidate")):
+        alone = [row for row in apart.values() if row.blocks(slot) and not row.blocks(other)]
+        assert f"{slot} alone blocks {len(alone)}, {euros(alone)}." in ann.text()
+    by_segment = {cells[0]: cells[1:] for cells in ann.table("#differ ~ .soft")}
+    for country in ("DE", "FR", "GB"):
+        mine = [row for row in apart.values() if row.fields["country"] == country]
+        sides = [sum(row.blocks(slot) for row in mine) for slot in ("candidate", "challenger")]
+        assert by_segment[f"country {country}"] == [str(side) for side in sides]
     listed = ann.table("#transactions")
     assert len(listed) > 10
     for cells in listed:
