@@ -202,7 +202,7 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
         return Help.CHANGE
     if finding.criterion is Criterion.COVERED_HOURS:
         return Help.NEW_RUN if clean is not None and clean.is_edited else Help.TIME
-    if finding.criterion is Criterion.EXCESS_DISAGREEMENT and finding.observed is None:
+    if finding.criterion is Criterion.EXCESS_DISAGREEMENT and finding.observed is None and not _is_empty(finding):
         return Help.CONTROL
     if finding.things == "reviews" or finding.reason.endswith(wording.by_labels(Verdict.INSUFFICIENT, True)):
         return Help.REVIEWS
@@ -211,6 +211,11 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
     if _NEVER in finding.reason:
         return Help.PLAN
     return Help.TIME
+
+
+def _is_empty(finding: Finding) -> bool:
+    """Whether live has blocked nothing, so that no share of its blocks is known, with or without a control."""
+    return finding.reason.startswith(wording.unknown(finding.criterion))
 
 
 def _order(one: Obstacle) -> tuple[bool, int, bool, float]:

@@ -253,7 +253,7 @@ def _lines(opened: Opened, view: View, totals: RunTotals | None, unit: float, cu
             "as those of two equal models do (95 % of the A/A control's disagreements)."
         )
     elif opened.floor is None:
-        lines.append("There is no A/A control to compare with, so nothing is left out as noise.")
+        lines.append("No A/A control that differs from live is there to compare with, so nothing is left out as noise.")
     return lines
 
 
