@@ -26,7 +26,7 @@ CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test check lint types imports integration faults attack soak study release-study deploy-render deploy-check \
-	docs bench bench-quick lock clean
+	docs pictures bench bench-quick lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,9 @@ deploy-check: .venv/.dev .venv/.deploy ## run every check of deploy/: build and 
 
 docs: .venv/.dev ## write the tables of settings and metrics, and the schemas of topics, from the code
 	PYTHONPATH=deploy $(BIN)/python docs/render.py
+
+pictures: .venv/.dev ## take the pictures of docs/explorer.md anew, in chromium, two minutes (ARGS="overview phone")
+	@cd tests && ../$(BIN)/python -m page.pictures $(ARGS)
 
 lock: .venv/.dev ## resolve the lock files in requirements/ from pyproject.toml
 	@mkdir -p build

@@ -55,13 +55,9 @@ def told(
     whole = next((row for row in rows if row.segment == ALL), None)
     if whole is not None:
         live = whole.live
-        yield (
-            f"Pending: {whole.pending:,} transactions of the last {delay:g} days before that; they are not judged"
-        )
+        yield (f"Pending: {whole.pending:,} transactions of the last {delay:g} days before that; they are not judged")
         if whole.unscored:
-            yield (
-                f"Without a score of the candidate: {whole.unscored:,} transactions; they are not judged"
-            )
+            yield (f"Without a score of the candidate: {whole.unscored:,} transactions; they are not judged")
         if live.unknown:
             yield (
                 f"Unknown: {live.unknown:,} blocks of live that nobody reviewed; figures lie between all of them "
@@ -73,9 +69,7 @@ def told(
                 "were released at random; the line `of the drawn` leaves all other blocks of live out"
             )
     if left_out:
-        yield (
-            "Left out: " + ", ".join(f"{many:,} {name.replace('_', ' ')}" for name, many in left_out.items())
-        )
+        yield ("Left out: " + ", ".join(f"{many:,} {name.replace('_', ' ')}" for name, many in left_out.items()))
     if differ:
         yield (f"Review and chargeback differ on {differ:,}; the review counts")
     if odd:

@@ -163,7 +163,7 @@ class Table:
         found: dict[str, Bools] = {}
         if asked.direction is not None:
             found[DIRECTION] = kind == Outcome[asked.direction.upper()]
-        elif not asked.agreements:
+        if not asked.agreements:  # with a direction, too: its own facet leaves that one out
             found[""] = self.is_disagreement
         for division, segments in asked.divisions.items():
             for segment in segments:

@@ -210,7 +210,7 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
         return Help.NEW_RUN if clean is not None and clean.is_edited else Help.TIME
     if finding.criterion is Criterion.LINEAGE:
         return Help.DATA if finding.observed is None else Help.TRAIN
-    if finding.criterion is Criterion.EXCESS_DISAGREEMENT and finding.observed is None:
+    if finding.criterion is Criterion.EXCESS_DISAGREEMENT and finding.observed is None and not _is_empty(finding):
         return Help.CONTROL
     if finding.things == "reviews" or finding.reason.endswith(wording.by_labels(Verdict.INSUFFICIENT, True)):
         return Help.REVIEWS
@@ -219,6 +219,11 @@ def _help(finding: Finding, judgement: Judgement) -> Help:
     if _NEVER in finding.reason:
         return Help.PLAN
     return Help.TIME
+
+
+def _is_empty(finding: Finding) -> bool:
+    """Whether live has blocked nothing, so that no share of its blocks is known, with or without a control."""
+    return finding.reason.startswith(wording.unknown(finding.criterion))
 
 
 def _order(one: Obstacle) -> tuple[bool, int, bool, float]:

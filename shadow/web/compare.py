@@ -16,7 +16,7 @@ from scorer.errors import UserError
 from shadow.comparison.sample import Sample
 from shadow.comparison.totals import ALL, RunTotals, SegmentTotals
 from shadow.exploration.estimate import Estimate
-from shadow.exploration.pairing import Pairing, paired
+from shadow.exploration.pairing import Counted, Pairing, paired, stands_for_all
 from shadow.exploration.words import SLIGHT, name_in_words, value_in_words
 from shadow.gate.findings import Decision
 from shadow.release import sentences
@@ -98,7 +98,7 @@ async def _compared(asking: Asking, chosen: list[str], reader: Reader) -> dict[s
         "are_judged": len(judged) == 2,
         "rates": [(_address(pair[0], row.segment), printable(sentences.place(row.segment)), row) for row in rates],
         "more_rates": more_rates,
-        **_differ(joined, pair, unit, currency, (len(one["rows"]), len(other["rows"]))),
+        **_differ(joined, pair, unit, currency, runs),
         "transactions": await _transactions(asking, joined, (one, other), pair, unit, currency),
     }
 
@@ -168,14 +168,19 @@ def _estimate(found: Estimate) -> str:
     return f"{'≈ ' if found.is_thin else 'about '}{told(found.value)} ({told(found.low)} to {told(found.high)})"
 
 
-def _differ(joined: Pairing, pair: list[str], unit: float, currency: str, kept: tuple[int, int]) -> dict[str, Any]:
-    """How often the two decide differently, as far as samples of both say."""
+def _differ(
+    joined: Pairing, pair: list[str], unit: float, currency: str, runs: tuple[RunTotals, RunTotals]
+) -> dict[str, Any]:
+    """How often the two decide differently, as far as samples of both say, and what was counted."""
+    in_both, kept = len(joined.ours), (len(joined.one), len(joined.other))
+    if in_both and _are_counted(joined, runs):
+        return _counted(joined, pair, unit, currency, runs)
     whole = joined.count(joined.differ)
     sides = joined.count(joined.only_ours), joined.count(joined.only_theirs)
-    in_both = len(joined.ours)
     basis = (
         f"From {in_both:,} transactions that both runs kept ({pair[0]} kept {kept[0]:,} samples, {pair[1]} "
-        f"{kept[1]:,}), weighted by how probable that was; ranges are 95 %, ≈ rests on fewer than 10 samples."
+        f"{kept[1]:,}), weighted by how probable that was; ranges are 95 %, ≈ rests on fewer than 10 samples. Where "
+        "one of the two agrees with live few are kept, so there may be more."
     )
     if not in_both:
         headline = "No transaction was kept by both runs, so nobody can say on which the two differ"
@@ -183,22 +188,65 @@ def _differ(joined: Pairing, pair: list[str], unit: float, currency: str, kept: 
         headline = f"On the {in_both:,} transactions that both runs kept, the two decide alike"
     else:
         headline = f"They decide {_estimate(whole)} transactions differently"
-    money = [sentences.money(joined.money(mask), unit, currency) for mask in (joined.only_ours, joined.only_theirs)]
+    money = joined.money(joined.only_ours), joined.money(joined.only_theirs)
     return {
         "headline": headline,
         "basis": basis if in_both else "",
-        "who": [
-            f"{name} alone blocks {_estimate(side)}, {amount}."
-            for name, side, amount in zip(pair, sides, money, strict=True)
-        ]
-        if whole.samples
-        else [],
+        "who": _who(pair, list(map(_estimate, sides)), money, unit, currency) if whole.samples else [],
         "by_segment": [
             (_address(pair[0], name), printable(sentences.place(name)), _estimate(a), _estimate(b))
             for name, a, b in joined.by_segment()[:SEGMENTS]
             if name != ALL
         ],
     }
+
+
+def _are_counted(joined: Pairing, runs: tuple[RunTotals, RunTotals]) -> bool:
+    """Whether both runs counted the same transactions, and their samples stand for all of these."""
+    is_same = runs[0].covered == runs[1].covered and runs[0].compared == runs[1].compared
+    parts = [run.segments.get(ALL, SegmentTotals()) for run in runs]
+    return is_same and stands_for_all(joined.one, parts[0]) and stands_for_all(joined.other, parts[1])
+
+
+def _counted(
+    joined: Pairing, pair: list[str], unit: float, currency: str, runs: tuple[RunTotals, RunTotals]
+) -> dict[str, Any]:
+    """The same where both runs counted the same transactions."""
+
+    def of(name: str, segment: str | None) -> Counted:
+        mine, others = (run.segments.get(name, SegmentTotals()) for run in runs)
+        return joined.counted(mine, others, segment)
+
+    whole = of(ALL, None)
+    names = [name for name in runs[0].segments if name != ALL]
+    rows = [(name, found) for name in names if (found := of(name, name)).differ.value >= 1]
+    rows.sort(key=lambda row: (-row[1].differ.value, row[0]))
+    no, one = whole.differ.value < 1, whole.differ.error == 0
+    return {
+        "headline": "The two decide alike"
+        if no and one
+        else f"They decide {_number(whole.differ)} transactions differently",
+        "basis": "How often each disagrees with live was counted exactly; where both do was "
+        + ("seen whole. All of these numbers are exact." if one else "estimated from samples. Ranges are 95 %."),
+        "who": [] if no and one else _who(pair, list(map(_number, whole.sides)), whole.money, unit, currency),
+        "by_segment": [
+            (_address(pair[0], name), printable(sentences.place(name)), *map(_number, found.sides))
+            for name, found in rows[:SEGMENTS]
+        ],
+    }
+
+
+def _number(found: Estimate) -> str:
+    if found.error == 0:
+        return told(found.value)
+    return f"about {told(found.value)} ({told(found.low)} to {told(found.high)})"
+
+
+def _who(pair: list[str], sides: list[str], money: tuple[float, float], unit: float, currency: str) -> list[str]:
+    return [
+        f"{name} alone blocks {side}, {sentences.money(minor, unit, currency)}."
+        for name, side, minor in zip(pair, sides, money, strict=True)
+    ]
 
 
 def _address(slot: str, segment: str) -> str:

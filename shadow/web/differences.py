@@ -35,6 +35,7 @@ from shadow.exploration.table import (
 from shadow.exploration.thresholds import WhatIf, by_histogram, by_samples
 from shadow.exploration.words import SLIGHT, name_in_words, value_in_words
 from shadow.gate.shares import percent
+from shadow.release.sentences import WEEK, in_span, money
 from shadow.release.telling import printable
 from shadow.serve import parquet
 from shadow.serve.desk import Opened, unknown
@@ -130,7 +131,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         "here_address": view.address(),
         "facets": [_facet(one, view) for one in shown],
         "headline": _headline(opened),
-        "lines": _lines(opened, totals, unit, currency),
+        "lines": _lines(opened, view, totals, unit, currency),
         "basis": _basis(opened),
         "chips": [(printable(text), address) for text, address in view.chips()],
         "clear": view.clear,
@@ -155,7 +156,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         "explained": f"From {found.explained:,} samples with an explanation, of {found.samples:,}. A share is of the "
         "size of all contributions; the average is in log-odds.",
         "rows": rows,
-        "heads": _heads(view),
+        "heads": _heads(view, currency),
         "first_page": view.address(cursor=None) if view.cursor else None,
         "next_page": view.address(cursor=page.next) if page.next else None,
         "paging": f"{len(rows):,} of {page.total:,} samples.",
@@ -229,35 +230,38 @@ def _headline(opened: Opened) -> str:
     return f"About {told(found.value)} transactions (95 %: {told(found.low)} to {told(found.high)})"
 
 
-def _lines(opened: Opened, totals: RunTotals | None, unit: float, currency: str) -> list[str]:
+def _lines(opened: Opened, view: View, totals: RunTotals | None, unit: float, currency: str) -> list[str]:
     if not opened.count.samples:
         return []
-    lines = [f"In money {opened.money / unit:,.0f} {currency}".rstrip() + f" in run {opened.run}"]
-    if totals is not None and totals.compared:
-        weeks = len(totals.covered) / (7 * 24)
+    lines = [f"In money {money(opened.money, unit, currency)}"]
+    if totals is None or not totals.compared:
+        lines[0] += "."
+    else:
+        hours = view.hours_meant(totals.covered)
+        if hours >= WEEK:
+            lines[0] += f", {money(in_span(opened.money, hours), unit, currency)} a week"
         share = percent(opened.count.value / totals.compared, 2)
-        lines[0] += f", {share} of all {totals.compared:,} transactions that were compared"
-        if weeks >= 1:
-            lines[0] += f"; {opened.money / unit / weeks:,.0f} {currency} a week".rstrip()
+        lines[0] += f". {share} of all {totals.compared:,} transactions that were compared in run {opened.run}."
         whole = totals.segments.get(ALL, SegmentTotals()).counts
         lines.append(
             f"Exactly counted in all traffic: live alone blocks {int(whole[2]):,}, the candidate alone "
             f"{int(whole[3]):,}."
         )
-    lines[0] += "."
     if opened.hidden is not None and opened.floor is not None:
         lines.append(
             f"Left out as noise: about {told(opened.hidden.value)} whose scores differ by at most {opened.floor:.3g}, "
             "as those of two equal models do (95 % of the A/A control's disagreements)."
         )
     elif opened.floor is None:
-        lines.append("There is no A/A control to compare with, so nothing is left out as noise.")
+        lines.append("No A/A control that differs from live is there to compare with, so nothing is left out as noise.")
     return lines
 
 
 def _basis(opened: Opened) -> str:
     table = opened.table
     told_of_all = f"Estimated from {len(opened.rows):,} samples; ≈ marks estimates from fewer than 10."
+    if len(opened.rows) and opened.count.error == 0:
+        told_of_all = "Each of these transactions was kept, so these numbers are exact."
     if len(table) < table.stored:
         told_of_all += (
             f" {len(table):,} of {table.stored:,} stored samples are read so far; the estimates allow for it."
@@ -290,7 +294,7 @@ def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any
     }
 
 
-def _heads(view: View) -> list[tuple[str, str, str]]:
+def _heads(view: View, currency: str) -> list[tuple[str, str, str]]:
     def head(name: str, sort: str) -> tuple[str, str, str]:
         is_on = view.sort == sort
         address = view.changed(sort=sort, ascending=is_on and not view.ascending)
@@ -298,7 +302,7 @@ def _heads(view: View) -> list[tuple[str, str, str]]:
 
     return [
         head("Transaction", "time"),
-        head("Amount", "amount"),
+        head(f"Amount, {currency}" if currency else "Amount", "amount"),
         ("Who blocks", "", ""),
         head("Scores", "gap"),
         ("What pushed them apart (candidate less live)", "", ""),
@@ -370,16 +374,22 @@ async def _what_if(
 
 
 def _what_if_lines(found: WhatIf, unit: float, currency: str) -> list[str]:
-    def number(one: Any, per: float = 1.0) -> str:
-        value, low, high = (part / per for part in (one.value, one.low, one.high))
-        return told(value) if math.isclose(low, high) else f"{told(value)} ({told(low)} to {told(high)})"
+    def number(one: Any) -> str:
+        return told(one.value) if math.isclose(one.low, one.high) else f"{told(one.value)} ({between(one)})"
+
+    def between(one: Any, per: float = 1.0) -> str:
+        return f"{told(one.low / per)} to {told(one.high / per)}"
+
+    def amount(one: Any) -> str:
+        text = money(one.value, unit, currency)
+        return text if math.isclose(one.low, one.high) else f"{text} ({between(one, unit)})"
 
     return [
         f"With a threshold of {found.threshold:g} the candidate would block {number(found.blocks)} of "
         f"{told(found.transactions)} transactions; live blocks {told(found.live_blocks)}.",
         f"It alone would block {number(found.candidate_only)}, "
-        f"{number(found.candidate_only_money, unit)} {currency}; it would let through {number(found.live_only)} that "
-        f"live blocks, {number(found.live_only_money, unit)} {currency}.",
+        f"{amount(found.candidate_only_money)}; it would let through {number(found.live_only)} that live blocks, "
+        f"{amount(found.live_only_money)}.",
     ]
 
 

@@ -31,7 +31,8 @@ def by_day(opened: Opened) -> dict[str, Any]:
     width, bars = 322 / n, []
     for at in range(n):
         y = 124.0
-        title = f"{_date(first + at)}: about {told(float(parts[0][at]))} live alone, {told(float(parts[1][at]))} other"
+        title = f"{_date(first + at)}: about {told(float(parts[0][at]))} by live alone, "
+        title += f"{told(float(parts[1][at]))} by the candidate alone"
         for style, part in (("fa", parts[0]), ("fb", parts[1])):
             height = 108 * float(part[at]) / top
             y -= height

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -9,16 +10,19 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from starlette.datastructures import QueryParams
 
+from scorer.pipeline.instants import HOUR_MS
 from scorer.pipeline.lenient import rfc3339
 from shadow.comparison.query import Instant, query_ms
 from shadow.exploration.page import Sort
 from shadow.exploration.question import Question, Text, as_condition
-from shadow.exploration.table import DIRECTION, LABEL, OF_SEGMENTS, TOP_FEATURE
+from shadow.exploration.table import DAY, DIRECTION, HOUR, LABEL, OF_SEGMENTS, TOP_FEATURE, WEEKDAY
 from shadow.web.asked import Scope
 
 _MANY = ("segment", "where", "facet")
 #: How far from the moment `at` something may have been scored.
 AROUND_MS = 300_000
+#: Conditions on these leave parts of days, or single days.
+_PARTS_OF_TIME = {HOUR, WEEKDAY, DAY}
 #: What an address to change a condition leaves out: the place in the list.
 _PLACE = {"cursor": None}
 
@@ -154,6 +158,15 @@ class View(Scope):
         if self.agreements:
             found.append(("agreements, too", self.changed(agreements=False)))
         return found
+
+    def hours_meant(self, covered: Sequence[int]) -> int:
+        """How many of these event hours, since 1970, the conditions on time leave; 0 if they are not on whole spans, so
+        that nothing can be told for a week."""
+        if self.scored_since or self.scored_until or self.transaction or _PARTS_OF_TIME & self.conditions.keys():
+            return 0
+        since = None if self.since is None else query_ms(self.since) // HOUR_MS
+        until = None if self.until is None else -(-query_ms(self.until) // HOUR_MS)
+        return sum((since is None or since <= one) and (until is None or one < until) for one in covered)
 
     @property
     def clear(self) -> str:

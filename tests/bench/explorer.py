@@ -5,6 +5,9 @@
 Samples of 2.5 kB lie in a real Valkey, 8 partitions of 30 days; a real `shadow serve` answers over HTTP while its gate
 looks and another slot's comparisons are applied at the rate. Told are the time of each kind of request, the size of the
 first view, the most memory of serve, and commands that kept Valkey busy for over 10 ms.
+
+A filtered page is promised within 50 ms and facets of a filter within 150 ms, in 99 of 100 cases on a core of their
+own. Both are asked with another filter each time, so that nothing is answered from what was just computed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import multiprocessing
 import os
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +35,14 @@ from shadow.store.connection import connect
 from shadow.store.tallies import Applied, Fence, TallyStore
 from shadow.web.static_files import NAMES, static
 
+#: The six facets of a filter that was not asked for before.
+FACETS = "/api/facets?where=hour%3D{hour}&min_amount={n}&segment={segment}&since=2026-01-{day}T00:00:00Z"
 #: Requests; `{n}` is a number that differs each time.
 KINDS = {
     "filtered page": "/api/samples?limit=50&sort=gap&where=merchant_id%3Dmerchant-{n}&min_amount=20",
     "page of a segment": "/api/samples?limit=50&sort=amount&segment={segment}&direction=candidate_only",
     "facets, six": "/api/facets",
+    "facets, another filter": FACETS,
     "facets, three attributes": "/api/facets?field=merchant_id&field=attribute_0&field=attribute_1&segment={segment}",
     "drivers": "/api/drivers?segment={segment}",
     "what if, samples": "/api/what-if?threshold=0.4&where=hour%3D{hour}",
@@ -74,6 +81,13 @@ def ask(serve: Worker, path: str) -> tuple[float, int]:
     with urllib.request.urlopen(f"http://127.0.0.1:{serve.port}{path}", timeout=120) as answer:
         body = answer.read()
     return (time.perf_counter() - started) * 1000, len(body)
+
+
+def filled(path: str, segments: Sequence[str], rng: np.random.Generator) -> str:
+    """The address of one request of a kind."""
+    segment = segments[int(rng.integers(1, 5))].replace("=", "%3D")
+    hour, day = f"{int(rng.integers(24)):02}", f"{int(rng.integers(1, 15)):02}"
+    return path.format(n=int(rng.integers(1000)), segment=segment, hour=hour, day=day)
 
 
 def processor(serve: Worker) -> float:
@@ -118,9 +132,7 @@ def main() -> None:
         for kind, path in KINDS.items():
             times, before = [], processor(serve)
             for _ in range(asked.requests):
-                segment = names[int(rng.integers(1, 5))].replace("=", "%3D")
-                given = {"n": int(rng.integers(1000)), "segment": segment, "hour": f"{int(rng.integers(24)):02}"}
-                times.append(ask(serve, path.format(**given))[0])
+                times.append(ask(serve, filled(path, names, rng))[0])
             p50, p99 = np.quantile(times, [0.5, 0.99])
             used = (processor(serve) - before) * 1000 / asked.requests
             print(f"{kind:<26}p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   processor {used:5.1f} ms", flush=True)

@@ -85,9 +85,10 @@ class Browser:
         """What a script returns."""
         return self._call("POST", f"/session/{self._session}/execute/sync", {"script": script, "args": []})
 
-    def picture(self, path: Path) -> Path:
-        """The whole page as a PNG."""
-        found = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
+    def picture(self, path: Path, part: tuple[float, float, float, float] | None = None) -> Path:
+        """The whole page as a PNG, or a part of it: left, top, width and height in pixels."""
+        clip = {} if part is None else {"clip": dict(zip(("x", "y", "width", "height"), part, strict=True), scale=1)}
+        found = self.devtools("Page.captureScreenshot", captureBeyondViewport=True, **clip)
         path.write_bytes(base64.b64decode(found["data"]))
         return path
 

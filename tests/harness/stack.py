@@ -226,11 +226,13 @@ class Stack:
         threshold: float | None = None,
         discard: bool = False,
         env: Mapping[str, str] | None = None,
+        by: str = "test",
+        reason: str = "test",
     ) -> None:
         """Fill a slot as `scorer deploy` does, without a process for it."""
 
         async def go(settings: ScorerSettings) -> None:
-            filled = await fill(settings, slot, bundle, threshold, None, "test", "test", discard=discard, anew=discard)
+            filled = await fill(settings, slot, bundle, threshold, None, by, reason, discard=discard, anew=discard)
             if slot == LIVE:
                 assert not (await arrived(settings, settings.group, filled.state.epoch, 30.0)).late
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
 import orjson
 import pytest
 
-from bench import redis_memory, report, steadiness, workload
+from bench import explorer, redis_memory, report, steadiness, workload
 from harness.places import ROOT
+from shadow.web.view import View
 
 
 @pytest.mark.needs("bench")
@@ -51,6 +54,18 @@ def test_every_shape_of_a_record_is_decided_as_the_plain_one(tmp_path: Path) -> 
 
 
 SHAPES = ("scorer, nested JSON", "scorer, Avro", "scorer, Avro, all nullable", "scorer, Protobuf")
+
+
+@pytest.mark.parametrize("kind", ["filtered page", "facets, another filter"])
+def test_what_the_explorer_promises_is_measured_with_another_filter_each_time(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    names = ("all", "country=DE", "country=FR", "amount=<500", "channel=pos")
+    asked = [explorer.filled(explorer.KINDS[kind], names, rng) for _ in range(200)]
+    assert len(set(asked)) > 170
+    for path in asked:
+        given = dict(parse_qsl(urlsplit(path).query))
+        assert View.model_validate({name: [one] if name in ("where", "segment") else one for name, one in given.items()
+                                    if name != "limit"}).conditions  # fmt: skip
 
 
 def test_redis_memory_is_measured_as_comparisons_go_by() -> None:

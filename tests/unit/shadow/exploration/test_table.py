@@ -126,8 +126,6 @@ def test_a_facet_counts_all_values_and_leaves_out_conditions_on_itself(asked: Qu
         changes["segment"] = [one for one in asked.segment if not one.startswith("country")]
     elif name == "direction":
         changes = {"direction": None, "where": [one for one in asked.where if not one.startswith("direction")]}
-        if asked.direction is not None:
-            changes["agreements"] = True
     elif name == "top_feature":
         changes["top_feature"] = None
     else:

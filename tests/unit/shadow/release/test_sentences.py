@@ -89,6 +89,13 @@ def test_the_one_thing_is_what_a_person_must_mend_and_then_what_takes_longest() 
     assert [one.days for one in found[1:]] == [9.0, 5.0, 2.0, None]
 
 
+def test_where_live_has_blocked_nothing_another_control_does_not_help() -> None:
+    empty = wording.unknown(Criterion.EXCESS_DISAGREEMENT)
+    finding = a_finding(Criterion.EXCESS_DISAGREEMENT, observed=None, reason=f"{empty}; needs more", days=2.0)
+    (found,) = obstacles(a_judgement(finding))
+    assert found.help is Help.TIME
+
+
 def test_a_share_of_a_few_blocks_is_too_few_and_no_percentage() -> None:
     thin = a_finding(
         bound=33.82,

@@ -217,3 +217,20 @@ def test_documents_have_an_example_of_every_answer(client: TestClient) -> None:
     names = [one["name"] for one in document["paths"]["/api/samples"]["get"]["parameters"]]
     assert {"segment", "where", "top_feature", "label", "cursor", "card", "beyond_noise"} <= set(names)
     assert re.fullmatch(r"L\d+-C\d+", str(Run(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ({}, 240),
+        ({"since": "1970-01-09T00:00:00Z"}, 48),
+        ({"until": "1970-01-01T00:30:00Z"}, 1),
+        ({"since": "1970-01-02T00:30:00Z", "until": "1970-01-03T00:00:00Z"}, 24),
+        ({"segment": ["country=FR"], "where": ["merchant_id=m"]}, 240),
+        ({"where": ["hour=13"]}, 0),
+        ({"where": ["weekday=Monday"]}, 0),
+        ({"scored_since": "1970-01-09T00:00:00Z"}, 0),
+    ],
+)
+def test_money_is_told_for_the_span_that_is_asked_for(asked: dict[str, Any], left: int) -> None:
+    assert View(**asked).hours_meant(range(240)) == left
