@@ -60,8 +60,15 @@ async def of_transaction(asking: Asking, asked: Scope, reader: Reader) -> dict[s
         "no_votes": "Nobody has said anything of it yet."
         + (" It is a case that waits for a review." if found["label"] == "waiting" else ""),
         "card": sorted([this, *around], key=lambda one: one["at"], reverse=True) if around else [],
-        "fields": [(printable(name), printable(str(value))) for name, value in sample["transaction"].items()],
+        "fields": [(printable(name), plainly(value)) for name, value in sample["transaction"].items()],
     }
+
+
+def plainly(value: Any) -> str:
+    """What a transaction has in a field, for people."""
+    if value is None:
+        return "missing"
+    return value_in_words(None, value) if isinstance(value, bool) else printable(str(value))
 
 
 def _beside(sample: dict[str, Any], unit: float) -> dict[str, str]:
