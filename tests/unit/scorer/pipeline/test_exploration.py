@@ -173,6 +173,15 @@ def test_a_day_whose_past_is_not_known_is_not_explored(amounts: list[tuple[int, 
     assert released_by_day(topics.rows()) == before
 
 
+def test_a_worker_that_dies_while_it_reads_decisions_again_counts_no_release_twice() -> None:
+    always = rules(replace(EXPLORATION, probability=0.9999999, share=10_000))
+    topics = Topics([a_payment(i, 100) for i in range(20)], always)
+    topics.run([5, 10], decided=2, accounted=1)
+    topics.run([3], decided=1, accounted=1)  # of the ten that are decided already
+    topics.run([20], decided=1, accounted=1)
+    assert list(topics.take_over().budget.spending.days.values()) == [2000]
+
+
 def test_the_draw_is_close_to_its_probability_over_100_000_ids() -> None:
     for p in (0.01, 0.2, 0.5):
         explored = replace(EXPLORATION, probability=p)
