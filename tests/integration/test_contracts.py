@@ -160,7 +160,7 @@ MAY_LACK: dict[str, set[str]] = {
     "labels": {"schema", "reason"},
     "deployments": {
         *("suggestion", "twins", "dossier", "overrode", "currency", "epoch", "request", "reason", "runs"),
-        *("verified", "first", "made_by", "change", "action", "automatic", "verdict", "why"),
+        *("verified", "first", "made_by", "change", "action", "automatic", "verdict", "why", "backtest", "doubt"),
     },
     "velocity": {"erasure"},
 }

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from deltalake import DeltaTable
 
 from harness.models import Models
 from harness.patience import PATIENCE_SECONDS
@@ -257,6 +258,29 @@ def test_evidence_is_thrown_away_only_if_that_is_asked_for(archived: Archived) -
     assert archived.ledger() == held
     stack.run(*argv, "--discard-evidence")
     assert archived.rotations()[-1]["outcome"] == "deployed"
+
+
+def test_a_candidate_that_cannot_be_made_again_is_not_deployed(archived: Archived) -> None:
+    stack, before, held = archived.stack, archived.digests(), archived.ledger()
+    copy = stack.folder / "copy"
+    shutil.copytree(stack.folder / "archive", copy)
+    argv = ("scorer", "rotate", "--from-archive", "copy", *DELAY, *BY, "--as-of", archived.at(7), "--no-backtest")
+
+    def both() -> bool:
+        made = archived.digests() - before
+        return len(made) == 2 and all((archived.store / name / "manifest.json").exists() for name in made)
+
+    assert killed_when(stack, argv, "twinned", both) is None
+    table = DeltaTable(copy / "decisions")
+    table.delete(f"day = '{max(part['day'] for part in table.partitions())}'")
+    told = stack.run(*argv, expect=1)
+    assert "differs: data: transactions: " in told
+    assert "came out otherwise once more, so it is not deployed" in told
+    assert archived.ledger() == held
+    note = next(path for path in (archived.store / "rotations").glob("*.begun.json") if str(copy) in path.read_text())
+    note.write_text("{")
+    assert "is damaged; remove it, and rotate again" in stack.fails(*argv)
+    note.unlink()
 
 
 def test_what_cannot_be_rotated_is_told_and_changes_nothing(archived: Archived) -> None:

@@ -1,4 +1,4 @@
-"""3 and 4 are verdicts of the gate, or of a backtest: no other command may end with them."""
+"""3 and 4 are verdicts of the gate, or of a backtest: no command but those, and `scorer rotate`, may end with them."""
 
 from __future__ import annotations
 
