@@ -27,7 +27,7 @@ class Named:
     """A card, and the transactions that are its own.
 
     in_columns, in_texts: whether a row is found by the columns of cards and transactions, and by its texts. A text
-    names the card if it is the card, or has it as a string of JSON. A card of LONG characters or more is also named by
+    names the card if it is the card, or has it as a value in JSON. A card of LONG characters or more is also named by
     a text in which it stands by itself (`c-1` does not in `c-12`), and by bytes that are no text wherever they have it.
     """
 
@@ -39,7 +39,7 @@ class Named:
         # as a JSON text may write it: with its characters as they are, or escaped
         self._forms = sorted({card, json.dumps(card)[1:-1], json.dumps(card, ensure_ascii=False)[1:-1]})
         self._bytes = [form.encode() for form in self._forms]
-        alone = r"(?<![\w-]){}(?![\w-])" if len(card) >= LONG else r'\A{0}\Z|"{0}"'
+        alone = r"(?<![\w-]){}(?![\w-])" if len(card) >= LONG else r'\A{0}\Z|"{0}"(?!\s*:)'
         self._alone = re.compile("|".join(alone.format(re.escape(form)) for form in self._forms))
 
     def rows(self, batch: pa.RecordBatch | pa.Table) -> npt.NDArray[np.bool_]:

@@ -45,6 +45,8 @@ def test_a_long_card_is_found_where_it_stands_by_itself(cell: str | bytes | None
         ('{"card": "42"}', True),
         ('{"amount": 42}', False),
         ("customer 42", False),
+        ('{"42": 1, "a": "b"}', False),
+        ('{"42" : 1}', False),
         ("142", False),
         (b"\xff42", False),
         (b"42", True),
