@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from harness.contract_check import messages, shown
 from harness.models import Models
 from harness.places import ROOT
-from harness.stack import Stack, write_lines
+from harness.stack import Stack, wait_for, write_lines
 from scorer.deployments.deploy import now
 from scorer.deployments.ledger import append
 from scorer.deployments.records import (
@@ -68,7 +68,11 @@ def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[di
         rates = json.dumps({"currency": "EUR", "rates": {"KWD": {"2020-01-01": 3.0}}})
         told = stack.run("scorer", "replay", "--rejected", env={"SCORER_MONEY": rates})
         assert "sent 1 again" in told
+        place = {"SHADOW_ARCHIVE": str(stack.folder / "archive"), "SHADOW_ARCHIVE_SECONDS": "0.5"}
+        archive = stack.start("shadow", "archive", "run", env=place)
         stack.run("shadow", "erase", "--card", card)
+        wait_for("its erasure", lambda: "card erased" in stack.run("shadow", "archive", "status", env=place))
+        assert archive.stop() == 0
         by_id = {"transaction_id": rows[0]["transaction_id"], "verdict": "fraud", "at": "2026-03-01T00:00:00Z"}
         by_card = {"card_id": card, "occurred_at": rows[0]["occurred_at"], "verdict": "legit", "at": by_id["at"]}
         for name, row in (("id", by_id), ("card", by_card)):
