@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from scorer.deployments.records import KINDS, SCHEMA, SLOT_NAME, PublishedView, WorkerReport
 from scorer.deployments.signatures import FIELD, SEQ
 from scorer.deployments.slots import Slot
-from scorer.pipeline import decision_avro, erasure
+from scorer.pipeline import decision_avro, erasure, exploration
 from scorer.pipeline.card_row import ROW
 from scorer.pipeline.changelog import CLOCK, OFFSET
 from scorer.pipeline.encode import OF_SOURCE, SENT_AT
@@ -216,8 +217,29 @@ def _velocity() -> TopicSchemas:
             Message(
                 "clock", "how the partition's clock steps", {"const": ""}, None, _object({"clock": clock}, **closed)
             ),
+            Message("released", "what exploration has released, by event day", _bytes(exploration.KEY), _account()),
         ),
     )
+
+
+def _bytes(value: bytes) -> Schema:
+    return {"const": base64.b64encode(value).decode(), "contentEncoding": "base64", "description": "bytes, not a text"}
+
+
+def _account() -> Schema:
+    day = {"type": "integer", "description": "the first event day that may be explored, days since 1970"}
+    money = {"type": "integer", "minimum": 0}
+    days = "minor units of the reporting currency that were released, by event day as days since 1970"
+    return _object(
+        {
+            "offset": {"type": "integer", "minimum": -1, "description": "source offset up to which it has releases"},
+            "floor": day,
+            "days": {
+                "type": "object", "patternProperties": {"^-?[0-9]+$": money}, "additionalProperties": False,
+                "description": days,
+            },
+        },
+    )  # fmt: skip
 
 
 def _erasures() -> TopicSchemas:

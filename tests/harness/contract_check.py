@@ -73,7 +73,8 @@ def _fits(message: dict[str, Any], record: dict[str, Any]) -> bool:
     key, value, headers = record["key"], record["value"], record["headers"]
     try:
         if message["is_json"]:
-            key = None if key is None else base64.b64decode(key).decode()
+            if message["name"] != "released":  # whose key is no text
+                key = None if key is None else base64.b64decode(key).decode()
             value = None if value is None else json.loads(base64.b64decode(value))
         elif message["name"] == "cardState":
             key = base64.b64decode(key).decode()

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from harness.contract_check import messages, shown
 from harness.models import Models
 from harness.places import ROOT
-from harness.stack import Stack, wait_for, write_lines
+from harness.stack import PARTITIONS, Stack, wait_for, write_lines
 from scorer.deployments.deploy import now
 from scorer.deployments.ledger import append
 from scorer.deployments.records import (
@@ -37,6 +37,10 @@ from scorer.deployments.records import (
 from scorer.settings import Topics
 
 pytestmark = pytest.mark.needs("deploy")
+EXPLORES = {
+    "SCORER_EXPLORE_PROBABILITY": "0.5", "SCORER_EXPLORE_BUDGET": "4000", "SCORER_EXPLORE_MAXIMUM": "1000",
+    "SCORER_EXPLORE_PARTITIONS": str(PARTITIONS), "SCORER_EXPLORE_KEY": "a key of sixteen",
+}  # fmt: skip
 SIGNED = ("--by", "ann", "--reason", "because")
 DOCUMENT = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
 #: Messages but the one in Avro, which tests/integration/test_decision_formats.py reads.
@@ -46,7 +50,7 @@ MESSAGES = set(DOCUMENT["components"]["messages"]) - {"decisionAvro"}
 @pytest.fixture(scope="module")
 def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Every record of a run in which each kind of message is written at least once."""
-    with Stack(tmp_path_factory.mktemp("contracts"), dict(models.env)) as stack:
+    with Stack(tmp_path_factory.mktemp("contracts"), {**models.env, **EXPLORES}) as stack:
         stack.deploy(models.live, "live")
         scorer = stack.start("scorer", "run")
         rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[:60]]
