@@ -51,7 +51,7 @@ class Written:
 
     def told(self, *argv: str) -> str:
         asked = ["levels", "--bundle", self.digest, "--threshold", "0.5", "--as-of", AS_OF, *argv]
-        result = CliRunner().invoke(cli, asked, env=self.env, catch_exceptions=False)
+        result = CliRunner().invoke(cli, asked, env={**self.env, "COLUMNS": "80"}, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output
 
