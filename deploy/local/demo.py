@@ -168,6 +168,17 @@ class Demo:
             return orjson.loads(body) if path.startswith("/api") else body
         return None
 
+    def answer(self, path: str) -> Any:
+        """A page of `shadow serve`, once it answers. Raises UserError as `wait` does."""
+        found: list[Any] = []
+
+        def has_answered() -> bool:
+            found.append(self.get(path))
+            return found[-1] is not None
+
+        self.wait(f"answer of {path}", has_answered)
+        return found[-1]
+
     def stream(self, *which: str) -> None:
         """Stream a part of the history that no model was trained on."""
         self.sent += _sent(self.run("scorer", "replay", "history.parquet", "--from", CUT, *which))
@@ -317,7 +328,7 @@ def story(demo: Demo) -> dict[str, Any]:
         ]
         print(f"    {name}: average precision {overall['average_precision']:.3f}, recall {overall['recall']:.3f}")
     demo.run("shadow", "gate", "--slot", "challenger", "--brief", expect=4)
-    verdict = demo.get("/api/gate?slot=challenger")
+    verdict = demo.answer("/api/gate?slot=challenger")
     failed = [f for f in verdict["findings"] if f["verdict"] == "fail" and f["segment"] != "all"]
     segment = min(failed, key=lambda f: -(f["observed"] or 0))["segment"] if failed else ""
     check(verdict["decision"] == "reject" and segment == "country=FR", "the gate rejects it and names France")
@@ -333,7 +344,7 @@ def story(demo: Demo) -> dict[str, Any]:
     demo.say("After a full clean period the gate suggests the better model.")
     demo.run("shadow", "gate", "--slot", "candidate", "--brief", expect=0)
     demo.wait("suggestion", lambda: demo.get("/api/suggestions"))
-    suggested = demo.get("/api/suggestions")
+    suggested = demo.answer("/api/suggestions")
     check([s["slot"] for s in suggested] == ["candidate"], "the gate suggests this candidate and no other")
     demo.say("A person approves, and signs with a name.")
     demo.run("shadow", "approve", "--slot", "candidate", "--by", APPROVER, "--reason", "clean for two weeks of traffic")
