@@ -130,7 +130,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         "everything": [pair for pair in view.pairs(cursor=None) if pair[0] != "threshold"],
         "here_address": view.address(),
         "facets": [_facet(one, view) for one in shown],
-        "headline": _headline(opened),
+        "headline": _headline(opened, view),
         "lines": _lines(opened, view, totals, unit, currency),
         "basis": _basis(opened),
         "chips": [(printable(text), address) for text, address in view.chips()],
@@ -221,12 +221,14 @@ def _value_name(field: str, value: str | None) -> str:
     return printable(value) or "(empty)"
 
 
-def _headline(opened: Opened) -> str:
+def _headline(opened: Opened, view: View) -> str:
     found = opened.count
     if not found.samples:
-        return "No difference matches" if len(opened.table) else "No samples yet"
+        if not len(opened.table):
+            return "No samples yet"
+        return "No difference matches" if view.chips() else "No difference so far"
     if found.error == 0:
-        return f"{told(found.value)} transactions"
+        return "1 transaction" if found.value == 1 else f"{told(found.value)} transactions"
     return f"About {told(found.value)} transactions (95 %: {told(found.low)} to {told(found.high)})"
 
 
@@ -339,6 +341,13 @@ def _empty(opened: Opened, view: View) -> dict[str, str]:
             "text": "The scores differ by no more than those of two equal models.",
             "address": view.changed(noise="show"),
             "link": "Show small differences, too",
+        }
+    if not view.chips():
+        return {
+            "title": "Both models decided alike.",
+            "text": "Neither blocked anything that the other allowed. Samples of what both decided alike are kept.",
+            "address": "",
+            "link": "",
         }
     return {
         "title": "No sample matches all conditions.",
