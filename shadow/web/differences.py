@@ -6,9 +6,9 @@ Rendered here, and complete without a script: every state is an address. With on
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi import Query as Parameter
 from fastapi.responses import HTMLResponse
@@ -117,7 +117,8 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         raise HTTPException(422, f"cursor: {error}") from None
     except UnknownFieldError as error:
         raise HTTPException(404, str(unknown(error))) from None
-    rows = [_row(one, view, unit, table) async for one in asking.desk.samples(opened, page.rows)]
+    labels = dict(zip(table.entries["hash"][page.rows].tolist(), table.labels[page.rows].tolist(), strict=True))
+    rows = [_row(one, view, unit, labels) async for one in asking.desk.samples(opened, page.rows)]
     found = drivers(table, opened.rows, DRIVERS)
     totals = await _totals(asking, opened)
     return {
@@ -271,11 +272,10 @@ def _basis(opened: Opened) -> str:
     return f"{told_of_all} Read {opened.age:.0f} s ago."
 
 
-def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any]:
+def _row(sample: Sample, view: View, unit: float, labels: Mapping[float, int]) -> dict[str, Any]:
     side, who = WHO[sample.outcome.key]
     live = sample.live.score
-    at = np.flatnonzero(table.entries["hash"] == sample.hash)
-    label = LABELS[int(table.labels[at[0]])] if len(at) else "none"
+    label = LABELS[labels.get(sample.hash, 0)]
     return {
         "id": printable(sample.transaction_id),
         "address": to_transaction(view, sample.transaction_id),
