@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from scorer.frozen import Frozen
 
 #: Features of the transaction itself, in every view.
 EVENT_FEATURES = ("amount", "hour_of_day", "day_of_week")
@@ -20,10 +22,8 @@ VELOCITY_FEATURES = tuple(f"card_{what}_{window}" for window, _, _ in WINDOWS fo
 RESERVED = {"transaction_id", "occurred_at", "card_id", "merchant_id", "currency", *EVENT_FEATURES, *VELOCITY_FEATURES}
 
 
-class Attribute(BaseModel):
+class Attribute(Frozen):
     """A field of the transaction that is a feature. A category's value not in `values` gets the code after the last."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     kind: Literal["number", "boolean", "category"]
@@ -51,10 +51,8 @@ class Attribute(BaseModel):
         return {**{value: float(code) for code, value in enumerate(self.values)}, None: math.nan}
 
 
-class FeatureView(BaseModel):
+class FeatureView(Frozen):
     """The features of a snapshot. Add new ones at the end, and let decisions log them before any model uses them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.]*$", max_length=40)
     attributes: tuple[Attribute, ...] = ()
