@@ -30,6 +30,7 @@ from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
 from scorer.training.rotation import MOST_SEED, twin_recipe
 from scorer.training.served import ServedMaking
+from scorer.training.sinks import failures, sinks
 from scorer.training.tuning import MOST_TRIALS
 
 if TYPE_CHECKING:
@@ -131,6 +132,14 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
 @click.option("--note", help="A remark, such as why, for the record.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="KIND=URI",
+    help="Tell of the bundle there, too: mlflow=URI of a tracking server, openlineage=URL of a server or a file; "
+    "repeatable. If it fails, the bundle is made all the same. Needs the extra `mlflow` or `openlineage`.",
+)
 @json_option
 def train(
     files: tuple[Path, ...],
@@ -159,6 +168,7 @@ def train(
     parent: str | None,
     by: str | None,
     note: str | None,
+    exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Train a model on FILEs, and put it into the store as a bundle. Prints the digest.
@@ -168,6 +178,7 @@ def train(
     Threshold and metrics come from the latest transactions (--calibrate), which are not trained on.
     """
     _check_data(files, archive, as_of, label, labels_known_by, label_delay, twin)
+    to = sinks(exports)
     settings = load(ScorerSettings)
     view = load_view(settings.view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
@@ -232,6 +243,7 @@ def train(
     overall = bundle.manifest.metrics["overall"]
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
     tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
+    list(failures(to, bundle.digest, store.manifest(bundle.digest), store.uri, tell))
     if as_json:
         answer(Told(bundle.digest, bundle.manifest).to_json())
         return
