@@ -60,7 +60,7 @@ def test_a_card_is_not_tested_from_the_day_on_on_which_its_compromise_is_known()
 
 
 def test_the_file_gets_a_time_of_each_label_a_week_after_its_transaction(tmp_path: Path) -> None:
-    at = datetime(2018, 4, 1, 10, tzinfo=UTC)
+    at = datetime(2018, 4, 1, 10)  # noqa: DTZ001 - as the file has it
     parquet.write_table(pa.table({"TX_DATETIME": [at, at + timedelta(hours=1)], "X": [1, 2]}), tmp_path / "a.parquet")
     made = parquet.read_table(with_label_times(tmp_path / "a.parquet", tmp_path / "b.parquet")).to_pylist()
     assert [row["label_available_at"] - row["TX_DATETIME"] for row in made] == [timedelta(days=7)] * 2
