@@ -25,7 +25,7 @@ STORES := $(IMAGE) --extra stores
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults attack soak study release-study deploy-render deploy-check \
+.PHONY: help demo setup test check lint types imports integration faults attack soak study release-study train-study deploy-render deploy-check \
 	docs pictures bench bench-quick lock clean
 
 help: ## list the targets
@@ -74,6 +74,9 @@ bench: .venv/.bench .venv/.peers ## measure speed, latency and memory, 35 minute
 
 bench-quick: .venv/.bench .venv/.peers ## measure only the speed beside floors and peers, three minutes
 	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
+
+train-study: .venv/.bench ## train by a published protocol on public data, and measure it, five minutes (ARGS=--publish)
+	@cd tests && ../$(BIN)/python -m study.training.run $(ARGS)
 
 deploy-render: .venv/.dev ## write rules, alerts, dashboards (ARGS="--grafana URL") and rights (SLOTS="candidate …")
 	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scorer.bundles.lineage import differences
+from scorer.bundles.lineage import Tuned, differences
 from scorer.bundles.manifest import Manifest
 from scorer.text_table import columns_of, printable, wrapped
 from scorer.text_table import table as text_table
@@ -79,6 +79,17 @@ def card(bundle: Told) -> Iterator[str]:
     yield ""
     parameters = ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
     yield from _wrapped(parameters or "Not known: it was trained elsewhere.")
+    if manifest.tuned is not None:
+        yield ""
+        yield from _wrapped(_searched(manifest.tuned))
+
+
+def _searched(tuned: Tuned) -> str:
+    first = "" if tuned.first is None else f", {tuned.first:.3f} with what they were before"
+    return (
+        f"{', '.join(tuned.searched)} are the best of {tuned.trials} trials by {tuned.by}, seed {tuned.seed}: average "
+        f"precision {tuned.best:.3f}{first}, on the transactions that set the threshold."
+    )
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

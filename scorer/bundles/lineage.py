@@ -138,6 +138,21 @@ class Recipe(_Record):
     early_stopping: int | None = Field(None, ge=1)
 
 
+class Tuned(_Record):
+    """How the parameters of a recipe were searched. What was found is in the recipe, so nobody has to search again.
+
+    by: the library and its version. seed: of the search. trials: sets of parameters that were tried, the first of them
+    the defaults. first, best: average precision of the defaults and of what was found, on the calibration part.
+    """
+
+    by: str
+    seed: int
+    trials: int = Field(ge=1)
+    first: float | None
+    best: float
+    searched: tuple[str, ...]
+
+
 class Code(_Record):
     """The user's repository that the command ran in, if it ran in one. dirty: whether a tracked file was changed."""
 

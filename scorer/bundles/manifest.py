@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from scorer.bundles.lineage import Lineage, SourceFile
+from scorer.bundles.lineage import Lineage, SourceFile, Tuned
 from scorer.bundles.model_text import MODEL, ModelText
 from scorer.bundles.names import check_names
 from scorer.bundles.scale import Calibration, Link
@@ -27,7 +27,7 @@ LIBRARIES = ("lightgbm", "numpy")
 #: How manifests are written now. The digest of those of schema 1 covers their bytes, with all that is beside.
 SCHEMA = 2
 #: Fields beside the content.
-BESIDE = ("created_at", "parent", "made_by", "note", "packages", "sources")
+BESIDE = ("created_at", "parent", "made_by", "note", "packages", "sources", "tuned")
 
 
 class ViewRecord(BaseModel):
@@ -66,7 +66,7 @@ class Checked(BaseModel):
 
 
 #: Fields of a manifest that are left out where there is nothing to say, so that earlier versions read it.
-OPTIONAL = ("link", "calibration", "checked", "lineage", "made_by", "packages", "sources")
+OPTIONAL = ("link", "calibration", "checked", "lineage", "made_by", "packages", "sources", "tuned")
 
 
 class Manifest(BaseModel):
@@ -77,7 +77,7 @@ class Manifest(BaseModel):
     the bundle that this one replaces. link: how the model's answers become probabilities, None if they are.
     calibration: what is applied after it. checked: rows with their trainer's scores that the bundle was held against.
     lineage: how it was made, if it was made here. made_by: who has trained it, or brought it here. packages: SHA-256 of
-    all that was installed then. sources: the files that were read.
+    all that was installed then. sources: the files that were read. tuned: how parameters were searched, if they were.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +102,7 @@ class Manifest(BaseModel):
     lineage: Lineage | None = None
     packages: str | None = None
     sources: tuple[SourceFile, ...] | None = None
+    tuned: Tuned | None = None
 
     @property
     def data_ended(self) -> datetime | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
 from scorer.sources.scored_rows import read_scored
 from scorer.text_table import named
+from scorer.training.sinks import failures, sinks
 
 
 @click.group()
@@ -244,6 +247,32 @@ def show_card(name: str, as_json: bool) -> None:
         answer({"digest": found.digest, "markdown": "".join(f"{line}\n" for line in lines)})
         return
     show_lines(lines)
+
+
+@bundle.command("export")
+@click.argument("name")
+@click.option(
+    "--to",
+    "texts",
+    required=True,
+    multiple=True,
+    metavar="KIND=URI",
+    help="mlflow=URI of a tracking server, or openlineage=URL of a server or a file; repeatable.",
+)
+@json_option
+def export(name: str, texts: tuple[str, ...], as_json: bool) -> None:
+    """Tell MLflow or OpenLineage how a bundle was made. NAME is a digest or its first digits.
+
+    A sink that knows the bundle already is told nothing new. Exits with 1 if one could not be told.
+    """
+    to = sinks(texts)
+    store = _opened()
+    digest = store.resolve(name)
+    failed = list(failures(to, digest, store.manifest(digest), store.uri, partial(click.echo, err=True)))
+    if as_json:
+        answer({"digest": digest, "told": [one.kind for one in to if one not in failed]})
+    if failed:
+        sys.exit(1)
 
 
 def _opened() -> BundleStore:

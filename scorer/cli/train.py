@@ -18,6 +18,7 @@ from scorer.bundles.lineage import ByCost, ByPrecision, ByRate, Given, Recipe, R
 from scorer.bundles.store import BundleStore
 from scorer.bundles.twin import why_not_twin
 from scorer.bundles.view_file import load_view
+from scorer.cli import tuned
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError, UserError
 from scorer.pipeline.view import FeatureView
@@ -29,6 +30,8 @@ from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
 from scorer.training.rotation import MOST_SEED, twin_recipe
 from scorer.training.served import ServedMaking
+from scorer.training.sinks import failures, sinks
+from scorer.training.tuning import MOST_TRIALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +115,14 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
     metavar="ROUNDS",
     help="End the training after so many rounds without a better average precision on what sets the threshold.",
 )
+@click.option(
+    "--tune",
+    "trials",
+    type=click.IntRange(2, MOST_TRIALS),
+    metavar="TRIALS",
+    help="Try so many sets of parameters, and take the one with the best average precision on what sets the threshold; "
+    "what --param gives stays. Needs the extra `tune`.",
+)
 @click.option("--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Seed of the training.")
 @click.option(
     "--twin",
@@ -121,6 +132,14 @@ _DURATION = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 @click.option("--parent", help="Digest of the bundle that this one replaces, for the record.")
 @click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
 @click.option("--note", help="A remark, such as why, for the record.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="KIND=URI",
+    help="Tell of the bundle there, too: mlflow=URI of a tracking server, openlineage=URL of a server or a file; "
+    "repeatable. If it fails, the bundle is made all the same. Needs the extra `mlflow` or `openlineage`.",
+)
 @json_option
 def train(
     files: tuple[Path, ...],
@@ -142,12 +161,14 @@ def train(
     class_weight: str | None,
     monotone: tuple[str, ...],
     early_stopping: int | None,
+    trials: int | None,
     seed: int,
     twin: str | None,
     threads: int | None,
     parent: str | None,
     by: str | None,
     note: str | None,
+    exports: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Train a model on FILEs, and put it into the store as a bundle. Prints the digest.
@@ -157,6 +178,7 @@ def train(
     Threshold and metrics come from the latest transactions (--calibrate), which are not trained on.
     """
     _check_data(files, archive, as_of, label, labels_known_by, label_delay, twin)
+    to = sinks(exports)
     settings = load(ScorerSettings)
     view = load_view(settings.view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
@@ -189,6 +211,7 @@ def train(
         )
     if recipe.since is not None and recipe.until is not None and recipe.since >= recipe.until:
         raise UserError(f"--from {since}: is not before --to {until}; give an earlier one")
+    tuned.check(trials, recipe, model is not None)
     its_parent = store.resolve(parent) if parent else (model.digest if model is not None else None)
     who = maker(settings, by)
     tell = partial(click.echo, err=True)
@@ -199,6 +222,7 @@ def train(
             recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes
         )
         material = making.read(files, tell)
+    recipe, search = tuned.tuned(material.history, recipe, trials, threads or cores(), tell)
     with rounds_shown(recipe, len(material.history.labels)) as progress:
         bundle = material.bundle(
             recipe,
@@ -209,6 +233,7 @@ def train(
             parent=its_parent,
             made_by=who,
             note=note,
+            tuned=search,
         )
     if model is not None:
         why = why_not_twin(model.manifest, bundle.manifest)
@@ -218,6 +243,7 @@ def train(
     overall = bundle.manifest.metrics["overall"]
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
     tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
+    list(failures(to, bundle.digest, store.manifest(bundle.digest), store.uri, tell))
     if as_json:
         answer(Told(bundle.digest, bundle.manifest).to_json())
         return

@@ -110,7 +110,7 @@ def read_transactions(
         keep = keep[occurred[keep] >= time_bound(since, "--from")]
     if until is not None:
         keep = keep[occurred[keep] < time_bound(until, "--to")]
-    keep = keep[np.lexsort((ids[keep].astype(str), occurred[keep]))][skip:][:limit]
+    keep = keep[by_time(occurred[keep], ids[keep])][skip:][:limit]
     labels = None
     if all(part.labels is not None for part in parts):
         labels = np.concatenate([part.labels for part in parts if part.labels is not None])
@@ -126,6 +126,18 @@ def read_transactions(
             continue
         keys, values = _texts(parts, places, occurred[chosen])
         yield FileChunk(keys, values, at_labels, known[chosen], places)
+
+
+def by_time(occurred_ms: npt.NDArray[np.int64], ids: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+    """Positions of n transactions by time, then id: int64 (n,). Only ids of one time are compared: they may be long."""
+    order = np.argsort(occurred_ms, kind="stable")
+    is_same = np.diff(occurred_ms[order]) == 0
+    tied = np.zeros(len(order), dtype=bool)
+    tied[1:] |= is_same
+    tied[:-1] |= is_same
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((ids[rows].astype(str), occurred_ms[rows]))]
+    return order
 
 
 def _cuts(occurred_ms: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

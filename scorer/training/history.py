@@ -207,10 +207,21 @@ def _history(view: FeatureView, read: _Read, content: dict[str, str], path: str)
         labels_last=_iso(told.max()) if len(told) else None,
         content=content,
     )
-    matrix = read.matrix[0] if len(read.matrix) == 1 else np.concatenate(read.matrix)
-    read.matrix.clear()
+    matrix = _joined(read.matrix)
     amount = np.concatenate(read.amount)
     return History(view, read.ids, occurred_ms, amount, matrix, labels, known_ms, data).only(firsts)
+
+
+def _joined(parts: list[Matrix]) -> Matrix:
+    """Parts as one matrix: float64 (n, features). Takes them out of the list, so that both are never there at once."""
+    matrix = np.empty((sum(map(len, parts)), parts[0].shape[1]))
+    at = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        matrix[at : at + len(part)] = part
+        at += len(part)
+    return matrix
 
 
 def _firsts(

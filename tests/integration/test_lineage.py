@@ -142,6 +142,36 @@ def test_a_file_in_another_writing_and_order_gives_the_same_digest(place: Place,
     assert place.train("rows.jsonl", *ROUNDS) == made
 
 
+def test_a_tuned_training_is_remade_without_tuning_and_is_what_the_same_parameters_by_hand_give(
+    place: Place, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    done = place.command("train", "rows.parquet", *ROUNDS, "--tune", "3", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    digest = done.stdout.strip()
+    assert digest != made
+    found = place.bundle(digest).manifest
+    assert found.tuned is not None
+    assert found.tuned.trials == 3
+    assert found.lineage is not None
+    parameters = found.lineage.recipe.parameters
+    told = next(line for line in done.stderr.splitlines() if "best of 3 trials" in line)
+    chosen = [f"{name}={parameters[name]:g}" for name in found.tuned.searched]
+    assert told.endswith(" ".join(chosen))
+    assert place.train("rows.parquet", *ROUNDS, *(word for one in chosen for word in ("--param", one))) == digest
+    assert "best of 3 trials by optuna" in " ".join(place.run("bundle", "card", digest).split())
+    (place.folder / "without" / "optuna").mkdir(parents=True)
+    (place.folder / "without" / "optuna" / "__init__.py").write_text("raise ImportError('not here')")
+    without = {"PYTHONPATH": f"{place.folder / 'without'}:{os.environ.get('PYTHONPATH', '')}"}
+    assert place.run("reproduce", digest, **without) == f"the same: {digest}"
+    twin = place.train("rows.parquet", "--twin", digest, **without)
+    assert place.bundle(twin).manifest.tuned is None
+    refused = place.command("train", "rows.parquet", "--tune", "3", **without)
+    assert refused.returncode == 2
+    assert refused.stderr.strip().count("\n") == 0
+    assert "install the extra `tune`" in refused.stderr
+
+
 def test_two_trainings_that_race_into_the_store_leave_one_whole_bundle(place: Place) -> None:
     with ThreadPoolExecutor(3) as pool:
         digests = set(pool.map(lambda by: place.train("rows.parquet", *ROUNDS, "--seed", "9", "--by", by), "abc"))
@@ -249,6 +279,7 @@ def test_a_twin_of_other_data_or_another_range_is_refused(place: Place, made: st
     assert "it was trained on other data" in place.refused("train", "others.parquet", "--twin", made)
     assert "other data" in place.refused("train", "rows.parquet", "--twin", made, "--to", "2026-01-25")
     assert "num_leaves" in place.refused("train", "rows.parquet", "--twin", made, "--param", "num_leaves=7")
+    assert "--tune" in place.refused("train", "rows.parquet", "--twin", made, "--tune", "3")
 
 
 def test_bundles_are_listed_compared_and_described_within_80_columns(place: Place, made: str) -> None:

@@ -33,7 +33,9 @@ def text(**changes: Any) -> bytes:
     ("name", "value"),
     [
         ("created_at", "2027-01-01T00:00:00Z"), ("note", "why"), ("parent", "a" * 64), ("made_by", "ada"),
-        ("packages", "b" * 64), ("sources", [{"name": "x", "rows": 1, "bytes": 2, "sha256": "c", "columns": {}}]),
+        ("packages", "b" * 64),
+        ("tuned", {"by": "optuna 5", "seed": 1, "trials": 2, "first": 0.1, "best": 0.2, "searched": ["num_leaves"]}),
+        ("sources", [{"name": "x", "rows": 1, "bytes": 2, "sha256": "c", "columns": {}}]),
     ],
 )  # fmt: skip
 def test_what_stands_beside_the_content_changes_no_digest(name: str, value: Any) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.histories import NO_MAPPING, columns, rows
 from scorer.errors import UserError
 from scorer.pipeline.mapping import FieldNames
-from scorer.sources.files import read_transactions, time_bound, write_table
+from scorer.sources.files import by_time, read_transactions, time_bound, write_table
 from scorer.sources.source import LABEL, LABEL_TIME
 
 
@@ -98,3 +101,10 @@ def test_a_time_that_is_none_names_its_option() -> None:
     assert time_bound("1970-01-02", "--from") == 86_400_000
     with pytest.raises(UserError, match="--from soon"):
         time_bound("soon", "--from")
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.text("ab1é", max_size=3)), max_size=40))
+def test_rows_are_in_order_of_time_then_id_however_many_are_of_one_time(rows: list[tuple[int, str]]) -> None:
+    occurred = np.array([at for at, _ in rows], dtype=np.int64)
+    order = by_time(occurred, np.array([name for _, name in rows], dtype=object))
+    assert order.tolist() == sorted(range(len(rows)), key=lambda at: rows[at])

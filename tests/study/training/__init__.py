@@ -1,0 +1,1 @@
+"""What a training is worth and what it takes: on public data, by the protocol that its authors published."""
