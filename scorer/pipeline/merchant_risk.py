@@ -77,24 +77,6 @@ class Snapshot:
         parts.update(np.ascontiguousarray(self.rate, "<f8").tobytes())
         return parts.hexdigest()[:16]
 
-    @cached_property
-    def places(self) -> dict[str, int]:
-        """Place of each merchant."""
-        return {key: at for at, key in enumerate(self.keys)}
-
-    def features_of(self, keys: Sequence[str | None], units: float) -> Floats:
-        """Features of n transactions: float64 (n, 3 w), by the keys of their merchants; NaN without a key."""
-        get, w = self.places.get, self.count.shape[1]
-        at = np.array([NOBODY if key is None else get(key, NOBODY) for key in keys], dtype=np.int64)
-        m = len(self.keys)
-        count, minor = np.zeros((2, m + 1, w), dtype=np.int64)
-        count[:m], minor[:m] = self.count, self.minor
-        rate = np.full((m + 1, w), self.overall)
-        rate[:m] = self.rate
-        out = features(count[at], minor[at], rate[at], units)  # the last row is nobody's
-        out[[key is None for key in keys]] = np.nan
-        return out
-
 
 @dataclass(frozen=True)
 class Moved:
@@ -153,10 +135,20 @@ class Past:
         self._sums = np.zeros((3, w, 0), dtype=np.int64)  # count, minor units, frauds
         self._rate = np.zeros((w, 0))
         self._overall = np.nan
+        self._floor = int(np.iinfo(np.int64).min)
         self._end: int | None = None  # the hour at which all windows end
         self._was: tuple[Floats, float] | None = None
 
+    @property
+    def overall(self) -> float:
+        """Share of all transactions that was fraud, as of the last step; NaN without any."""
+        return self._overall
+
     # What happened
+
+    def begin(self, hour: int) -> None:
+        """Pass over what happened before an hour: no step will look back at it."""
+        self._floor = hour
 
     def add(self, hashes: npt.NDArray[np.uint64], keys: Sequence[str | None], occurred_ms: Ints, minor: Ints) -> None:
         """Add n transactions, by the hashes of their ids, of which one that is there already does not count again.
@@ -228,7 +220,7 @@ class Past:
 
     @property
     def _oldest(self) -> int:
-        return np.iinfo(np.int64).min if self._end is None else self._end - self.risk.lengths[-1]
+        return self._floor if self._end is None else self._end - self.risk.lengths[-1]
 
     # Snapshots
 
@@ -269,10 +261,12 @@ class Past:
                 for hour in _between(self._paid, begin - length, min(begin, end - length)):
                     self._apply(hour, at, -1)
         self._end = end
-        for gone in [hour for hour in self._paid if hour < self._oldest]:
+        oldest = self._oldest
+        began = min(self._paid, default=end) if begin == oldest else begin - self.risk.lengths[-1]
+        for gone in _between(self._paid, began, oldest):
             del self._paid[gone]
             self._frauds.pop(gone, None)
-        oldest_ms = self._oldest * HOUR_MS
+        oldest_ms = oldest * HOUR_MS
         for name in [name for name, said in self._said.items() if said[-1][0] < oldest_ms]:
             del self._said[name]
 

@@ -1,4 +1,4 @@
-"""Merchant risk: the stream's snapshots are the history's, whatever comes when, and nothing of the future is in them."""
+"""Merchant risk: the stream's snapshots are the history's, and nothing of the future is in them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from scorer.pipeline import merchant_risk
 from scorer.pipeline.merchant_risk import Past, Snapshot, as_of
+from scorer.pipeline.risk_lookup import Snapshots
+from scorer.pipeline.risk_records import Assembly, records
 from scorer.pipeline.risk_view import EFFECTIVE_AFTER_MS, Risk, of_definitions
 from scorer.pipeline.velocity import id_hashes
 from scorer.pipeline.view import Attribute, FeatureView
@@ -106,6 +108,13 @@ def test_a_history_has_the_features_that_the_documentation_says(rows: list[Paid]
             assert features.tolist() == pytest.approx(by_hand(rows, row), rel=1e-12, nan_ok=True)
 
 
+def served_by(snapshot: Snapshot, merchant: str | None, at_ms: int | None = None) -> Any:
+    """What a scorer finds in a snapshot that it has read from the topic."""
+    (whole,) = filter(None, map(Assembly(RISK).fold, *zip(*records(snapshot, RISK, 3), strict=True)))
+    held = Snapshots(6, 100, 3).with_one(whole)
+    return held.find([merchant], np.array([snapshot.effective_ms if at_ms is None else at_ms])).features[0]
+
+
 def streamed(rows: Sequence[Paid], draw: Any) -> list[Snapshot]:
     """Snapshots as `scorer risk` makes them from topics that it reads in pieces of any size, each piece in any order,
     some of it twice; with a kill and a new beginning between."""
@@ -144,7 +153,7 @@ def test_the_stream_and_the_history_have_the_same_features_bit_for_bit(rows: lis
         wanted = as_of(RISK, np.array([row.at_ms]))[0]
         served = np.full(6, np.nan)
         if mine and mine[-1].as_of_ms == wanted:
-            served = mine[-1].features_of([row.merchant], 100)[0]
+            served = served_by(mine[-1], row.merchant, row.at_ms)
         assert served.tobytes() == features.tobytes() or (np.isnan(served).all() and np.isnan(features).all())
 
 
@@ -205,7 +214,7 @@ def test_a_flood_of_labels_moves_a_rate_by_no_more_than_it_may() -> None:
     rates = []
     for turn in (4, 6, 8, 10):
         moved = past.step(START + DAY + turn * HOUR)
-        rates.append(float(past.snapshot(0).features_of(["a"], 100)[0, 5]))
+        rates.append(float(served_by(past.snapshot(0), "a")[5]))
         assert moved.merchants == 2
         assert moved.capped == (turn < 10)
     assert rates[:3] == [0.25, 0.5, 0.75]
@@ -219,14 +228,15 @@ def test_a_snapshot_that_is_held_back_leaves_the_rates_where_they_were() -> None
     past.undo()
     assert past.snapshot(0).rate.tobytes() == before.rate.tobytes()
     past.step(START + DAY + 6 * HOUR)
-    assert past.snapshot(0).features_of(["a"], 100)[0, 5] == 0.25
+    assert served_by(past.snapshot(0), "a")[5] == 0.25
 
 
 def test_nobody_has_the_overall_rate_and_no_key_has_nothing() -> None:
     past = a_past(0)
     past.label(id_hashes([f"u{at}" for at in range(22)]), [True] * 22, [START] * 22)
     past.step(START + DAY + 4 * HOUR)
-    found = past.snapshot(0).features_of(["nobody", None], 100)
+    snapshot = past.snapshot(0)
+    found = [served_by(snapshot, key) for key in ("nobody", None)]
     assert found[0].tolist() == pytest.approx([0, np.nan, 0.1] * 2, nan_ok=True)
     assert np.isnan(found[1]).all()
 
