@@ -28,8 +28,8 @@ SCHEMA: Literal[1] = 1
 CHUNK_BYTES = 400_000
 #: Bytes of the numbers of a merchant in a window, at most.
 _NUMBERS = 70
-#: What a key is: the definition's digest, the place, and of a part its number.
-KEY = rb"[0-9a-f]{8}/\d+(/\d+)?"
+#: What keys are: the definition's digest, the place, and of a part its number.
+HEAD_KEY, PART_KEY = rb"[0-9a-f]{8}/\d+", rb"[0-9a-f]{8}/\d+/\d+"
 Whole = Annotated[int, Field(ge=0)]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
