@@ -74,6 +74,7 @@ class Topics(BaseModel):
     deployments: str = "deployments"
     velocity: str = "velocity"
     erasures: str = "erasures"
+    risk: str = "risk"
 
 
 class CommonSettings(BaseSettings):
@@ -393,6 +394,20 @@ class ScorerSettings(CommonSettings):
         min_length=16,
         description="with `explore_probability`: key of the hash of the transaction id that decides what is released, "
         "the same for all scorers; keep it secret",
+    )
+    risk_snapshots: int = Field(
+        24,
+        ge=2,
+        le=1000,
+        description="with merchant risk in the feature view: how many snapshots the topic `risk` keeps, and how many a "
+        "scorer holds in memory for transactions that come late",
+    )
+    risk_most_capped: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="`scorer risk` holds a snapshot back if the fraud rates of more than this share of merchants would "
+        "move further than they may; 1: never",
     )
     memory_bytes: int | None = Field(
         None,

@@ -20,6 +20,7 @@ from scorer.pipeline.changelog import CLOCK, OFFSET
 from scorer.pipeline.encode import OF_SOURCE, SENT_AT
 from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest
 from scorer.pipeline.published import Decision, RejectionHeaders, ReplayedHeaders
+from scorer.pipeline.risk_records import HEAD_KEY, PART_KEY, RiskHead, RiskPart
 from scorer.pipeline.transaction import LONGEST_VALUE, Transaction
 from scorer.settings import ScorerSettings, Topics
 from shadow.labels.label import Label
@@ -257,9 +258,23 @@ def _erasures() -> TopicSchemas:
     )
 
 
+def _risk() -> TopicSchemas:
+    part = _text_like(PART_KEY, "which definition in the feature view, which place on the topic, and which part")
+    head = _text_like(HEAD_KEY, "which definition in the feature view, and which place on the topic")
+    return TopicSchemas(
+        "risk",
+        "Snapshots of merchant risk, in parts; the head that comes last makes one whole.",
+        (
+            Message("riskPart", "some merchants of a snapshot", part, of_type(RiskPart, is_versioned=False)),
+            Message("riskHead", "the end of a snapshot of merchant risk", head, of_type(RiskHead, is_versioned=False)),
+        ),
+    )
+
+
 def topics() -> list[TopicSchemas]:
     """Every topic, in the order of the setting."""
     made = [_transactions(), _decisions(), _rejected(), _labels(), _deployments(), _velocity(), _erasures()]
+    made.append(_risk())
     return sorted(made, key=lambda topic: list(Topics.model_fields).index(topic.role))
 
 

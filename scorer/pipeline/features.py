@@ -14,6 +14,7 @@ from scorer.pipeline.batch import Matrix
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
+from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
@@ -21,8 +22,11 @@ from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, F
 HISTORY_CHUNK = 20_480
 
 
-def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
-    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing."""
+def snapshot(view: FeatureView, events: Events, seen: Seen, risk: Matrix | None = None) -> Matrix:
+    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing.
+
+    risk: their merchants', float64 (n, len(view.risk.names)); None where nothing is known of merchants.
+    """
     matrix = np.empty((len(events), len(view.names)))
     first, then = len(EVENT_FEATURES), len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
     matrix[:, 0] = events.amount
@@ -31,7 +35,14 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
     matrix[:, first:then] = seen.features
     for column, attribute in enumerate(view.attributes, start=then):
         matrix[:, column] = encode(attribute, events.attributes[attribute.name])
+    if view.risk is not None:
+        matrix[:, len(view.names) - len(view.risk.names) :] = np.nan if risk is None else risk
     return matrix
+
+
+def risk_keys(risk: Risk, events: Events) -> Sequence[str | None]:
+    """Whose past counts in the merchant risk of each event; None where it does not say."""
+    return events.merchants if risk.key == "merchant_id" else events.attributes[risk.key]  # type: ignore[return-value]
 
 
 def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:

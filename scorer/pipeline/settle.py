@@ -34,7 +34,7 @@ from scorer.pipeline.encode_avro import AvroDecisionWriter
 from scorer.pipeline.events import Events
 from scorer.pipeline.exploration import account
 from scorer.pipeline.exploring import Explored, explored
-from scorer.pipeline.features import observe, snapshot
+from scorer.pipeline.features import observe, risk_keys, snapshot
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.velocity import Seen
 
@@ -242,7 +242,11 @@ def _decide(
     """What to write for each part, and its changed cards. cuts: which of the events are the part's. refunds: which
     events are refunds: bool (n,); None for none."""
     events, positions = decoded.events, decoded.positions
-    matrix, offsets = snapshot(rules.view, events, seen), whole.offsets[positions]
+    risk = None
+    if rules.view.risk is not None and rules.risk is not None:
+        risk = rules.risk.find(risk_keys(rules.view.risk, events), events.occurred_ms)
+    matrix = snapshot(rules.view, events, seen, None if risk is None else risk.features)
+    offsets = whole.offsets[positions]
     decided = np.repeat([part.published.decisions for part in parts], [cut.stop - cut.start for cut in cuts])
     rejected = np.repeat([part.published.rejected for part in parts], [cut.stop - cut.start for cut in cuts])
     fresh = offsets > np.minimum(decided, rejected)
@@ -264,7 +268,7 @@ def _decide(
     refused += [(int(positions[i]), "score", f"score: {scores[i]} is no probability") for i in np.flatnonzero(~usable)]
     headers_of = carried(whole.headers, rules.carried)
     marks = {"repeat": seen.repeat} if refunds is None else {"repeat": seen.repeat, "refund": refunds}
-    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found
+    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found, risk
     schema = rules.decision_schema
     decisions = DecisionWriter(*given) if schema is None else AvroDecisionWriter(*given, schema=schema)
     out = []
@@ -294,6 +298,7 @@ def _decide(
                     released=released,
                     released_minor=released_minor,
                     carried=[headers_of[at] for at in positions[rows].tolist()] if headers_of else [],
+                    riskless=0 if risk is None else sum(risk.versions[row] is None for row in rows.tolist()),
                     skipped=_skipped(whole, decoded, part, first, end) if decoded.skipped else [],
                 ),
                 changed,

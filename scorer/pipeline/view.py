@@ -11,6 +11,7 @@ import orjson
 from pydantic import Field, model_validator
 
 from scorer.frozen import Frozen
+from scorer.pipeline.risk_view import Risk
 
 #: Features of the transaction itself, in every view.
 EVENT_FEATURES = ("amount", "hour_of_day", "day_of_week")
@@ -52,10 +53,25 @@ class Attribute(Frozen):
 
 
 class FeatureView(Frozen):
-    """The features of a snapshot. Add new ones at the end, and let decisions log them before any model uses them."""
+    """The features of a snapshot. Add new ones at the end, and let decisions log them before any model uses them.
+
+    risk: merchant risk, whose features are the last ones of all; None for none.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.]*$", max_length=40)
     attributes: tuple[Attribute, ...] = ()
+    risk: Risk | None = None
+
+    @model_validator(mode="after")
+    def _risk_fits(self) -> Self:
+        if self.risk is not None:
+            key, kinds = self.risk.key, {attribute.name: attribute.kind for attribute in self.attributes}
+            if key != "merchant_id" and kinds.get(key) != "category":
+                raise ValueError(f"risk.key is {key}; expected merchant_id or an attribute that is a category")
+            both = next((name for name in self.risk.names if name in kinds), None)
+            if both is not None:
+                raise ValueError(f"attribute {both}: merchant risk has a feature of this name; choose another")
+        return self
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
@@ -67,7 +83,8 @@ class FeatureView(Frozen):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of all features, in the order of the snapshot."""
-        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *(attribute.name for attribute in self.attributes))
+        own = (*EVENT_FEATURES, *VELOCITY_FEATURES, *(attribute.name for attribute in self.attributes))
+        return own if self.risk is None else (*own, *self.risk.names)
 
     @cached_property
     def id(self) -> str:
@@ -88,4 +105,6 @@ class FeatureView(Frozen):
                 known[f"card_{what}_{window}"] = {"kind": "velocity", "bucket_seconds": seconds, "buckets": buckets}
         for attribute in self.attributes:
             known[attribute.name] = attribute.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        if self.risk is not None:
+            known |= self.risk.definitions()
         return {name: known[name] for name in names}

@@ -22,6 +22,7 @@ from scorer.pipeline.instants import instant_ms, stamps
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.money import Money
+from scorer.pipeline.risk_view import of_definitions
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute, FeatureView
 from scorer.sources.file_rows import FileRows
@@ -128,9 +129,10 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
         attributes = [
             Attribute.model_validate({"name": name, **told})
             for name, told in manifest.view.features.items()
-            if told.get("kind") not in ("event", "velocity")
+            if told.get("kind") not in ("event", "velocity", "risk")
         ]
-        view = FeatureView(name=manifest.view.name, attributes=tuple(attributes))
+        risk = of_definitions(manifest.view.features)
+        view = FeatureView(name=manifest.view.name, attributes=tuple(attributes), risk=risk)
         files = {} if lineage.is_of_archive else how.files
         mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
         money = Money.model_validate(how.money)

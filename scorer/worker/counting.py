@@ -21,8 +21,8 @@ MOST = 10_000
 class _Noted:
     """What the metrics need of a batch of one partition. done_s: when it was acknowledged, in seconds since 1970.
 
-    counts: transactions read, repeats, miskeyed, untrusted, refunds. explored: would-be blocks drawn, released, and the
-    minor units of these.
+    counts: transactions read, repeats, miskeyed, untrusted, refunds, without merchant risk. explored: would-be blocks
+    drawn, released, and the minor units of these.
     """
 
     bundle: str
@@ -32,7 +32,7 @@ class _Noted:
     appended_ms: npt.NDArray[np.int64]
     fields: Sequence[str]
     skipped: Sequence[str]
-    counts: tuple[int, int, int, int, int]
+    counts: tuple[int, int, int, int, int, int]
     explored: tuple[int, int, int]
 
 
@@ -54,7 +54,7 @@ class Counting:
 
         done_s: when it was acknowledged, in seconds since 1970.
         """
-        counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds
+        counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds, settled.riskless
         explored = settled.drawn, settled.released, settled.released_minor
         columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped
         self._noted.append(_Noted(bundle, done_s, *columns, counts, explored))
@@ -73,12 +73,13 @@ class Counting:
 def _show(noted: Sequence[_Noted], minor_per_unit: float) -> int:
     """Add batches to the metrics; returns how many transactions they hold."""
     columns = zip(*(one.counts for one in noted), strict=True)
-    read, repeats, miskeyed, untrusted, refunds = (int(sum(column)) for column in columns)
+    read, repeats, miskeyed, untrusted, refunds, riskless = (int(sum(column)) for column in columns)
     metrics.TRANSACTIONS.inc(read)
     metrics.REPEATS.inc(repeats)
     metrics.MISKEYED.inc(miskeyed)
     metrics.UNTRUSTED.inc(untrusted)
     metrics.REFUNDS.inc(refunds)
+    metrics.RISK_MISSING.inc(riskless)
     drawn, released, minor = (sum(column) for column in zip(*(one.explored for one in noted), strict=True))
     metrics.DRAWN.inc(drawn)
     metrics.RELEASED.inc(released)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -84,6 +85,11 @@ def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[di
             stack.run("shadow", "labels", "load", str(file), "--source", "chargeback", "--by", "acquirer")
         asyncio.run(_ledger(stack, models))
         assert scorer.stop() == 0
+        view = stack.folder / "view.yaml"
+        view.write_text(
+            Path(models.env["SCORER_VIEW"]).read_text() + "\nrisk: {windows: [90d], period: 1d, delay_days: 1}\n"
+        )
+        stack.run("scorer", "risk", "--once", env={"SCORER_VIEW": str(view), "SCORER_RISK_SNAPSHOTS": "200"})
         return [shown(record) for record in stack.read(*Topics().model_dump().values())]
 
 

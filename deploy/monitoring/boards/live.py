@@ -288,6 +288,37 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     ),
                 ],
             ),
+            "Merchant risk",
+            (
+                8,
+                [
+                    lines(
+                        "Merchants in the last snapshot",
+                        "With a transaction in a window; and those whose fraud rate would have moved further than it "
+                        "may. No lines without `scorer risk`.",
+                        "short",
+                        [Query(f"max by (what) (scorer_risk_merchants{{{IN}}})", "{{what}}")],
+                    ),
+                    lines(
+                        "Snapshots, and decisions without one",
+                        "Per hour: snapshots that were published, and decisions that found none.",
+                        "short",
+                        [
+                            Query(f"sum(increase(scorer_risk_snapshots_total{{{IN}}}[1h]))", "snapshots", BLUE),
+                            Query(f"sum(increase(scorer_risk_missing_total{{{IN}}}[1h]))", "without", VERMILION),
+                        ],
+                    ),
+                    lines(
+                        "Snapshot overdue",
+                        "Time since a newer snapshot should have come to a scorer; and 1 while one is held back.",
+                        "s",
+                        [
+                            Query(f"max(scorer_risk_overdue_seconds{{{IN}}})", "overdue", ORANGE),
+                            Query(f"max(scorer_risk_held{{{IN}}})", "held back", VERMILION),
+                        ],
+                    ),
+                ],
+            ),
             "Model and workers",
             (
                 9,
