@@ -26,7 +26,7 @@ CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test check lint types imports integration faults attack soak study release-study deploy-render deploy-check \
-	docs pictures bench bench-quick lock clean
+	docs pictures bench bench-quick scale lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench: .venv/.bench .venv/.peers ## measure speed, latency and memory, 35 minute
 
 bench-quick: .venv/.bench .venv/.peers ## measure only the speed beside floors and peers, three minutes
 	cd tests && ../$(BIN)/python -m bench.run --quick $(ARGS)
+
+scale: .venv/.bench ## reckon the bill for 1,000 to 1,000,000 a second, and see where it bends (ARGS="--short", --publish)
+	cd tests && ../$(BIN)/python -m bench.scale.run $(ARGS)
 
 deploy-render: .venv/.dev ## write rules, alerts, dashboards (ARGS="--grafana URL") and rights (SLOTS="candidate …")
 	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)

@@ -8,6 +8,7 @@ it misses only if all turns lie on one side.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,3 +81,12 @@ def between(first: Mark, last: Mark) -> tuple[float, float]:
 def medians(runs: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The median of each."""
     return {name: statistics.median(several) for name, several in runs.items()}
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least such a share of all do not exceed.
+
+    >>> quantile([3.0, 1.0, 2.0, 4.0], 0.5)
+    2.0
+    """
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

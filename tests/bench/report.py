@@ -30,6 +30,8 @@ TARGETS: dict[tuple[str, str], tuple[bool, float]] = {
     ("ratios", "p99_80/handwritten"): (False, 1),
     ("ratios", "live_with_3_shadows/none"): (True, 0.99),
     ("ratios", "live_with_3_shadows/none_p99"): (False, 1.25),
+    ("ratios", "partitions_512/4"): (False, 1.2),
+    ("ratios", "scorers_2/1"): (True, 0.9),
     ("rates", "start_s"): (False, 5),
     ("rates", "predict_speedup"): (True, 3),
     ("memory", "velocity_bytes_per_card"): (False, 800),

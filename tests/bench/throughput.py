@@ -64,13 +64,13 @@ def deciding(
     values: list[bytes] = []
     n = len(work) - tail
     seen_first: float | None = None
-    marks: list[Mark] = []  # until the first decision
+    marks: list[Mark] = []  # until something is on its way
     with stage(folder, work) as on, closing(Watcher(on.settings.bootstrap)) as watcher:
         port = int(on.settings.bootstrap.rpartition(":")[2])
         started = time.perf_counter()
         with on.worker(argv, env=env) as worker:
             while len(values) < n:
-                if not values:
+                if not values and (not marks or marks[-1].received <= NOTHING_BYTES):
                     came = received(worker.pid, port) if sockets.are_told() else 0
                     marks.append(Mark(time.perf_counter(), cpu_seconds(worker.pid), 0, came))
                 values += [message.value() for message in watcher.look(0.01)]
