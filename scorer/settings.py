@@ -45,8 +45,8 @@ FetchWait = Annotated[
     Field(
         ge=1,
         le=5000,
-        description="longest wait of a fetch; on a busy stream a fetch collects half this time's traffic; both grow up "
-        "to four times when the worker lags",
+        description="longest wait of a fetch; on a busy stream a fetch collects half this time's traffic, that of a "
+        "scorer with room less; both grow up to four times when the worker lags",
     ),
 ]
 
@@ -243,6 +243,11 @@ class CommonSettings(BaseSettings):
         return "read_uncommitted"
 
     @property
+    def is_eager(self) -> bool:
+        """Whether fetches gather for less while the worker has room. Nobody waits for any worker but a scorer."""
+        return False
+
+    @property
     def longest_stall_seconds(self) -> float:
         """How long a worker may stand still: a shorter disturbance than a session is none."""
         return max(self.stall_seconds, self.session_seconds)
@@ -420,6 +425,10 @@ class ScorerSettings(CommonSettings):
     @property
     def reads(self) -> Isolation:
         return self.isolation
+
+    @property
+    def is_eager(self) -> bool:
+        return True
 
     @property
     def explore_key_bytes(self) -> bytes | None:

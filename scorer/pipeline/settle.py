@@ -108,7 +108,8 @@ def _turns(parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
         start, n = 0, len(part.incoming.values)
         while True:
             end = min(n, start + room)
-            turn.append((at, replace(part, incoming=part.incoming.cut(slice(start, end)))))
+            is_whole = end - start == n
+            turn.append((at, part if is_whole else replace(part, incoming=part.incoming.cut(slice(start, end)))))
             room -= end - start
             start = end
             if room == 0:
