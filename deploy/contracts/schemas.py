@@ -15,7 +15,7 @@ from scorer.deployments.records import KINDS, SCHEMA, SLOT_NAME, PublishedView, 
 from scorer.deployments.signatures import FIELD, SEQ
 from scorer.deployments.slots import Slot
 from scorer.pipeline import decision_avro, erasure, exploration
-from scorer.pipeline.card_row import ROW
+from scorer.pipeline.card_row import LAST, ROW
 from scorer.pipeline.changelog import CLOCK, OFFSET
 from scorer.pipeline.encode import OF_SOURCE, SENT_AT
 from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest
@@ -183,11 +183,12 @@ def _velocity() -> TopicSchemas:
     size = ROW.itemsize
     fields: Mapping[str, Any] = ROW.fields or {}
     row: Schema = {
-        "description": f"packed state of a card: {size} bytes, each number little-endian",
+        "description": f"packed state of a card: {size} bytes, each number little-endian; where the feature view asks "
+        f"for `since_last`, {LAST.itemsize} more: the time of its last transaction, in milliseconds since 1970",
         "type": "string",
         "contentEncoding": "base64",
         "minLength": 4 * -(-size // 3),
-        "maxLength": 4 * -(-size // 3),
+        "maxLength": 4 * -(-(size + LAST.itemsize) // 3),
         "x-layout": [
             {
                 "name": name,

@@ -15,7 +15,7 @@ from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
 from scorer.pipeline.velocity import Seen, id_hashes
-from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 
 #: Rows of a history that are computed at once. More only costs memory.
 HISTORY_CHUNK = 20_480
@@ -31,7 +31,19 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
     matrix[:, first:then] = seen.features
     for column, attribute in enumerate(view.attributes, start=then):
         matrix[:, column] = encode(attribute, events.attributes[attribute.name])
+    for what in view.deltas:
+        column = view.names.index(DELTAS[what][0])
+        if what == "since_last":
+            matrix[:, column] = seen.since_last
+        else:
+            means = seen.features[:, 1::3]
+            matrix[:, column : column + means.shape[1]] = events.amount[:, None] - means
     return matrix
+
+
+def states_of(view: FeatureView, minor_digits: int = 2) -> CardStates:
+    """No cards yet, with all that a view's features need. minor_digits: of the reporting currency."""
+    return CardStates(minor_digits, has_last="since_last" in view.deltas)
 
 
 def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:
@@ -83,7 +95,7 @@ class Past:
     """What the cards of a history did so far. It is read some events at a time, all of one time together."""
 
     def __init__(self, view: FeatureView, minor_digits: int = 2) -> None:
-        self._view, self._states, self._offset = view, CardStates(minor_digits), 0
+        self._view, self._states, self._offset = view, states_of(view, minor_digits), 0
 
     def add(self, events: Events) -> Matrix:
         """Snapshots of the next n events: float64 (n, len(view.names)), in the order given; taken by time, then id."""

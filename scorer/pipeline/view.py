@@ -17,6 +17,11 @@ WINDOWS = (("1h", 600, 6), ("1d", 10_800, 8), ("7d", 86_400, 7), ("30d", 259_200
 #: Features of the card's past, in every view. For each window: number of transactions, their mean amount, and the
 #: ratio of this transaction's amount to that mean.
 VELOCITY_FEATURES = tuple(f"card_{what}_{window}" for window, _, _ in WINDOWS for what in ("count", "mean", "ratio"))
+#: Features of the card's past that a view may ask for, by what asks for them.
+DELTAS = {
+    "since_last": ("card_seconds_since_last",),
+    "from_mean": tuple(f"card_delta_{window}" for window, _, _ in WINDOWS),
+}
 RESERVED = {"transaction_id", "occurred_at", "card_id", "merchant_id", "currency", *EVENT_FEATURES, *VELOCITY_FEATURES}
 
 
@@ -58,18 +63,32 @@ class FeatureView(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.]*$", max_length=40)
     attributes: tuple[Attribute, ...] = ()
+    deltas: tuple[Literal["since_last", "from_mean"], ...] = ()
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
         names = [attribute.name for attribute in self.attributes]
         if len(set(names)) != len(names):
             raise ValueError(f"attribute {next(n for n in names if names.count(n) > 1)} is declared twice")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"feature {next(n for n in self.names if self.names.count(n) > 1)} is declared twice")
         return self
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of all features, in the order of the snapshot."""
-        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *(attribute.name for attribute in self.attributes))
+        attributes = (attribute.name for attribute in self.attributes)
+        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *attributes, *self.delta_names)
+
+    @property
+    def delta_names(self) -> tuple[str, ...]:
+        """Names of the features that `deltas` asks for."""
+        return tuple(name for what in self.deltas for name in DELTAS[what])
+
+    @property
+    def first_attribute(self) -> int:
+        """Where the attributes begin in a snapshot."""
+        return len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
 
     @cached_property
     def id(self) -> str:
@@ -90,4 +109,9 @@ class FeatureView(BaseModel):
                 known[f"card_{what}_{window}"] = {"kind": "velocity", "bucket_seconds": seconds, "buckets": buckets}
         for attribute in self.attributes:
             known[attribute.name] = attribute.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        if "since_last" in self.deltas:
+            known["card_seconds_since_last"] = {"kind": "since_last"}
+        if "from_mean" in self.deltas:
+            for window, seconds, buckets in WINDOWS:
+                known[f"card_delta_{window}"] = {"kind": "from_mean", "bucket_seconds": seconds, "buckets": buckets}
         return {name: known[name] for name in names}

@@ -23,7 +23,7 @@ from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.money import Money
 from scorer.pipeline.transaction import Reading
-from scorer.pipeline.view import Attribute, FeatureView
+from scorer.pipeline.view import DELTAS, Attribute, FeatureView
 from scorer.sources.file_rows import FileRows
 from scorer.sources.files import read_transactions, time_bound
 from scorer.sources.source import Source
@@ -35,6 +35,8 @@ from scorer.training.train import train
 Tell = Callable[[str], Any]
 _MARK = b"which key makes these tokens"
 _BLOCK = 1 << 20
+#: Kinds of features that are attributes.
+_ATTRIBUTE = ("number", "boolean", "category")
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,11 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
         attributes = [
             Attribute.model_validate({"name": name, **told})
             for name, told in manifest.view.features.items()
-            if told.get("kind") not in ("event", "velocity")
+            if told.get("kind") in _ATTRIBUTE
         ]
-        view = FeatureView(name=manifest.view.name, attributes=tuple(attributes))
+        kinds = {str(told.get("kind")) for told in manifest.view.features.values()}
+        deltas = tuple(what for what in DELTAS if what in kinds)
+        view = FeatureView.model_validate({"name": manifest.view.name, "attributes": attributes, "deltas": deltas})
         files = {} if lineage.is_of_archive else how.files
         mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
         money = Money.model_validate(how.money)

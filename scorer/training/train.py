@@ -140,7 +140,7 @@ def _check_columns(part: History, columns: Array, tell: Callable[[str], Any]) ->
         if len(cells) and (len(cells) < len(column) or cells.min() < cells.max()):
             continue
         name = part.view.names[at]
-        if at >= len(part.view.names) - len(part.view.attributes):
+        if 0 <= at - part.view.first_attribute < len(part.view.attributes):
             what = f"is {cells[0]:g} in every transaction" if len(cells) else "is missing in every transaction"
             raise UserError(
                 f"train: feature {name} {what}, so nothing can be learnt of it; map it in the setting mapping.fields, "

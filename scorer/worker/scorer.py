@@ -98,7 +98,7 @@ class Scorer:
         self._follower = Follower(settings, self._on_deployments)
         self._producer = FencedProducer(settings)
         self._pool = Computing("settle")
-        self._takeover = Takeover(settings, self._producer)
+        self._takeover = Takeover(settings, self._producer, view)
         self._writer = Writer(self._producer, settings.topics, self)
         self._partitions: dict[int, Partition] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
