@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from scorer.pipeline.card_row import BLANK, DAY, FREE, GRAVE, IDLE_DAYS, LAST, LAYOUT, NO_TIME, RAW, ROW
 from scorer.pipeline.clock import CROWD, NO_DAY, Course, EventClock, Steps
+from scorer.pipeline.window import Track
+from scorer.pipeline.window_states import Windows
 
 #: Places that `sweep` looks at for each event of a batch, and at least. So a worker holds at most a quarter of the
 #: cards that its partitions get in the time of one pass beyond those that are not idle.
@@ -41,11 +43,20 @@ class CardStates:
     """The cards of one partition: packed rows, the place of each card's row, and the partition's clock.
 
     minor_digits: decimal digits of the reporting currency. capacity: rows to make room for at first. crowd: see
-    `EventClock`. has_last: whether to keep the time of each card's last transaction, too.
+    `EventClock`. has_last: whether to keep the time of each card's last transaction, too. tracks: of the
+    windows that are declared; `windows` has their rows.
     """
 
-    def __init__(self, minor_digits: int = 2, capacity: int = 1024, crowd: int = CROWD, has_last: bool = False) -> None:
+    def __init__(
+        self,
+        minor_digits: int = 2,
+        capacity: int = 1024,
+        crowd: int = CROWD,
+        has_last: bool = False,
+        tracks: Sequence[Track] = (),
+    ) -> None:
         self.units = 10.0**minor_digits
+        self.windows = Windows(tracks)
         self._places: dict[str, int] = {}
         self._cards: list[str | None] = []  # by place
         self._free: list[int] = []
@@ -73,13 +84,14 @@ class CardStates:
         """About how much memory the cards take."""
         tables = sys.getsizeof(self._places) + sys.getsizeof(self._cards) + sys.getsizeof(self._free)
         last = 0 if self._last is None else int(self._last.nbytes)
+        last += self.windows.memory_bytes
         return int(self._rows.nbytes) + last + tables + _TEXT_BYTES * len(self._places)
 
     @property
     def highest_offset(self) -> int:
         """Highest source offset absorbed by any row, or by one that was dropped; -1 without rows."""
         used = self._rows[: self.places]
-        return int(used["offset"].max(initial=-1))
+        return max(int(used["offset"].max(initial=-1)), self.windows.highest_offset)
 
     @property
     def clock(self) -> EventClock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from scorer.pipeline.events import Column, Events
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
 from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+from scorer.pipeline.window import MERCHANT
+from scorer.pipeline.window_states import row_texts, text_of
+from scorer.pipeline.windows import Taken
+from scorer.pipeline.windows import observe as observe_windows
 
 #: Rows of a history that are computed at once. More only costs memory.
 HISTORY_CHUNK = 20_480
@@ -38,12 +42,14 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
         else:
             means = seen.features[:, 1::3]
             matrix[:, column : column + means.shape[1]] = events.amount[:, None] - means
+    for column, window in enumerate(view.windows, start=len(view.names) - len(view.windows)):
+        matrix[:, column] = seen.windows[view.track(window).id].of(window.aggregate)
     return matrix
 
 
 def states_of(view: FeatureView, minor_digits: int = 2) -> CardStates:
     """No cards yet, with all that a view's features need. minor_digits: of the reporting currency."""
-    return CardStates(minor_digits, has_last="since_last" in view.deltas)
+    return CardStates(minor_digits, has_last="since_last" in view.deltas, tracks=view.tracks)
 
 
 def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:
@@ -63,13 +69,42 @@ def observe(
     events: Events,
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
+    view: FeatureView | None = None,
 ) -> Seen:
     """Note what each event's card did before, then add the event to its card; see `velocity.observe`.
 
-    states: cards of each partition. cuts: which events are the partition's.
+    states: cards of each partition. cuts: which events are the partition's. view: the states must be of this one, if
+    it declares windows.
     """
     hashes = id_hashes(events.ids)
-    return velocity.observe(states, cuts, events.cards, hashes, events.occurred_ms, events.minor, offsets, trusted)
+    seen = velocity.observe(states, cuts, events.cards, hashes, events.occurred_ms, events.minor, offsets, trusted)
+    if view is None or not view.windows:
+        return seen
+    try:
+        taken = _taken(view, events, offsets, seen)
+        windows = [part.windows for part in states]
+        totals, undo = observe_windows(windows, cuts, view.tracks, taken, states[0].units)
+    except BaseException:
+        seen.undo()
+        raise
+
+    def undo_all() -> None:
+        undo()
+        seen.undo()
+
+    return replace(seen, windows=totals, undo=undo_all)
+
+
+def _taken(view: FeatureView, events: Events, offsets: npt.NDArray[np.int64], seen: Seen) -> Taken:
+    """Events as windows take them."""
+    attributes = {attribute.name: attribute for attribute in view.attributes}
+    cards = [text_of(card) for card in events.cards]
+    texts: dict[tuple[str, ...], Sequence[str | None]] = {}
+    for keys in dict.fromkeys(track.keys for track in view.tracks):
+        columns = [encode(attributes[name], events.attributes[name]) for name in keys if name != MERCHANT]
+        texts[keys] = row_texts(cards, columns, events.merchants if MERCHANT in keys else None)
+    numbers = {of: np.asarray(events.attributes[of]) for of in {track.of for track in view.tracks} if of in attributes}
+    return Taken(texts, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors)
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
@@ -119,7 +154,7 @@ class Past:
         n = len(events)
         offsets, trusted = np.arange(self._offset, self._offset + n, dtype=np.int64), np.ones(n, dtype=bool)
         self._offset += n
-        seen = observe([self._states], [slice(0, n)], events, offsets, trusted)
+        seen = observe([self._states], [slice(0, n)], events, offsets, trusted, self._view)
         return snapshot(self._view, events, seen)
 
 

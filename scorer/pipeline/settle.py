@@ -83,7 +83,10 @@ def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: b
     whether to add the account of what was released."""
     n = len(part.incoming.values)
     stood, steps = part.states.steps()
-    states: list[Record] = list(part.states.packed(cards)) if cards else []
+    # windows first: whoever finds the row of a card finds those of its windows
+    states: list[Record] = list(part.states.windows.packed())
+    if cards:
+        states += part.states.packed(cards)
     if explores and n:
         part.budget.through = max(part.budget.through, int(part.incoming.offsets[-1]))
         states.append(account(part.budget.spending, part.budget.through))
@@ -91,9 +94,7 @@ def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: b
         settled,
         clock=[changelog.clock(stood, steps)] if steps else [],
         states=states,
-        dropped=[changelog.dropped(card) for card in part.states.sweep(n, int(part.incoming.offsets[-1]) + 1)]
-        if n
-        else [],
+        dropped=changelog.swept(part.states, n, int(part.incoming.offsets[-1]) + 1) if n else [],
     )
 
 
@@ -217,7 +218,7 @@ def _settle(
     refunds = _refunds(events, rules.reading)
     cuts = [slice(a, b) for a, b in pairwise(np.searchsorted(positions, whole.bounds).tolist())]
     counts = trusted if refunds is None else trusted & ~refunds
-    seen = observe([part.states for part in parts], cuts, events, whole.offsets[positions], counts)
+    seen = observe([part.states for part in parts], cuts, events, whole.offsets[positions], counts, rules.view)
     if refunds is not None:
         seen = replace(seen, repeat=seen.repeat & ~refunds)  # which may bear the id of what they refund
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any, Literal, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scorer.pipeline.window import AMOUNT, BUCKETS, MERCHANT, Track, Window
 
 #: Features of the transaction itself, in every view.
 EVENT_FEATURES = ("amount", "hour_of_day", "day_of_week")
@@ -44,6 +47,11 @@ class Attribute(BaseModel):
             raise ValueError(f"{self.name}: this name is reserved; choose another")
         return self
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """How it is computed."""
+        return self.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+
     @cached_property
     def accepts(self) -> set[type]:
         """Python types that its values may have once decoded from JSON."""
@@ -64,6 +72,7 @@ class FeatureView(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.]*$", max_length=40)
     attributes: tuple[Attribute, ...] = ()
     deltas: tuple[Literal["since_last", "from_mean"], ...] = ()
+    windows: tuple[Window, ...] = Field((), max_length=100)
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
@@ -74,11 +83,50 @@ class FeatureView(BaseModel):
             raise ValueError(f"feature {next(n for n in self.names if self.names.count(n) > 1)} is declared twice")
         return self
 
+    @model_validator(mode="after")
+    def _windows_have_their_fields(self) -> Self:
+        keys = {MERCHANT, *(a.name for a in self.attributes if a.kind != "number")}
+        numbers = {AMOUNT, *(a.name for a in self.attributes if a.kind == "number")}
+        for window in self.windows:
+            for name in window.key:
+                if name not in keys:
+                    raise ValueError(
+                        f"window {window.name}: key {name[:60]} is neither {MERCHANT} nor an attribute of the view "
+                        "that is a category or a boolean"
+                    )
+            if window.of is not None and window.of not in numbers:
+                raise ValueError(
+                    f"window {window.name}: of {window.of[:60]} is neither {AMOUNT} nor an attribute of the view "
+                    "that is a number"
+                )
+        return self
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of all features, in the order of the snapshot."""
         attributes = (attribute.name for attribute in self.attributes)
-        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *attributes, *self.delta_names)
+        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *attributes, *self.delta_names, *self.window_names)
+
+    @property
+    def window_names(self) -> tuple[str, ...]:
+        """Names of the windows that the view declares."""
+        return tuple(window.name for window in self.windows)
+
+    @cached_property
+    def tracks(self) -> tuple[Track, ...]:
+        """What the windows' rows keep, each once."""
+        return tuple(dict.fromkeys(map(self.track, self.windows)))
+
+    def track(self, window: Window) -> Track:
+        """What a window's rows keep."""
+        told = {**window.definition(self._keys(window)), "aggregate": None}
+        text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        bucket_ms = window.seconds * 1000 // BUCKETS
+        return Track(window.key, bucket_ms, window.of, hashlib.sha256(text).hexdigest()[:8])
+
+    def _keys(self, window: Window) -> dict[str, dict[str, Any]]:
+        known = {MERCHANT: {"kind": "event"}, **{a.name: a.definition for a in self.attributes}}
+        return {name: known[name] for name in window.key}
 
     @property
     def delta_names(self) -> tuple[str, ...]:
@@ -101,6 +149,12 @@ class FeatureView(BaseModel):
         """Names of the features whose values are codes."""
         return tuple(attribute.name for attribute in self.attributes if attribute.kind == "category")
 
+    def sources(self, names: Collection[str]) -> set[str]:
+        """Names of the attributes that named features are made of."""
+        windows = [window for window in self.windows if window.name in names]
+        used = {*names, *(name for window in windows for name in (*window.key, window.of))}
+        return {attribute.name for attribute in self.attributes if attribute.name in used}
+
     def definitions(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """How each named feature is computed. Raises KeyError for a name that the view lacks."""
         known: dict[str, dict[str, Any]] = {name: {"kind": "event"} for name in EVENT_FEATURES}
@@ -108,10 +162,11 @@ class FeatureView(BaseModel):
             for what in ("count", "mean", "ratio"):
                 known[f"card_{what}_{window}"] = {"kind": "velocity", "bucket_seconds": seconds, "buckets": buckets}
         for attribute in self.attributes:
-            known[attribute.name] = attribute.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+            known[attribute.name] = attribute.definition
         if "since_last" in self.deltas:
             known["card_seconds_since_last"] = {"kind": "since_last"}
         if "from_mean" in self.deltas:
             for window, seconds, buckets in WINDOWS:
                 known[f"card_delta_{window}"] = {"kind": "from_mean", "bucket_seconds": seconds, "buckets": buckets}
+        known |= {declared.name: declared.definition(self._keys(declared)) for declared in self.windows}
         return {name: known[name] for name in names}

@@ -22,7 +22,7 @@ from scorer.pipeline import decision_avro
 from scorer.pipeline.batch import Published
 from scorer.pipeline.card_row import LAYOUT, ROW
 from scorer.pipeline.card_states import CardStates
-from scorer.pipeline.changelog import ChangelogReader
+from scorer.pipeline.changelog import ChangelogReader, is_card
 from scorer.pipeline.exploration import END_OF_DAYS, Budget, Release, recovered, release_of
 from scorer.pipeline.instants import DAY_MS
 from scorer.settings import ScorerSettings
@@ -105,7 +105,7 @@ async def recover(
         has_read()
         if topic == topics.velocity:
             changelogs[p].fold(records)
-            lengths.update([len(record.value) for record in records if record.value is not None])
+            lengths.update([len(record.value) for record in records if is_card(record)])
         elif topic == topics.decisions:
             sources = [source if source < ends[p] else -1 for source in map(_source, records)]
             decided[p] = max(decided[p], *sources)
