@@ -109,7 +109,8 @@ class Settled:
     rejection; miskeyed, how many transactions have a key that is not their card; untrusted, how many are dated too far
     ahead to count in velocity; refunds, how many decisions are on refunds; drawn, released, released_minor, how many
     would-be blocks were drawn and released, and the minor units of these; skipped, what each record is that the mapping
-    passes over.
+    passes over. Of all partitions that were settled together, with the first: failed, the name of a feature in Python
+    for each transaction for which it raised.
     """
 
     decisions: list[Record]
@@ -129,6 +130,7 @@ class Settled:
     released_minor: int = 0
     carried: list[Carried] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     clock: list[Marked] = field(default_factory=list)
     dropped: list[Marked] = field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -13,6 +14,7 @@ from scorer.pipeline import velocity
 from scorer.pipeline.batch import Matrix
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
+from scorer.pipeline.function import columns_of
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
 from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
@@ -25,8 +27,11 @@ from scorer.pipeline.windows import observe as observe_windows
 HISTORY_CHUNK = 20_480
 
 
-def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
-    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing."""
+def snapshot(view: FeatureView, events: Events, seen: Seen, failed: Counter[str] | None = None) -> Matrix:
+    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing.
+
+    failed: counts for how many events a feature in Python raised, by its name.
+    """
     matrix = np.empty((len(events), len(view.names)))
     first, then = len(EVENT_FEATURES), len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
     matrix[:, 0] = events.amount
@@ -42,9 +47,68 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
         else:
             means = seen.features[:, 1::3]
             matrix[:, column : column + means.shape[1]] = events.amount[:, None] - means
-    for column, window in enumerate(view.windows, start=len(view.names) - len(view.windows)):
-        matrix[:, column] = seen.windows[view.track(window).id].of(window.aggregate)
+    for window in view.windows:
+        matrix[:, view.names.index(window.name)] = seen.windows[view.track(window).id].of(window.aggregate)
+    if view.functions:
+        _functions(view, events, matrix, Counter() if failed is None else failed)
     return matrix
+
+
+def _functions(view: FeatureView, events: Events, matrix: Matrix, failed: Counter[str]) -> None:
+    """Fill in what the view's functions say, which see all other features."""
+    others = {name: matrix[:, at] for at, name in enumerate(view.names) if name not in view.function_names}
+    attributes = {attribute.name: events.attributes[attribute.name] for attribute in view.attributes}
+    columns = columns_of(others, events.occurred_ms, events.merchants, attributes)
+    for function in view.functions:
+        matrix[:, view.names.index(function.name)], n = function.of(columns)
+        if n:
+            failed[function.name] += n
+
+
+def check_functions(view: FeatureView) -> None:
+    """Raises SettingsError if a feature in Python that the view declares cannot be had, or does not do on some
+    transactions made up for it what such a feature must; see `Function.check`."""
+    if not view.functions:
+        return
+    for function in view.functions:
+        assert function.feature  # noqa: S101 - raises what is wrong with it before anything is computed
+    events = _made_up(view)
+    bare = FeatureView(**{name: getattr(view, name) for name in FeatureView.model_fields if name != "functions"})
+    matrix = Past(bare).add(events)
+    columns = columns_of(
+        dict(zip(bare.names, matrix.T, strict=True)), events.occurred_ms, events.merchants, events.attributes
+    )
+    for function in view.functions:
+        function.check(columns)
+
+
+#: How many transactions a feature in Python is checked on.
+MADE_UP = 24
+
+
+def _made_up(view: FeatureView) -> Events:
+    """Transactions of every kind: of two cards, with each listed value or another, and with nothing at all."""
+    at = range(MADE_UP)
+    cells: dict[str, list[Any]] = {
+        "number": [None, 0.0, 1.5, -3.0, 1e9],
+        "boolean": [None, True, False],
+    }
+    attributes: dict[str, Column] = {}
+    for attribute in view.attributes:
+        known = cells.get(attribute.kind, [None, "another value", *attribute.values[:5]])
+        column = [known[i % len(known)] for i in at]
+        attributes[attribute.name] = np.array(column, dtype=np.float64) if attribute.kind == "number" else column
+    amount = np.array([(i * 37) % 11 * 10.25 for i in at])
+    return Events(
+        ids=[f"t{i}" for i in at],
+        cards=[f"c{i % 2}" for i in at],
+        merchants=[f"m{i % 3}" for i in at],
+        occurred_ms=np.array([1_767_225_600_000 + i * HOUR_MS for i in at], dtype=np.int64),
+        amount=amount,
+        minor=np.round(amount * 100).astype(np.int64),
+        attributes=attributes,
+        documents=[b"{}" for _ in at],
+    )
 
 
 def states_of(view: FeatureView, minor_digits: int = 2) -> CardStates:

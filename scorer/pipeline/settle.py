@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -243,7 +244,8 @@ def _decide(
     """What to write for each part, and its changed cards. cuts: which of the events are the part's. refunds: which
     events are refunds: bool (n,); None for none."""
     events, positions = decoded.events, decoded.positions
-    matrix, offsets = snapshot(rules.view, events, seen), whole.offsets[positions]
+    failed: Counter[str] = Counter()
+    matrix, offsets = snapshot(rules.view, events, seen, failed), whole.offsets[positions]
     decided = np.repeat([part.published.decisions for part in parts], [cut.stop - cut.start for cut in cuts])
     rejected = np.repeat([part.published.rejected for part in parts], [cut.stop - cut.start for cut in cuts])
     fresh = offsets > np.minimum(decided, rejected)
@@ -295,6 +297,7 @@ def _decide(
                     released=released,
                     released_minor=released_minor,
                     carried=[headers_of[at] for at in positions[rows].tolist()] if headers_of else [],
+                    failed=list(failed.elements()) if part is parts[0] else [],
                     skipped=_skipped(whole, decoded, part, first, end) if decoded.skipped else [],
                 ),
                 changed,

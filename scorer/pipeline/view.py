@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scorer.pipeline.function import Function
 from scorer.pipeline.window import AMOUNT, BUCKETS, MERCHANT, Track, Window
 
 #: Features of the transaction itself, in every view.
@@ -73,6 +74,7 @@ class FeatureView(BaseModel):
     attributes: tuple[Attribute, ...] = ()
     deltas: tuple[Literal["since_last", "from_mean"], ...] = ()
     windows: tuple[Window, ...] = Field((), max_length=100)
+    functions: tuple[Function, ...] = Field((), max_length=100)
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
@@ -105,12 +107,24 @@ class FeatureView(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Names of all features, in the order of the snapshot."""
         attributes = (attribute.name for attribute in self.attributes)
-        return (*EVENT_FEATURES, *VELOCITY_FEATURES, *attributes, *self.delta_names, *self.window_names)
+        return (
+            *EVENT_FEATURES,
+            *VELOCITY_FEATURES,
+            *attributes,
+            *self.delta_names,
+            *self.window_names,
+            *self.function_names,
+        )
 
     @property
     def window_names(self) -> tuple[str, ...]:
         """Names of the windows that the view declares."""
         return tuple(window.name for window in self.windows)
+
+    @property
+    def function_names(self) -> tuple[str, ...]:
+        """Names of the features in Python that the view declares, after all others."""
+        return tuple(function.name for function in self.functions)
 
     @cached_property
     def tracks(self) -> tuple[Track, ...]:
@@ -151,6 +165,8 @@ class FeatureView(BaseModel):
 
     def sources(self, names: Collection[str]) -> set[str]:
         """Names of the attributes that named features are made of."""
+        if any(function.name in names for function in self.functions):
+            return {attribute.name for attribute in self.attributes}  # which may look at each of them
         windows = [window for window in self.windows if window.name in names]
         used = {*names, *(name for window in windows for name in (*window.key, window.of))}
         return {attribute.name for attribute in self.attributes if attribute.name in used}
@@ -168,5 +184,6 @@ class FeatureView(BaseModel):
         if "from_mean" in self.deltas:
             for window, seconds, buckets in WINDOWS:
                 known[f"card_delta_{window}"] = {"kind": "from_mean", "bucket_seconds": seconds, "buckets": buckets}
+        known |= {function.name: function.definition for function in self.functions}
         known |= {declared.name: declared.definition(self._keys(declared)) for declared in self.windows}
         return {name: known[name] for name in names}

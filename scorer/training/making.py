@@ -18,6 +18,7 @@ from scorer.bundles.lineage import Code, Recipe, SourceFile, digest_of_json
 from scorer.bundles.lineage import Reading as HowRead
 from scorer.bundles.manifest import Manifest, ViewRecord
 from scorer.errors import BundleError, UserError
+from scorer.pipeline.features import check_functions
 from scorer.pipeline.instants import instant_ms, stamps
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
@@ -129,6 +130,7 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
         )
     try:
         view = _view(manifest.view)
+        check_functions(view)
         files = {} if lineage.is_of_archive else how.files
         mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
         money = Money.model_validate(how.money)
@@ -167,6 +169,11 @@ def _view(told: ViewRecord) -> FeatureView:
             "attributes": [{"name": name, **definition} for name, definition in attributes.items()],
             "deltas": [what for what in DELTAS if what in kinds],
             "windows": windows,
+            "functions": [
+                {"name": name, "version": definition.get("version")}
+                for name, definition in features.items()
+                if definition.get("kind") == "function"
+            ],
         }
     )
 

@@ -302,6 +302,33 @@ def test_rows_of_windows_are_written_before_those_of_cards() -> None:
     assert set(are_windows) == {True, False}
 
 
+def test_a_row_that_is_ahead_of_its_card_is_not_added_to_again() -> None:
+    """Killed when the rows of windows were written, and those of cards were not."""
+    first, second = (
+        [Event("a", 0, 960), Event("b", 1, 960)],
+        [Event("a", 2, 961), Event("a", 2, 961), Event("b", 3, 961)],
+    )
+    third = [Event("a", 4, 962), Event("b", 5, 962)]
+    states = new_states()
+    whole = settled(states, [batch_of(first, 0), batch_of(second, 2), batch_of(third, 5)])
+    log = written(whole[0]) + [record for record in written(whole[1]) if (record.key or b"").startswith(PREFIX)]
+    successor = recovered(log, 5)
+    assert successor.highest_offset == 4
+    tail = settled(successor, [batch_of(second, 2), batch_of(third, 5)], Published(4, 4))
+    assert decisions(tail) == decisions(whole[2:])
+    assert [made.decisions for made in tail[:1]] == [[]]
+
+
+@pytest.mark.parametrize(("days", "sees"), [(8, 1), (9, 0)])
+def test_a_row_starts_anew_once_the_clock_is_its_length_and_a_week_ahead(days: int, sees: int) -> None:
+    """A window of two days, and an event that is late by as much as makes a difference."""
+    ahead = [Event(card, n, 960 + 24 * days) for n, card in enumerate("cd", 1)]
+    events = [Event("a", 0, 960), *ahead, Event("a", 9, 960 + 24)]
+    for at in ([], [1], [1, 3], [1, 2, 3]):
+        found = features(settled(new_states(), cut(events, at)))
+        assert found[-1, VIEW.names.index("merchant_count_2d")] == sees
+
+
 def test_erasing_a_card_takes_its_windows_and_no_other_s_and_a_successor_knows() -> None:
     events = [Event("a", 0, 960), Event("aa", 1, 960), Event("a", 2, 961, "n")]
     states = new_states()
