@@ -79,11 +79,17 @@ def card_of(text: str) -> str | None:
     return rest[: int(digits)]
 
 
+def _card_hash(text: str) -> int:
+    """Of the card of a row's text, which must be one of ours."""
+    start = text.index(":") + 1
+    return hash(text[start : start + int(text[: start - 1])])
+
+
 class WindowStates:
     """The rows of one track. track: its id. empty: a row that holds nothing."""
 
     def __init__(self, track: str, empty: Row, capacity: int = 1024) -> None:
-        self.track, self._empty = track, empty
+        self._prefix, self._empty = b"%s%s/" % (PREFIX, track.encode()), empty
         self._raw = np.dtype((np.void, empty.dtype.itemsize))
         self._places: dict[str, int] = {}
         self._texts: list[str | None] = []  # by place
@@ -118,28 +124,28 @@ class WindowStates:
         found = np.array([get(text, -1) for text in texts], dtype=np.int64)
         new = np.flatnonzero(found < 0).tolist()
         if new:
-            found[new] = [self._add(texts[at]) for at in new]
+            distinct = dict.fromkeys([texts[at] for at in new])
+            added = dict(zip(distinct, self._add(list(distinct)), strict=True))
+            found[new] = [added[texts[at]] for at in new]
         return found
 
-    def _add(self, text: str) -> int:
-        place = self._places.get(text)
-        if place is not None:
-            return place
-        if self._free:
-            place = self._free.pop()
+    def _add(self, texts: list[str]) -> list[int]:
+        """Places of texts that are all new, each once."""
+        reused = [self._free.pop() for _ in range(min(len(texts), len(self._free)))]
+        first = len(self._texts)
+        places = [*reused, *range(first, first + len(texts) - len(reused))]
+        for place, text in zip(reused, texts, strict=False):
             self._texts[place] = text
-        else:
-            place = len(self._texts)
-            self._texts.append(text)
-            if place >= len(self._rows):
-                more = int(GROWTH * place) + 16
-                rows, cards = np.zeros(more, dtype=self._rows.dtype), np.zeros(more, dtype=np.int64)
-                rows[:place], cards[:place] = self._rows, self._cards
-                self._rows, self._cards = rows, cards
-        self._places[text] = place
-        self._rows[place] = self._empty[0]
-        self._cards[place] = hash(card_of(text))
-        return place
+        self._texts += texts[len(reused) :]
+        self._places.update(zip(texts, places, strict=True))
+        if len(self._texts) > len(self._rows):
+            more = int(GROWTH * len(self._texts)) + 16
+            rows, cards = np.zeros(more, dtype=self._rows.dtype), np.zeros(more, dtype=np.int64)
+            rows[:first], cards[:first] = self._rows[:first], self._cards[:first]
+            self._rows, self._cards = rows, cards
+        self._rows[places] = self._empty[0]
+        self._cards[places] = [_card_hash(text) for text in texts]
+        return places
 
     def take(self, places: Places) -> Row:
         """Copies of the rows at some places."""
@@ -170,8 +176,7 @@ class WindowStates:
         return [(self._key(place), row) for place, row in zip(places.tolist(), rows, strict=True)]
 
     def _key(self, place: int) -> bytes:
-        text = str(self._texts[place]).encode(errors=_SURROGATES)
-        return b"%s%s/%s" % (PREFIX, self.track.encode(), text)
+        return self._prefix + str(self._texts[place]).encode(errors=_SURROGATES)
 
     def load(self, texts: Sequence[str], rows: Row) -> None:
         """Load rows. Of several for a text the one with the highest source offset wins."""
@@ -223,14 +228,13 @@ class WindowStates:
         rows = self._rows[start:end]
         is_idle = rows["day"] <= np.maximum(self._day - rows["idle"].astype(np.int64), NO_DAY)
         places = start + np.flatnonzero(is_idle & (rows["layout"] != FREE) & (rows["offset"] < position))
-        gone = []
+        is_told = (self._rows["layout"][places] == LIVE) & (self._rows["offset"][places] >= 0)
+        offsets = self._rows["offset"][places][is_told].tolist()
+        gone = [Gone(self._key(place), at) for place, at in zip(places[is_told].tolist(), offsets, strict=True)]
         for place in places.tolist():
-            row = self._rows[place]
-            if row["layout"] == LIVE and row["offset"] >= 0:
-                gone.append(Gone(self._key(place), int(row["offset"])))
             del self._places[str(self._texts[place])]
             self._texts[place] = None
-            self._free.append(place)
+        self._free += places.tolist()
         self._rows["layout"][places], self._rows["offset"][places], self._rows["day"][places] = FREE, -1, NO_DAY
         return gone
 
