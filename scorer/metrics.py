@@ -104,6 +104,12 @@ UNTRUSTED = Counter(
     "Transactions dated more than `ahead_seconds` after their arrival, which do not count in velocity.",
     registry=REGISTRY,
 )
+FEATURE_FAILED = Counter(
+    "scorer_feature_failed_total",
+    "Transactions for which a feature in Python raised, or returned no float64: it is missing in their snapshots.",
+    ["feature"],
+    registry=REGISTRY,
+)
 REFUNDS = Counter(
     "scorer_refunds_total",
     "Decisions on refunds: negative amounts, allowed without a score because the mapping says so.",

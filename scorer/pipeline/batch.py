@@ -110,7 +110,8 @@ class Settled:
     rejection; miskeyed, how many transactions have a key that is not their card; untrusted, how many are dated too far
     ahead to count in velocity; refunds, how many decisions are on refunds; drawn, released, released_minor, how many
     would-be blocks were drawn and released, and the minor units of these; riskless, how many found no snapshot of
-    merchant risk; skipped, what each record is that the mapping passes over.
+    merchant risk; skipped, what each record is that the mapping passes over. Of all partitions that were settled
+    together, with the first: failed, the name of a feature in Python for each transaction for which it raised.
     """
 
     decisions: list[Record]
@@ -131,6 +132,7 @@ class Settled:
     carried: list[Carried] = field(default_factory=list)
     riskless: int = 0
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     clock: list[Marked] = field(default_factory=list)
     dropped: list[Marked] = field(default_factory=list)
 

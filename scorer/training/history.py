@@ -111,7 +111,7 @@ class _Content:
     """The content of what is read, whatever files it is in and however they are written: a hash of each field."""
 
     def __init__(self, view: FeatureView, has_own_ids: bool) -> None:
-        self._attributes = {a.name: view.names.index(a.name) for a in view.attributes}
+        self._attributes = {a.name: at for at, a in enumerate(view.attributes, view.first_attribute)}
         self._has_own_ids = has_own_ids
         self._parts: dict[str, Any] = defaultdict(hashlib.sha256)
 

@@ -32,6 +32,7 @@ class _Noted:
     appended_ms: npt.NDArray[np.int64]
     fields: Sequence[str]
     skipped: Sequence[str]
+    failed: Sequence[str]
     counts: tuple[int, int, int, int, int, int]
     explored: tuple[int, int, int]
 
@@ -56,7 +57,7 @@ class Counting:
         """
         counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds, settled.riskless
         explored = settled.drawn, settled.released, settled.released_minor
-        columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped
+        columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped, settled.failed
         self._noted.append(_Noted(bundle, done_s, *columns, counts, explored))
         self._read += read
         if self._read - self._shown >= MOST:
@@ -88,6 +89,8 @@ def _show(noted: Sequence[_Noted], minor_per_unit: float) -> int:
         metrics.REJECTED.labels(name).inc(n)
     for what, n in Counter(what for one in noted for what in one.skipped).items():
         metrics.SKIPPED.labels(what).inc(n)
+    for name, n in Counter(name for one in noted for name in one.failed).items():
+        metrics.FEATURE_FAILED.labels(name).inc(n)
     by_bundle: dict[str, list[_Noted]] = defaultdict(list)
     for one in noted:
         by_bundle[one.bundle].append(one)

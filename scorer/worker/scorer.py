@@ -100,7 +100,7 @@ class Scorer:
         self._follower = Follower(settings, self._on_deployments)
         self._producer = FencedProducer(settings)
         self._pool = Computing("settle")
-        self._takeover = Takeover(settings, self._producer)
+        self._takeover = Takeover(settings, self._producer, view)
         self._writer = Writer(self._producer, settings.topics, self)
         self._partitions: dict[int, Partition] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
@@ -302,7 +302,7 @@ class Scorer:
     def finished(self, work: Work) -> None:
         for batch, part, made in work.taken:
             part.next = batch.next
-            metrics.DROPPED.labels("idle").inc(len(made.dropped))
+            metrics.DROPPED.labels("idle").inc(changelog.count_cards(made.dropped))
             self.app.consumer.finish(batch)
         if work.removal is not None:
             metrics.DROPPED.labels("erased").inc()
@@ -373,13 +373,13 @@ class Scorer:
         await self._room.acquire()
         try:
             async with self._order:
-                gone = await loop.run_in_executor(self._pool, part.states.erase, card)
-                if gone is not None:
-                    self._writer.put(Work([], "", Removal(partition, part, name, changelog.dropped(gone, name), done)))
+                gone = await loop.run_in_executor(self._pool, changelog.erased, part.states, card, name)
+                if gone:
+                    self._writer.put(Work([], "", Removal(partition, part, name, gone, done)))
         except BaseException:
             self._room.release()
             raise
-        if gone is None:
+        if not gone:
             self._room.release()
             return "nothing"
         return "erased" if await done else None

@@ -42,6 +42,7 @@ EXPLORES = {
     "SCORER_EXPLORE_PROBABILITY": "0.5", "SCORER_EXPLORE_BUDGET": "4000", "SCORER_EXPLORE_MAXIMUM": "1000",
     "SCORER_EXPLORE_PARTITIONS": str(PARTITIONS), "SCORER_EXPLORE_KEY": "a key of sixteen",
 }  # fmt: skip
+WINDOWS = "windows: [{name: merchant_count_6h, key: merchant_id, window: 6h, aggregate: count}]\n"
 SIGNED = ("--by", "ann", "--reason", "because")
 DOCUMENT = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
 #: Messages but the one in Avro, which tests/integration/test_decision_formats.py reads.
@@ -51,7 +52,10 @@ MESSAGES = set(DOCUMENT["components"]["messages"]) - {"decisionAvro"}
 @pytest.fixture(scope="module")
 def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Every record of a run in which each kind of message is written at least once."""
-    with Stack(tmp_path_factory.mktemp("contracts"), {**models.env, **EXPLORES}) as stack:
+    folder = tmp_path_factory.mktemp("contracts")
+    view = folder / "features.yaml"
+    view.write_text(f"{Path(models.env['SCORER_VIEW']).read_text()}\n{WINDOWS}")
+    with Stack(folder, {**models.env, **EXPLORES, "SCORER_VIEW": str(view)}) as stack:
         stack.deploy(models.live, "live")
         scorer = stack.start("scorer", "run")
         rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[:60]]

@@ -200,13 +200,17 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     lines(
                         "Rejects",
                         "Dead letters per second, by the field at fault. To see why: `scorer replay --rejected "
-                        "--dry-run`.",
+                        "--dry-run`. Failed: decisions that lack a feature in Python, because it raised.",
                         "cps",
                         [
                             Query(
                                 f"sum by (field) (rate(scorer_rejected_total{{{IN}}}[$__rate_interval]))",
                                 "{{field}}",
-                            )
+                            ),
+                            Query(
+                                f"sum by (feature) (rate(scorer_feature_failed_total{{{IN}}}[$__rate_interval]))",
+                                "{{feature}} failed",
+                            ),
                         ],
                         stacked=True,
                     ),
