@@ -14,7 +14,6 @@ from scorer.pipeline import velocity
 from scorer.pipeline.batch import Matrix
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
-from scorer.pipeline.function import columns_of
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
 from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.velocity import Seen, id_hashes
@@ -66,12 +65,9 @@ def risk_keys(risk: Risk, events: Events) -> Sequence[str | None]:
 
 
 def _functions(view: FeatureView, events: Events, matrix: Matrix, failed: Counter[str]) -> None:
-    """Fill in what the view's functions say, which see all other features but those of merchant risk."""
-    unseen = {*view.function_names, *view.risk_names}
-    others = {name: matrix[:, at] for at, name in enumerate(view.names) if name not in unseen}
-    attributes = {attribute.name: events.attributes[attribute.name] for attribute in view.attributes}
-    columns = columns_of(others, events.occurred_ms, events.merchants, attributes)
+    """Fill in what the view's functions say."""
     for function in view.functions:
+        columns = function.columns(view.names, matrix, events.occurred_ms, events.merchants, events.attributes)
         matrix[:, view.names.index(function.name)], n = function.of(columns)
         if n:
             failed[function.name] += n
@@ -89,11 +85,8 @@ def check_functions(view: FeatureView) -> None:
         **{name: getattr(view, name) for name in FeatureView.model_fields if name not in ("functions", "risk")}
     )
     matrix = Past(bare).add(events)
-    columns = columns_of(
-        dict(zip(bare.names, matrix.T, strict=True)), events.occurred_ms, events.merchants, events.attributes
-    )
     for function in view.functions:
-        function.check(columns)
+        function.check(function.columns(bare.names, matrix, events.occurred_ms, events.merchants, events.attributes))
 
 
 #: How many transactions a feature in Python is checked on.

@@ -8,9 +8,9 @@
     cents = Feature(version="1", compute=_cents)
 
 The package declares it in its pyproject.toml, under `[project.entry-points."scorer.features"]`, and the feature view
-names it with its version. A row of what it returns may depend on that row of the columns only: how transactions are
-cut into batches must not be seen. It may look at nothing else: no clock, no file, no random number, nothing kept from
-the call before.
+names it with its version and what it uses. A row of what it returns may depend on that row of the columns only: how
+transactions are cut into batches must not be seen. It may look at nothing else: no clock, no file, no random number,
+nothing kept from the call before.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ Column = list[Any] | npt.NDArray[Any]
 class Columns:
     """n transactions as a feature in Python sees them; nothing in it can be written to.
 
-    features: by name, what the view has before the functions: float64 (n,), NaN where missing. occurred_ms: int64 (n,),
-    milliseconds since 1970. merchants: of each. attributes: by name; numbers as float64 (n,), others as lists, None
-    where missing.
+    features: by name, those of the view that the function uses: float64 (n,), NaN where missing, codes of categories.
+    occurred_ms: int64 (n,), milliseconds since 1970. merchants: of each. attributes: of these features, by name, those
+    that are attributes: numbers as float64 (n,), others as lists, None where missing.
     """
 
     features: Mapping[str, Floats]
@@ -61,16 +61,6 @@ class Columns:
         )
 
 
-def columns_of(
-    features: Mapping[str, Floats],
-    occurred_ms: npt.NDArray[np.int64],
-    merchants: Sequence[str],
-    attributes: Mapping[str, Column],
-) -> Columns:
-    """`Columns` of copies of these."""
-    return Columns(features, occurred_ms, merchants, attributes).cut(slice(None))
-
-
 def _own(column: Any) -> Any:
     """A copy that can be written to by nobody. A list is cut from another one already."""
     if not isinstance(column, np.ndarray):
@@ -89,17 +79,31 @@ class Feature:
 
 
 class Function(BaseModel):
-    """A feature in Python as a view declares it: the name of its entry point, and its version."""
+    """A feature in Python as a view declares it: the name of its entry point, its version, and the features of the view
+    that it is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     version: str = Field(min_length=1, max_length=40)
+    uses: tuple[str, ...] = Field((), max_length=1000)
 
-    @property
-    def definition(self) -> dict[str, Any]:
-        """How it is computed."""
-        return {"kind": "function", "version": self.version}
+    def definition(self, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """How it is computed. known: definitions of the features that it may use."""
+        return {"kind": "function", "version": self.version, "uses": {name: known[name] for name in self.uses}}
+
+    def columns(
+        self,
+        names: Sequence[str],
+        matrix: Floats,
+        occurred_ms: npt.NDArray[np.int64],
+        merchants: Sequence[str],
+        attributes: Mapping[str, Column],
+    ) -> Columns:
+        """Copies of what it is given. names: of the columns of a matrix."""
+        features = {name: matrix[:, names.index(name)] for name in self.uses}
+        known = {name: attributes[name] for name in self.uses if name in attributes}
+        return Columns(features, occurred_ms, merchants, known).cut(slice(None))
 
     @cached_property
     def feature(self) -> Feature:

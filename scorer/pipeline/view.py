@@ -99,6 +99,17 @@ class FeatureView(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _functions_have_their_features(self) -> Self:
+        for function in self.functions:
+            for name in function.uses:
+                if name not in self.names or name in (*self.function_names, *self.risk_names):
+                    raise ValueError(
+                        f"function {function.name}: uses {name[:60]}, which is no feature before functions; those of "
+                        "merchant risk come after them"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _windows_have_their_fields(self) -> Self:
         keys = {MERCHANT, *(a.name for a in self.attributes if a.kind != "number")}
         numbers = {AMOUNT, *(a.name for a in self.attributes if a.kind == "number")}
@@ -184,8 +195,8 @@ class FeatureView(Frozen):
 
     def sources(self, names: Collection[str]) -> set[str]:
         """Names of the attributes that named features are made of."""
-        if any(function.name in names for function in self.functions):
-            return {attribute.name for attribute in self.attributes}  # which may look at each of them
+        functions = [function for function in self.functions if function.name in names]
+        names = {*names, *(name for function in functions for name in function.uses)}
         windows = [window for window in self.windows if window.name in names]
         used = {*names, *(name for window in windows for name in (*window.key, window.of))}
         if self.risk is not None and not used.isdisjoint(self.risk.names):
@@ -205,8 +216,8 @@ class FeatureView(Frozen):
         if "from_mean" in self.deltas:
             for window, seconds, buckets in WINDOWS:
                 known[f"card_delta_{window}"] = {"kind": "from_mean", "bucket_seconds": seconds, "buckets": buckets}
-        known |= {function.name: function.definition for function in self.functions}
         known |= {declared.name: declared.definition(self._keys(declared)) for declared in self.windows}
+        known |= {function.name: function.definition(known) for function in self.functions}
         if self.risk is not None:
             known |= self.risk.definitions()
         return {name: known[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 BUCKETS = 12
 #: Seconds of each unit of a length.
 UNITS = {"m": 60, "h": 3600, "d": 86_400}
+LENGTH = re.compile(r"[1-9][0-9]{0,5}[mhd]")
 #: The longest window.
 LONGEST_DAYS = 90
 #: What a window can add up, beside the attributes that are numbers.
@@ -44,7 +46,7 @@ class Window(BaseModel):
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     key: tuple[str, ...] = Field((), max_length=4)
-    window: str = Field(pattern=r"^[1-9][0-9]{0,5}[mhd]$")
+    window: str
     aggregate: Literal["count", "sum", "mean"]
     of: str | None = None
 
@@ -54,6 +56,13 @@ class Window(BaseModel):
         if isinstance(value, str):
             return (value,)
         return sorted(value, key=str) if isinstance(value, list | tuple) else value  # their order says nothing
+
+    @field_validator("window")
+    @classmethod
+    def _is_a_length(cls, text: str) -> str:
+        if not LENGTH.fullmatch(text):
+            raise ValueError(f"{text[:20]!r} is no length; write a whole number and m, h or d, as in 6h")
+        return text
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

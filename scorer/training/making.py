@@ -130,7 +130,7 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
             "token_key: is another one than the card tokens of this bundle were made with; set SCORER_TOKEN_KEY to that"
         )
     try:
-        view = _view(manifest.view)
+        view = view_of(manifest.view)
         check_functions(view)
         files = {} if lineage.is_of_archive else how.files
         mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
@@ -150,9 +150,12 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
     return Making(lineage.recipe, view, mapping, layout, money, how.card_number_fields, token_key)
 
 
-def _view(told: ViewRecord) -> FeatureView:
+def view_of(told: ViewRecord) -> FeatureView:
     """A view that has the features of a manifest, and the attributes that these are made of. Raises ValidationError."""
-    features = told.features
+    features = dict(told.features)
+    functions = {name: definition for name, definition in features.items() if definition.get("kind") == "function"}
+    for definition in functions.values():
+        features = {**dict(definition.get("uses") or {}), **features}
     attributes = {name: definition for name, definition in features.items() if definition.get("kind") in _ATTRIBUTE}
     windows = []
     for name, definition in features.items():
@@ -171,9 +174,8 @@ def _view(told: ViewRecord) -> FeatureView:
             "deltas": [what for what in DELTAS if what in kinds],
             "windows": windows,
             "functions": [
-                {"name": name, "version": definition.get("version")}
-                for name, definition in features.items()
-                if definition.get("kind") == "function"
+                {"name": name, "version": definition.get("version"), "uses": tuple(definition.get("uses") or ())}
+                for name, definition in functions.items()
             ],
             "risk": of_definitions(features),
         }

@@ -30,7 +30,7 @@ windows:
 - {name: channel_count_20d, key: [channel, country], window: 20d, aggregate: count}
 - {name: card_count_90m, window: 90m, aggregate: count}
 functions:
-- {name: share_of_6h, version: 1}
+- {name: share_of_6h, version: 1, uses: [amount, merchant_amount_6h]}
 """
 CODE = """
 import numpy as np

@@ -21,6 +21,7 @@ from scorer.pipeline.batch import Settled
 from scorer.pipeline.decode import decode
 from scorer.pipeline.features import check_functions, history, states_of
 from scorer.pipeline.function import Columns, Feature, Function
+from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.settle import settle
 from scorer.pipeline.view import FeatureView
 
@@ -50,7 +51,7 @@ def declare(package: Path, code: str, name: str = "cents", module: str = "") -> 
     (package / f"{module}.py").write_text(dedent(code))
     entry = f"[scorer.features]\n{name} = {module}:{name}\n"
     (package / "shop_features-1.dist-info" / "entry_points.txt").write_text(entry)
-    return Function(name=name, version="1")
+    return Function(name=name, version="1", uses=("amount", "card_count_1d", "country"))
 
 
 def with_function(function: Function) -> FeatureView:
@@ -59,7 +60,7 @@ def with_function(function: Function) -> FeatureView:
 
 def given_as(feature: Feature, name: str = "cents") -> Function:
     """A function whose entry point need not be looked for."""
-    function = Function(name=name, version=feature.version)
+    function = Function(name=name, version=feature.version, uses=("amount",))
     vars(function)["feature"] = feature
     return function
 
@@ -90,8 +91,21 @@ def test_name_and_version_are_part_of_the_view_and_of_nothing_without() -> None:
     one, two = (with_function(Function(name="cents", version=version)) for version in ("1", "2"))
     assert one.names == (*VIEW.names, "cents")
     assert len({VIEW.id, one.id, two.id}) == 3
-    assert one.definitions(("cents",)) == {"cents": {"kind": "function", "version": "1"}}
+    used = with_function(Function(name="cents", version="1", uses=("country",)))
+    country = {"kind": "category", "values": ["DE", "FR"]}
+    assert used.definitions(("cents",)) == {"cents": {"kind": "function", "version": "1", "uses": {"country": country}}}
     assert Function.model_validate({"name": "cents", "version": 1}) == Function(name="cents", version="1")
+    for name in ("cents", "nowhere"):
+        with pytest.raises(ValidationError, match=f"cents: uses {name}, which is no feature before functions"):
+            with_function(Function(name="cents", version="1", uses=(name,)))
+
+
+def test_a_function_does_not_see_merchant_risk_which_training_knows_only_afterwards() -> None:
+    function = Function(name="cents", version="1", uses=("risk_rate_7d",))
+    with pytest.raises(ValidationError, match="those of merchant risk come after them"):
+        FeatureView(name="test", attributes=VIEW.attributes, functions=(function,), risk=Risk(windows=("7d",)))
+    last = FeatureView(name="test", functions=(Function(name="cents", version="1"),), risk=Risk(windows=("7d",)))
+    assert last.names[-4:] == ("cents", "risk_count_7d", "risk_mean_7d", "risk_rate_7d")
     with pytest.raises(ValidationError, match="country is declared twice"):
         with_function(Function(name="country", version="1"))
 
@@ -169,6 +183,25 @@ def test_what_is_not_finite_is_missing() -> None:
     view = with_function(given_as(Feature("1", lambda columns: 1 / (columns.features["amount"] - 0.25))))
     column = features(settled(view, [a_value(i) for i in range(3)], []))[:, -1]
     assert np.isnan(column).tolist() == [True, False, False]
+
+
+def test_it_is_given_what_it_uses_and_nothing_else() -> None:
+    given: list[Columns] = []
+
+    def look(columns: Columns) -> np.ndarray:
+        given.append(columns)
+        return np.zeros(len(columns))
+
+    function = Function(name="cents", version="1", uses=("country", "amount"))
+    vars(function)["feature"] = Feature("1", look)
+    settled(with_function(function), [a_value(i) for i in range(2)], [])
+    (columns,) = given
+    assert {name: column.tolist() for name, column in columns.features.items()} == {
+        "country": [2.0, 0.0],
+        "amount": [0.25, 1.25],
+    }
+    assert columns.attributes == {"country": ["XX", "DE"]}
+    assert (columns.merchants, len(columns.occurred_ms)) == (["m", "m"], 2)
 
 
 def test_it_can_change_nothing_of_the_batch() -> None:

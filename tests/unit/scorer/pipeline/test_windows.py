@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.batches import MODEL, NOTHING, NOW, RULES, a_value
+from scorer.bundles.manifest import ViewRecord
 from scorer.errors import ModelFailedError
 from scorer.pipeline import changelog
 from scorer.pipeline.batch import Incoming, Part, Published, Rules, Settled
@@ -30,6 +31,7 @@ from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
 from scorer.pipeline.window import BUCKETS, Window
 from scorer.pipeline.window_states import PREFIX, Windows, card_of
+from scorer.training.making import view_of
 from scorer.worker.writer import _states
 
 DAY_MS = 86_400_000
@@ -449,8 +451,9 @@ def test_no_text_stops_the_reader(text: str) -> None:
         ({"name": "x", "window": "6h", "aggregate": "sum"}, "need `of`"),
         ({"name": "x", "window": "6h", "aggregate": "count", "of": "amount"}, "a count has none"),
         ({"name": "x", "window": "91d", "aggregate": "count"}, "at most 90d"),
-        ({"name": "x", "window": "6", "aggregate": "count"}, "window"),
-        ({"name": "x", "window": "0h", "aggregate": "count"}, "window"),
+        ({"name": "x", "window": "6", "aggregate": "count"}, "'6' is no length; write a whole number and m, h or d"),
+        ({"name": "x", "window": "0h", "aggregate": "count"}, "'0h' is no length"),
+        ({"name": "x", "window": "6h\n", "aggregate": "count"}, "is no length"),
         ({"name": "x", "window": "6h", "aggregate": "max", "of": "amount"}, "aggregate"),
         ({"name": "x", "window": "6h", "aggregate": "count", "key": "distance"}, "is neither merchant_id nor"),
         ({"name": "x", "window": "6h", "aggregate": "count", "key": "nowhere"}, "is neither merchant_id nor"),
@@ -488,3 +491,22 @@ def test_a_view_without_windows_writes_what_it_wrote() -> None:
         Incoming(5, [b"c"], [a_value(0)], np.arange(1), np.full(1, NOW)), CardStates(), NOTHING, MODEL, RULES, NOW
     )
     assert [key for key, _ in one.states] == [b"c0"]
+
+
+def test_a_manifest_tells_the_view_again_with_what_its_windows_are_made_of() -> None:
+    uses = ["distance_mean_1d", "online", "card_delta_1h"]
+    view = a_view(
+        *WINDOWS, functions=[{"name": "cents", "version": "3", "uses": uses}], deltas=["since_last", "from_mean"]
+    )
+    for names in (
+        ("amount", "cents", "merchant_amount_6h", "country_count_60d"),
+        ("cents",),
+        ("card_seconds_since_last",),
+    ):
+        record = ViewRecord(name=view.name, id=view.id, features=view.definitions(names))
+        again = view_of(record)
+        assert again.definitions(names) == record.features
+        assert view.sources(names) == again.sources(names)
+        assert view.sources(names) == {attribute.name for attribute in again.attributes}
+    assert view.sources(("cents",)) == {"distance", "online"}
+    assert view.sources(("country_count_60d",)) == {"country", "online"}
