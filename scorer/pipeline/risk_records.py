@@ -30,7 +30,11 @@ CHUNK_BYTES = 400_000
 _NUMBERS = 70
 #: What keys are: the definition's digest, the place, and of a part its number.
 HEAD_KEY, PART_KEY = rb"[0-9a-f]{8}/\d+", rb"[0-9a-f]{8}/\d+/\d+"
-Whole = Annotated[int, Field(ge=0)]
+#: More snapshots than the topic ever keeps, and more parts than one has.
+MOST_PLACES, MOST_PARTS = 1000, 10_000
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Minor = Annotated[int, Field(ge=-(2**62), le=2**62)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Version = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
@@ -44,7 +48,7 @@ class RiskHead(TypedDict):
     version: Annotated[Version, Field(description="of the content; decisions bear it as `risk_snapshot`")]
     parts: Annotated[Whole, Field(description="records of merchants")]
     merchants: Annotated[Whole, Field(description="in these records; of all others nothing was paid in any window")]
-    overall: Annotated[float | None, Field(description="share of all transactions that was fraud")]
+    overall: Annotated[Share, Field(description="share of all transactions that was fraud")]
     windows: Annotated[list[str], Field(description="such as 7d")]
 
 
@@ -56,8 +60,8 @@ class RiskPart(TypedDict):
     as_of: Annotated[Stamp, Field(description="as in the head")]
     merchants: Annotated[list[str], Field(description="in ascending order")]
     count: Annotated[list[list[Whole]], Field(description="transactions")]
-    minor: Annotated[list[list[int]], Field(description="their sum in minor units of the reporting currency")]
-    rate: Annotated[list[list[float]], Field(description="share of them that was fraud, smoothed and capped")]
+    minor: Annotated[list[list[Minor]], Field(description="their sum in minor units of the reporting currency")]
+    rate: Annotated[list[list[Share]], Field(description="share of them that was fraud, smoothed and capped")]
 
 
 _HEAD, _PART = TypeAdapter(RiskHead), TypeAdapter(RiskPart)
@@ -121,12 +125,15 @@ class Assembly:
         text = (key or b"").decode("utf-8", "replace")
         if not text.startswith(self._mine):
             return None
-        _, place, *number = text.split("/")
-        if number:
+        _, place, *numbers = text.split("/")
+        if int(place) >= MOST_PLACES or len(numbers) > 1:
+            raise ValueError("it is at no place that we use")
+        if numbers:
+            number = int(numbers[0])
             if value is None:
-                self._parts[place].pop(int(number[0]), None)
-            else:
-                self._parts[place][int(number[0])] = value
+                self._parts[place].pop(number, None)
+            elif number < MOST_PARTS:
+                self._parts[place][number] = value
             return None
         if value is None:
             self._parts.pop(place, None)
@@ -151,8 +158,7 @@ class Assembly:
             if len(rows) != len(keys) or any(len(row) != self._w for row in rows):
                 raise ValueError(f"{name} is not of each merchant and window")
             numbers.append(np.array(rows, dtype=kind).reshape(len(keys), self._w))
-        overall = np.nan if head["overall"] is None else head["overall"]
-        found = Snapshot(instant_ms(head["as_of"]), keys, numbers[0], numbers[1], numbers[2], overall)
+        found = Snapshot(instant_ms(head["as_of"]), keys, numbers[0], numbers[1], numbers[2], head["overall"])
         if found.version != head["version"]:
             raise ValueError("it was not written whole")
         return found

@@ -12,10 +12,13 @@ import orjson
 from scorer.pipeline.decision_avro import decision_of, is_avro
 from scorer.pipeline.instants import instant_ms
 from scorer.pipeline.merchant_risk import Past
+from scorer.pipeline.money import MOST
 from scorer.pipeline.velocity import id_hashes
 
 log = logging.getLogger(__name__)
 
+#: No amount of a decision has more minor units.
+MOST_MINOR = int(MOST) * 10**4
 FRAUD, VERDICTS = "fraud", ("fraud", "legit", "unsure", "open")
 
 
@@ -49,6 +52,8 @@ class Reading:
                     instant_ms(transaction["occurred_at"]),
                     _typed(found["amount_minor"], int),
                 )
+                if abs(one[3]) > MOST_MINOR:
+                    raise ValueError("amount_minor is out of range")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 self._pass_over("decisions", record, error)
                 continue

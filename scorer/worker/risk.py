@@ -98,7 +98,7 @@ class RiskTail:
         for record in records:
             try:  # in a thread: a large snapshot must not keep decisions waiting
                 found = await asyncio.to_thread(self._folded, assembly, record)
-            except ValueError as error:
+            except Exception as error:  # whatever is in it: it stops no worker
                 if record.offset > self._said:  # once, however often the topic is read again
                     self._said = record.offset
                     metrics.FOREIGN.labels(self._settings.topics.risk).inc()

@@ -93,6 +93,14 @@ class Stage:
         with started(self, {}, "scorer", "run"):
             self.send(4000)
             self.stack.until_settled(self.sent)
+        self.stack.run("scorer", "risk", "--once", env=self.risk_view())
+
+    def risk_view(self, prior: int = 10) -> dict[str, str]:
+        """A view with merchant risk. prior: of another one nothing is published yet."""
+        view = self.stack.folder / f"view-{prior}.yaml"
+        risk = f"{{delay_days: 0, windows: [1d], prior: {prior}}}"
+        view.write_text(f"{Path(self.models.env['SCORER_VIEW']).read_text()}\nrisk: {risk}\n")
+        return {"SCORER_VIEW": str(view)}
 
     def send(self, n: int) -> None:
         """Put more of the stream on the topic."""
@@ -210,11 +218,13 @@ def create_topics(stage: Stage, env: dict[str, str]) -> None:
 
 def decide(stage: Stage, env: dict[str, str]) -> None:
     stage.prepare()
-    with started(stage, env, "scorer", "run"):
+    with started(stage, {**env, **stage.risk_view()}, "scorer", "run"):
         stage.send(40)
         stage.stack.until_settled(stage.sent, PATIENCE)
         key = b"worker/scorer-%d" % (len(stage.stack.workers) - 1)
         wait_for("report", lambda: any(record.key == key for record in stage.stack.read("deployments")), PATIENCE)
+        last = max(stage.stack.decisions(), key=lambda decision: decision["scored_at"])
+        assert "risk_snapshot" in last
 
 
 def shadow(stage: Stage, env: dict[str, str]) -> None:
@@ -268,6 +278,14 @@ def review(stage: Stage, env: dict[str, str]) -> None:
     stage.stack.run("shadow", "review", "mark", stage.a_case(), "legit", "--by", "rita", env=env)
 
 
+def make_risk(stage: Stage, env: dict[str, str]) -> None:
+    stage.prepare()
+    stage.turn += 1
+    before = len(stage.stack.read("risk"))
+    stage.stack.run("scorer", "risk", "--once", env={**env, **stage.risk_view(100 + stage.turn)})
+    assert len(stage.stack.read("risk")) > before
+
+
 def rotate(stage: Stage, env: dict[str, str]) -> None:
     stage.prepare()
     with suppress(AssertionError):  # the kill switch may be off
@@ -304,6 +322,7 @@ WORK: dict[str, Callable[[Stage, dict[str, str]], None]] = {
     "serve": serve,
     "operator": operate,
     "reviewer": review,
+    "risk": make_risk,
     "rotate": rotate,
     "replay": replay,
 }
