@@ -69,7 +69,7 @@ study: .venv/.bench ## judge 2,000 releases of known truth, beside simpler rules
 release-study: .venv/.bench ## simulate two years of releases, their automation and the watch after each, half an hour (ARGS="--share 0.1")
 	@cd tests && ../$(BIN)/python -m study.rotations.run $(ARGS)
 
-bench: .venv/.bench .venv/.peers ## measure speed, latency and memory, 35 minutes (ARGS=--publish writes docs/performance.md)
+bench: .venv/.bench .venv/.peers ## measure speed, latency and memory, an hour (ARGS=--publish writes docs/performance.md)
 	cd tests && ../$(BIN)/python -m bench.run $(ARGS)
 
 bench-quick: .venv/.bench .venv/.peers ## measure only the speed beside floors and peers, three minutes

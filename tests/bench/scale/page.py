@@ -116,7 +116,7 @@ def _bill(pieces: Pieces) -> Iterator[Sequence[str]]:
     yield ["cores of Kafka, without replication", *(number(one.broker_cores) for one in every)]
     yield ["written to Kafka, a second", *(size(one.kafka_in) for one in every)]
     yield ["read from Kafka, a second", *(size(one.kafka_out) for one in every)]
-    yield ["Kafka's log of a day, three replicas", *(size(one.log_bytes) for one in every)]
+    yield ["Kafka's log of a day, three replicas, without `velocity`", *(size(one.log_bytes) for one in every)]
     yield ["flushes to Redis, a second", *(number(one.flushes) for one in every)]
     yield ["commands of Redis, a second", *(number(one.commands) for one in every)]
     yield ["cores of Redis", *(number(one.redis_cores) for one in every)]

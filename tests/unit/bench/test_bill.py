@@ -54,6 +54,17 @@ def test_a_bill_by_hand() -> None:
     assert found.archive_bytes == pytest.approx(86_400 * 100_000 * 300)
 
 
+def test_a_partition_without_a_transaction_is_not_flushed() -> None:
+    found = bill(PIECES, 2)
+    assert found.partitions == 4
+    assert found.flushes == pytest.approx(3 * 2), "three slots, each of two transactions in a flush of its own"
+
+
+def test_a_partition_with_very_many_is_flushed_sooner() -> None:
+    few = replace(PIECES, flush_records=100.0)
+    assert bill(few, 100_000).flushes == pytest.approx(3 * 100_000 / 100)
+
+
 def test_a_bill_of_cards_by_hand() -> None:
     found = cards(PIECES, 100_000_000)
     assert found.bytes == pytest.approx(60e9)
