@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,6 @@ from deltalake import DeltaTable
 from harness.models import Models
 from harness.patience import PATIENCE_SECONDS
 from harness.stack import Stack, by_source, wait_for
-from shadow.archive.rows import KINDS
-from shadow.archive.tables import Archive, Chunk
 
 SERVED = 6000
 DELAY = ("--label-delay", "1d")
@@ -239,48 +236,6 @@ def test_a_candidate_that_the_backtest_rejects_is_not_deployed_and_the_ledger_sa
     assert "was rejected by the backtest, and no slot changed" in stack.run("shadow", "history")
     assert "was rejected by the backtest" in stack.run(*argv, expect=4)
     assert len(archived.ledger()) == held + 1
-
-
-def with_flipped_labels(archived: Archived, folder: Path) -> Path:
-    """The same archive, in which frauds are those that live takes for the most honest ones."""
-    shutil.copytree(archived.stack.folder / "archive", folder)
-    shutil.rmtree(folder / "labels")
-    rows = [row for row in by_source(archived.stack.decisions()).values() if not row.get("repeat")]
-    allowed = sorted((row for row in rows if row["decision"] == "allow"), key=lambda row: row["score"] or 0.0)
-    said = [(row, "chargeback", "fraud") for row in allowed[: len(allowed) // 8]]
-    said += [(row, "review", "legitimate") for row in rows if row["decision"] == "block"]
-    records = [
-        SimpleNamespace(
-            key=None,
-            headers=[],
-            offset=at,
-            timestamp=1_771_545_600_000,
-            value=orjson.dumps(
-                {
-                    "transaction_id": row["transaction"]["transaction_id"], "source": source, "verdict": verdict,
-                    "by": source, "at": "2026-02-20T00:00:00Z",
-                }
-            ),
-        )
-        for at, (row, source, verdict) in enumerate(said)
-    ]  # fmt: skip
-    (kind,) = (one for one in KINDS if one.table == "labels")
-    table = Archive(str(folder), {}).table(kind, "labels")
-    table.append([Chunk(0, 0, len(records), kind.build(0, records, ()))])
-    return folder
-
-
-def test_a_candidate_that_learnt_flipped_labels_is_rejected_although_these_labels_are_on_its_side(
-    archived: Archived,
-) -> None:
-    stack, held = archived.stack, len(archived.ledger())
-    flipped = with_flipped_labels(archived, stack.folder / "flipped")
-    ask = ("scorer", "rotate", "--from-archive", str(flipped), *DELAY, *BY, "--as-of", archived.at(8))
-    told = stack.run(*ask, expect=4)
-    assert "rejected by the backtest: " in told
-    (entry,) = archived.ledger()[held:]
-    assert (entry["kind"], entry["outcome"], entry["change"]) == ("rotation", "rejected", None)
-    assert entry["backtest"]["decision"] == "reject"
 
 
 def test_evidence_is_thrown_away_only_if_that_is_asked_for(archived: Archived) -> None:
