@@ -31,7 +31,7 @@ from scorer.process.waiting import waiting
 from scorer.settings import ScorerSettings, load
 from scorer.sources.scored_rows import read_scored
 from scorer.text_table import named
-from scorer.training.sinks import failures, sinks
+from scorer.training.sinks import sinks, told_of
 
 
 @click.group()
@@ -268,10 +268,10 @@ def export(name: str, texts: tuple[str, ...], as_json: bool) -> None:
     to = sinks(texts)
     store = _opened()
     digest = store.resolve(name)
-    failed = list(failures(to, digest, store.manifest(digest), store.uri, partial(click.echo, err=True)))
+    took = told_of(to, digest, store.manifest(digest), store.uri, partial(click.echo, err=True))
     if as_json:
-        answer({"digest": digest, "told": [one.kind for one in to if one not in failed]})
-    if failed:
+        answer({"digest": digest, "told": [one.kind for one in took]})
+    if took != to:
         sys.exit(1)
 
 

@@ -31,7 +31,7 @@ from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
 from scorer.training.rotation import MOST_SEED, twin_recipe
 from scorer.training.served import ServedMaking
-from scorer.training.sinks import failures, sinks
+from scorer.training.sinks import sinks, told_of
 from scorer.training.tuning import MOST_TRIALS
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def train(
     overall = bundle.manifest.metrics["overall"]
     told = ", ".join(f"{name} {overall[name]:.3f}" for name in ("average_precision", "recall", "block_rate"))
     tell(f"threshold {bundle.threshold:.4f}; on the latest {overall['transactions']} transactions: {told}")
-    list(failures(to, bundle.digest, store.manifest(bundle.digest), store.uri, tell))
+    told_of(to, bundle.digest, store.manifest(bundle.digest), store.uri, tell)
     if as_json:
         answer(Told(bundle.digest, bundle.manifest).to_json())
         return

@@ -6,7 +6,7 @@ A sink is a copy for whoever looks there. The manifest stays what counts, so a s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -68,14 +68,17 @@ def sinks(texts: tuple[str, ...]) -> tuple[Sink, ...]:
     return found
 
 
-def failures(
+def told_of(
     to: tuple[Sink, ...], digest: str, manifest: Manifest, store: str, tell: Callable[[str], Any]
-) -> Iterator[Sink]:
-    """Tell each sink of a bundle. Gives those that failed, once `tell` was called with why."""
+) -> tuple[Sink, ...]:
+    """Tell each sink of a bundle; those that took it. tell: called with a line for each, also for one that failed."""
+    took = []
     for sink in to:
         try:
             tell(sink.send(digest, manifest, store))
         except SinkError as error:
             again = f"scorer bundle export {digest[:12]} --to {sink.kind}=URI"
             tell(f"{error}; the bundle is whole, and `{again}` tells of it again")
-            yield sink
+        else:
+            took.append(sink)
+    return tuple(took)

@@ -50,13 +50,17 @@ def send(uri: str, digest: str, manifest: Manifest, store: str) -> str:
     made = int(manifest.created_at.timestamp() * 1000)
     run = client.create_run(experiment, start_time=made, tags=_tags(digest, manifest, store), run_name=digest[:12])
     identity = run.info.run_id
-    client.log_batch(
-        identity,
-        metrics=[entities.Metric(name, value, made, 0) for name, value in _metrics(manifest).items()],
-        params=[entities.Param(name, value) for name, value in _parameters(manifest).items()],
-    )
-    client.log_inputs(identity, [_input(entities, source) for source in manifest.sources or ()])
-    client.set_terminated(identity, "FINISHED", made)
+    ended = "FAILED"  # what is half told is told again, as another run
+    try:
+        client.log_batch(
+            identity,
+            metrics=[entities.Metric(name, value, made, 0) for name, value in _metrics(manifest).items()],
+            params=[entities.Param(name, value) for name, value in _parameters(manifest).items()],
+        )
+        client.log_inputs(identity, [_input(entities, source) for source in manifest.sources or ()])
+        ended = "FINISHED"
+    finally:
+        client.set_terminated(identity, ended, made)
     return f"mlflow: run {identity}"
 
 

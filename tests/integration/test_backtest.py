@@ -13,12 +13,14 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs
 import pyarrow.parquet as parquet
 import pytest
 from deltalake import write_deltalake
 
 from harness.bundles import BUNDLE
 from harness.models import CUT, Models
+from harness.objects import s3_with
 from harness.stack import Stack, wait_for, write_lines
 from scorer.bundles.store import BundleStore
 from shadow.archive.backtest import EPOCH, Backtest, Contender, archived_deployments
@@ -227,6 +229,48 @@ def test_hopeless_candidates_are_rejected_and_a_page_says_why(archived: Archived
     assert "it never promotes" in told
     assert "says nothing: live decided by an override" in told
     assert "--control" in told
+
+
+def to_s3(folder: Path, target: str, env: dict[str, str]) -> None:
+    """Copy every file of a folder into a bucket, by another client than the archive's."""
+    where = pyarrow.fs.S3FileSystem(
+        access_key=env["AWS_ACCESS_KEY_ID"],
+        secret_key=env["AWS_SECRET_ACCESS_KEY"],
+        endpoint_override=env["AWS_ENDPOINT_URL"].removeprefix("http://"),
+        scheme="http",
+        region=env["AWS_DEFAULT_REGION"],
+    )
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with where.open_output_stream(f"{target}/{path.relative_to(folder).as_posix()}") as out:
+            out.write(path.read_bytes())
+
+
+@pytest.mark.needs("attack")
+def test_an_archive_on_a_store_of_objects_is_judged_as_the_same_one_in_a_folder(
+    archived: Archived, tmp_path: Path
+) -> None:
+    stack, models = archived.stack, archived.models
+    ask = ("--candidate", models.candidate[:12], "--control", models.control)
+    ask_levels = ("shadow", "levels", "--json", "--bundle", models.candidate, "--as-of", "2026-04-01")
+    with s3_with("kept", tmp_path) as (server, env):
+        to_s3(stack.folder / "archive", "kept/tables", env)
+        there = {"SHADOW_ARCHIVE": "s3://kept/tables", "SHADOW_ARCHIVE_OPTIONS": '{"AWS_ALLOW_HTTP": "true"}', **env}
+        here, away = archived.backtest(*ask), archived.backtest(*ask, **there)
+        for name in ("verdict", "decisions", "labels"):
+            assert away[name] == here[name], name
+        assert away["decisions"] > 10_000
+        for name in ("findings", "decision", "rates", "matched", "drift"):
+            assert [run[name] for run in away["runs"]] == [run[name] for run in here["runs"]], name
+        levels = [stack._command(ask_levels, {**NOWHERE, **more}) for more in ({}, there)]
+        assert [done.returncode for done in levels] == [0, 0], levels[1].stderr.decode()
+        told = [orjson.loads(done.stdout) for done in levels]
+        assert told[1].pop("archive") == "s3://kept/tables"
+        assert told[0].pop("archive") != "s3://kept/tables"
+        assert told[0] == told[1]
+        server.kill()
+        server.wait()
+        for argv in (("shadow", "backtest", *ask), ask_levels):
+            assert "s3://kept/tables" in stack.fails(*argv, **there)
 
 
 def test_what_cannot_be_replayed_is_one_line(archived: Archived, tmp_path: Path) -> None:

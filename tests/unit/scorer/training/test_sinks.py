@@ -20,6 +20,7 @@ from scorer.bundles.bundle import Bundle
 from scorer.cli.bundle import export
 from scorer.cli.train import train
 from scorer.errors import UserError
+from scorer.training import to_mlflow
 from scorer.training.sinks import Sink, sinks
 
 VIEW = (
@@ -107,15 +108,20 @@ def test_a_tracking_database_of_mlflow_has_one_run_of_a_bundle_however_often_it_
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     uri = f"sqlite:///{tmp_path / 'tracking.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(to_mlflow, "_input", lambda entities, source: 1 / 0)
+        assert place.export(made, "--to", f"mlflow={uri}").exit_code == 1, "half of it is told"
     for _ in range(2):
         done = place.export(made[:12], "--to", f"mlflow={uri}", "--json")
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout) == {"digest": made, "told": ["mlflow"]}
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("shadow-scorer")
-    (run,) = client.search_runs([experiment.experiment_id])
+    found = {run.info.status: run for run in client.search_runs([experiment.experiment_id])}
+    assert found.keys() == {"FAILED", "FINISHED"}
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+    run = found["FINISHED"]
     manifest = place.bundle(made).manifest
-    assert run.info.status == "FINISHED"
     assert run.data.tags["scorer.digest"] == made
     assert (run.data.tags["mlflow.user"], run.data.tags["mlflow.note.content"]) == ("ann", "weekly")
     overall = manifest.metrics["overall"]
