@@ -77,5 +77,9 @@ class Pace:
             self._lag = min(self._lag * SLOWER, SLOWEST)
         elif behind <= AHEAD:
             self._lag = max(self._lag * FASTER, 1.0)
-        has_room = self.is_eager and self._lag == 1.0
-        self.every = min(work / FULL, self.seconds) if has_room else self.seconds * self._lag
+        if not self.is_eager or self._lag > 1.0:
+            self.every = self.seconds * self._lag
+        else:
+            # Fetches that only join a waiting batch cost less each: a full worker must not take that for room at once.
+            least = self.every if behind > AHEAD or work >= FULL * between else self.every * FASTER
+            self.every = min(max(work / FULL, least), self.seconds)

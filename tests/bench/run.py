@@ -25,7 +25,7 @@ from bench.awake import awake
 from bench.latency import Latency, median, under_load
 from bench.load import FILE
 from bench.reckoning import Ratio, ratio
-from bench.scale import page, partitions, scorers
+from bench.scale import page, scorers
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
 from bench.throughput import BATCH, Measured, contenders, deciding
 from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
@@ -37,8 +37,8 @@ ROUNDS = 5
 #: Percent of the scorer's measured saturation, and how often each is run.
 LOADS = {10: 3, HALF: ROUNDS, 80: 3}
 LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
-#: Load under which partitions are compared, and for how long.
-GROWTH_RATE, GROWTH_SECONDS = 2_000.0, 8.0
+#: Partitions that are compared.
+GROWTH = (4, 512)
 CODECS = ("lz4", "zstd")
 COMPARISONS = (1_000_000, 5_000_000, 10_000_000)
 HANDWRITTEN = [sys.executable, "-m", "bench.handwritten"]
@@ -109,11 +109,11 @@ def beside(folder: Path, work: Workload, saturation: float) -> dict[str, list[La
 def growth(folder: Path, work: Workload) -> dict[str, float]:
     """What 512 partitions cost beside 4, and a second scorer beside one; see `bench.scale`."""
     (folder / FILE).write_bytes(pickle.dumps(work))
-    grown = [partitions.apart(folder, n, GROWTH_RATE, GROWTH_SECONDS) for n in (4, 512)]
+    backlogs = [scorers.apart(folder, n) for n in GROWTH]
     shared = [scorers.measure(folder, work, n) for n in (1, 2)]
-    for one in (*grown, *shared):
+    for one in (*backlogs, *shared):
         told(f"{one}")
-    return page.ratios(grown, shared)
+    return page.ratios(GROWTH, backlogs, shared)
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:

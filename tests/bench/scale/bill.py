@@ -77,13 +77,14 @@ class Bill:
 
 @dataclass(frozen=True)
 class Cards:
-    """What a number of cards needs. takeover_s: until the cards of one lost scorer are decided on again."""
+    """What a number of cards needs. takeover_s: until the cards of one lost scorer are decided on again.
+    drop_s: CPU seconds a day to drop those that became idle."""
 
     cards: int
     bytes: float
     scorers: int
     takeover_s: float
-    drop_cores: float
+    drop_s: float
 
 
 def bill(pieces: Pieces, rate: int, slots: int = SLOTS) -> Bill:
@@ -121,7 +122,7 @@ def cards(pieces: Pieces, n: int, idle_days: float = 37.0) -> Cards:
     held = WORKER_BYTES * CARD_SHARE / pieces.card_bytes
     scorers = max(2, math.ceil(n / held))  # one alone has nobody to take over
     takeover = pieces.session_s + pieces.takeover_s + n / scorers / pieces.cards_per_s
-    return Cards(n, n * pieces.card_bytes, scorers, takeover, n * pieces.drop_us / 1e6 / (idle_days * DAY_SECONDS))
+    return Cards(n, n * pieces.card_bytes, scorers, takeover, n * pieces.drop_us / 1e6 / idle_days)
 
 
 def line(small: tuple[float, float], large: tuple[float, float]) -> tuple[float, float]:

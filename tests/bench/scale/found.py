@@ -80,6 +80,7 @@ class Found:
 
     pieces: Pieces
     partitions: Sequence[Grown]
+    backlogs: Sequence[Shared]
     scorers: Sequence[Shared]
     stores: Sequence[Flushed]
     segments: Sequence[Flushed]

@@ -68,13 +68,13 @@ def page(found: Found) -> str:
         found.beside,
         "### The bill",
         *_table(_bill(found.pieces)),
-        f"Cores are those in use. Processes and shards are planned to be {PLANNED:.0%} full. Kafka: what clients write "
-        "and read; replicas come on top, and are in the log of a day.",
+        f"Cores are those in use. Processes and shards are planned to be {100 * PLANNED:.0f} % full. Kafka: what "
+        "clients write and read; replicas come on top, and are in the log of a day.",
         *_table(_cards(found.pieces)),
         "### What it is made of",
         *_table(_pieces(found.pieces)),
         "### Partitions",
-        *_table(_partitions(found.partitions)),
+        *_table(_partitions(found.partitions, found.backlogs)),
         "### Scorers of one group",
         *_table(_scorers(found.scorers)),
         "### Masters of a Valkey Cluster",
@@ -88,12 +88,15 @@ def page(found: Found) -> str:
     return "\n\n".join(parts)
 
 
-def ratios(partitions: Sequence[Grown], scorers: Sequence[Shared]) -> dict[str, float]:
-    """The two that have targets: CPU time of a scorer for a transaction with the most partitions, of that with the
-    fewest, at the same load; and transactions for each CPU second of two scorers, of those of one."""
-    few, many, one, more = partitions[0], partitions[-1], scorers[0], scorers[-1]
+def ratios(partitions: Sequence[int], backlogs: Sequence[Shared], scorers: Sequence[Shared]) -> dict[str, float]:
+    """The two that have targets.
+
+    CPU time of a scorer for a transaction of a backlog, where batches are as large as they may be: with the most
+    partitions, of that with the fewest. And transactions for each CPU second of two scorers, of those of one.
+    """
+    one, more = scorers[0], scorers[-1]
     return {
-        f"partitions_{many.partitions}/{few.partitions}": many.worker_ms / few.worker_ms,
+        f"partitions_{partitions[-1]}/{partitions[0]}": backlogs[-1].scorer_ms / backlogs[0].scorer_ms,
         f"scorers_{more.scorers}/{one.scorers}": one.scorer_ms / more.scorer_ms,
     }
 
@@ -130,7 +133,7 @@ def _cards(pieces: Pieces) -> Iterator[Sequence[str]]:
     yield ["memory of all", *(size(one.bytes) for one in every)]
     yield ["scorers of 8 GiB, cards in half of it", *(f"{one.scorers:,}" for one in every)]
     yield ["to take over a lost one, session included", *(seconds(one.takeover_s) for one in every)]
-    yield ["cores to drop idle ones", *(number(one.drop_cores) for one in every)]
+    yield ["CPU seconds a day to drop idle ones", *(number(one.drop_s) for one in every)]
 
 
 def _pieces(pieces: Pieces) -> Iterator[Sequence[str]]:
@@ -139,7 +142,7 @@ def _pieces(pieces: Pieces) -> Iterator[Sequence[str]]:
         yield [TOLD[field.name], number(getattr(pieces, field.name))]
 
 
-def _partitions(every: Sequence[Grown]) -> Iterator[Sequence[str]]:
+def _partitions(every: Sequence[Grown], backlogs: Sequence[Shared]) -> Iterator[Sequence[str]]:
     yield ["one scorer, one Kafka, the same load", *(f"{one.partitions} partitions" for one in every)]
     yield ["start to a decision on each, s", *(f"{one.start_s:.1f}" for one in every)]
     yield ["of that, taking partitions over, s", *(f"{one.ready_s:.2f}" for one in every)]
@@ -150,6 +153,8 @@ def _partitions(every: Sequence[Grown]) -> Iterator[Sequence[str]]:
     yield ["scorer, CPU ms for a batch", *(number(one.batch_ms) for one in every)]
     yield ["scorer, CPU ms for a transaction", *(number(one.worker_ms) for one in every)]
     yield ["Kafka, CPU ms for a transaction", *(number(one.broker_ms) for one in every)]
+    yield ["a backlog: scorer, CPU ms for a transaction", *(number(one.scorer_ms) for one in backlogs)]
+    yield ["a backlog: Kafka, CPU ms for a transaction", *(number(one.broker_ms) for one in backlogs)]
 
 
 def _scorers(every: Sequence[Shared]) -> Iterator[Sequence[str]]:
@@ -166,7 +171,7 @@ def _stores(every: Sequence[Flushed]) -> Iterator[Sequence[str]]:
     yield ["flushes a second", *(number(one.rate) for one in every)]
     yield ["Valkey, CPU ms for a flush", *(number(one.cpu_ms) for one in every)]
     yield ["commands of a flush", *(number(one.commands) for one in every)]
-    yield ["share of the busiest master", *(f"{max(one.shares):.0%}" for one in every)]
+    yield ["share of the busiest master", *(f"{100 * max(one.shares):.0f} %" for one in every)]
 
 
 def _segments(every: Sequence[Flushed]) -> Iterator[Sequence[str]]:

@@ -84,6 +84,7 @@ def measure(folder: Path, work: Workload, sizes: Sizes) -> Found:
         told("partitions", lambda n=n: partitions.apart(folder, n, sizes.load, sizes.seconds))  # type: ignore[misc]
         for n in sizes.partitions
     ]
+    backlogs = [told("backlog", lambda n=n: scorers.apart(folder, n)) for n in sizes.partitions]  # type: ignore[misc]
     shared = [told("scorers", lambda n=n: scorers.measure(folder, work, n)) for n in (1, 2)]  # type: ignore[misc]
 
     def flushed(servers: int, of: int, segments: int, comparisons: int) -> Flushed:
@@ -100,7 +101,7 @@ def measure(folder: Path, work: Workload, sizes: Sizes) -> Found:
     found = Pieces(
         scorer_ms=scorer.cpu_per_1000,
         shadow_ms=shadow.cpu_per_1000,
-        broker_ms=grown[0].broker_ms,
+        broker_ms=backlogs[0].broker_ms,
         transaction_bytes=weights.transaction,
         decision_bytes=weights.decision,
         state_bytes=weights.state,
@@ -122,7 +123,7 @@ def measure(folder: Path, work: Workload, sizes: Sizes) -> Found:
         f"{len(work):,} transactions of 500 bytes, {sizes.backlog:,} for slots, a load of {sizes.load:,.0f} a second, "
         f"{sizes.cards:,} cards. Everything beyond is reckoned."
     )
-    return Found(found, grown, shared, masters, divided, slotted, TOO_MANY, beside)
+    return Found(found, grown, backlogs, shared, masters, divided, slotted, TOO_MANY, beside)
 
 
 def main() -> None:
@@ -140,7 +141,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         folder = Path(name) if asked.work is None else asked.work
         found = measured(folder, sizes)
-    result = {"ratios": page.ratios(found.partitions, found.scorers), **asdict(found)}
+    result = {
+        "ratios": page.ratios([one.partitions for one in found.partitions], found.backlogs, found.scorers),
+        **asdict(found),
+    }
     BUILD.mkdir(exist_ok=True)
     (BUILD / "scale.json").write_bytes(orjson.dumps(rounded(result), option=orjson.OPT_INDENT_2) + b"\n")
     text = page.page(found)

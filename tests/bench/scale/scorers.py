@@ -1,5 +1,8 @@
 """What a scorer does on its core when another one of its group is on the other: the same backlog for one and for two.
 
+`python -m bench.scale.scorers FOLDER`, with BENCH_PARTITIONS in the environment, prints a JSON object about one scorer
+on Apache Kafka with so many partitions.
+
 The scorers stand still (SIGSTOP) while the backlog is written, and go on together. Two cores: the broker has a part of
 the second one, so what counts is transactions for each CPU second of the scorers.
 """
@@ -7,11 +10,18 @@ the second one, so what counts is transactions for each CPU second of the scorer
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from bench.load import FILE
 from bench.scale.found import Shared
 from bench.scale.partitions import _owns, _until
 from bench.stage import BROKER_CORE, SCORER, WORKER_CORE, Watcher, cpu_seconds, stage
@@ -24,19 +34,22 @@ CHUNK = 10_000
 PATIENT = {"SCORER_SESSION_SECONDS": "40", "SCORER_HEARTBEAT_SECONDS": "1", "SCORER_STALL_SECONDS": "0"}
 
 
-def measure(folder: Path, work: Workload, scorers: int) -> Shared:
-    """So many scorers, each on a core of its own as long as there are any, decide the whole workload."""
+def measure(folder: Path, work: Workload, scorers: int, is_real: bool = False) -> Shared:
+    """So many scorers, each on a core of its own as long as there are any, decide the whole workload.
+
+    is_real: on Apache Kafka, not on the embedded broker.
+    """
     (folder / "worker.log").unlink(missing_ok=True)
-    with stage(folder, work, is_filled=False) as on, ExitStack() as stack:
+    with stage(folder, work, is_real=is_real, is_filled=False) as on, ExitStack() as stack:
         cores = (WORKER_CORE, BROKER_CORE)
         workers = [stack.enter_context(on.worker(SCORER, cores[at % 2], PATIENT)) for at in range(scorers)]
         _until(on, "shared", lambda: sum(int(owns[0]) for owns in _owns(on)[-scorers:]) == PARTITIONS)
         for worker in workers:
             worker.send_signal(signal.SIGSTOP)
-        n = len(work)
+        n, broker = len(work), sum(map(cpu_seconds, on.brokers))
         chunks = [(work.keys[at : at + CHUNK], work.values[at : at + CHUNK]) for at in range(0, n, CHUNK)]
         asyncio.run(send_all(on.settings, chunks, None, lambda n: None))
-        seen, broker = 0, sum(map(cpu_seconds, on.brokers))
+        seen = 0
         with closing(Watcher(on.settings.bootstrap)) as watcher:
             began, cpu = time.perf_counter(), sum(cpu_seconds(worker.pid) for worker in workers)
             for worker in workers:
@@ -48,3 +61,23 @@ def measure(folder: Path, work: Workload, scorers: int) -> Shared:
             spent = sum(cpu_seconds(worker.pid) for worker in workers) - cpu
             broker = sum(map(cpu_seconds, on.brokers)) - broker
     return Shared(scorers, n / took, 1000 * spent / n, 1000 * broker / n)
+
+
+def apart(folder: Path, partitions: int) -> Shared:
+    """One scorer on Apache Kafka with so many partitions, in a process of its own."""
+    argv = [sys.executable, "-m", "bench.scale.scorers", str(folder)]
+    env = {**os.environ, "BENCH_PARTITIONS": str(partitions)}
+    done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, check=True)
+    return Shared(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Measure, print."""
+    folder = Path(sys.argv[1])
+    os.sched_setaffinity(0, {BROKER_CORE})
+    work: Workload = replace(pickle.loads((folder / FILE).read_bytes()))  # its partitions anew
+    print(json.dumps(asdict(measure(folder, work, 1, is_real=True))))
+
+
+if __name__ == "__main__":
+    main()

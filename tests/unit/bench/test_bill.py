@@ -70,6 +70,7 @@ def test_a_bill_of_cards_by_hand() -> None:
     assert found.bytes == pytest.approx(60e9)
     assert found.scorers == math.ceil(60e9 / (4 * 2**30))
     assert found.takeover_s == pytest.approx(10 + 1 + 100e6 / found.scorers / 200_000)
+    assert found.drop_s == pytest.approx(100e6 * 1.5e-6 / 37)
     assert cards(PIECES, 10).scorers == 2, "somebody must be there to take over"
 
 

@@ -20,8 +20,11 @@ def found() -> Found:
     pieces = Pieces(*(float(at) for at in range(1, len(fields(Pieces)) + 1)))
     grown = [Grown(n, *(n + at / 8 for at in range(1, 13))) for n in (4, 512)]
     stores = [Flushed(n, 19, 20, 100.0, 1.0, 2.0, 3.0, 40.0, (1 / n,) * n, 0.1, 10**7) for n in (1, 3)]
+    backlogs = [Shared(1, 500.0, 0.040, 0.02), Shared(1, 400.0, 0.050, 0.03)]
     shared = [Shared(1, 1000.0, 0.030, 0.01), Shared(2, 1900.0, 0.032, 0.01)]
-    return Found(pieces, grown, shared, stores, stores[:1], [Slotted(1, 0.1, 0.2, 0.3, 10**6)], 500, "Beside.")
+    return Found(
+        pieces, grown, backlogs, shared, stores, stores[:1], [Slotted(1, 0.1, 0.2, 0.3, 10**6)], 500, "Beside."
+    )
 
 
 def test_the_examples_are_true() -> None:
@@ -50,11 +53,10 @@ def test_every_figure_of_an_experiment_changes_the_page(name: str) -> None:
 
 
 def test_the_ratios_are_cost_for_the_same_work() -> None:
-    ratios = page.ratios(found().partitions, found().scorers)
+    ratios = page.ratios([4, 512], found().backlogs, found().scorers)
     assert set(ratios) == {"partitions_512/4", "scorers_2/1"}
     assert ratios["scorers_2/1"] == pytest.approx(0.030 / 0.032)
-    few, many = found().partitions
-    assert ratios["partitions_512/4"] == pytest.approx(many.worker_ms / few.worker_ms)
+    assert ratios["partitions_512/4"] == pytest.approx(0.050 / 0.040)
 
 
 def test_the_page_can_be_published(tmp_path: Path) -> None:

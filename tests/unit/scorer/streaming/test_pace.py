@@ -138,6 +138,12 @@ def test_the_cheaper_a_batch_the_sooner_it_is_decided() -> None:
     assert waits[0] < 0.7 * waits[1] < 0.5 * waits[2]
 
 
+@pytest.mark.parametrize(("rate", "batch_ms"), [(15_426, 4.875), (19_357, 4.92), (20_000, 2.0)])
+def test_a_worker_without_room_gathers_as_if_it_were_not_eager(rate: int, batch_ms: float) -> None:
+    eager = worked(Pace(GATHER_SECONDS, MOST, is_eager=True), rate, 4.0, batch_ms / 1000)
+    assert eager == pytest.approx(worked(Pace(GATHER_SECONDS, MOST), rate, 4.0, batch_ms / 1000), rel=0.05)
+
+
 @settings(max_examples=25, deadline=None)
 @given(rate=st.integers(200, 30_000), batch_ms=st.floats(0.3, 5.0))
 def test_eager_fetches_fill_no_core_that_gathering_would_leave_with_room(rate: int, batch_ms: float) -> None:
