@@ -25,8 +25,8 @@ STORES := $(IMAGE) --extra stores
 CRDS ?= ../shared/crds
 export CRDS DATA REQUIRE
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check lint types imports integration faults attack soak study release-study train-study deploy-render deploy-check \
-	docs pictures bench bench-quick lock clean
+.PHONY: help demo setup test check lint types imports integration faults attack soak study release-study train-study deploy-render \
+	deploy-check docs pictures bench bench-quick scale lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,9 @@ bench-quick: .venv/.bench .venv/.peers ## measure only the speed beside floors a
 
 train-study: .venv/.bench ## train by a published protocol on public data, and measure it, five minutes (ARGS=--publish)
 	@cd tests && ../$(BIN)/python -m study.training.run $(ARGS)
+
+scale: .venv/.bench ## reckon the bill for 1,000 to 1,000,000 a second, and see where it bends (ARGS="--short", --publish)
+	cd tests && ../$(BIN)/python -m bench.scale.run $(ARGS)
 
 deploy-render: .venv/.dev ## write rules, alerts, dashboards (ARGS="--grafana URL") and rights (SLOTS="candidate …")
 	PYTHONPATH=deploy $(BIN)/python -m monitoring.render $(ARGS)

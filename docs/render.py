@@ -104,6 +104,7 @@ def metrics_page() -> str:
     ]
     registries: list[tuple[str, CollectorRegistry]] = [
         ("`scorer run`", scorer_metrics.REGISTRY),
+        ("`scorer risk`", scorer_metrics.RISK_REGISTRY),
         ("`shadow run`", shadow_metrics.REGISTRY),
         ("`shadow serve`", shadow_metrics.SERVE_REGISTRY),
         ("`shadow archive run`", shadow_metrics.ARCHIVE_REGISTRY),

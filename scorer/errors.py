@@ -23,6 +23,10 @@ class BundleError(UserError):
     """A bundle is missing, damaged, or does not fit the feature view."""
 
 
+class UnavailableError(BundleError):
+    """A bundle cannot be had just now. That says nothing of the bundle: it may be tried again."""
+
+
 class BrokerError(UserError):
     """Kafka cannot be reached, or a topic is not set up as it must be."""
 

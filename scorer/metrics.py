@@ -11,6 +11,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
+#: Of `scorer risk`.
+RISK_REGISTRY = CollectorRegistry()
 
 #: Upper bounds of scores, finer at low ones: block rates of 0.2 to 5 % put their thresholds there.
 SCORE_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -100,6 +102,12 @@ SPLIT = Counter(
 UNTRUSTED = Counter(
     "scorer_untrusted_dates_total",
     "Transactions dated more than `ahead_seconds` after their arrival, which do not count in velocity.",
+    registry=REGISTRY,
+)
+FEATURE_FAILED = Counter(
+    "scorer_feature_failed_total",
+    "Transactions for which a feature in Python raised, or returned no float64: it is missing in their snapshots.",
+    ["feature"],
     registry=REGISTRY,
 )
 REFUNDS = Counter(
@@ -210,3 +218,26 @@ MODEL_BEHIND = Gauge(
     registry=REGISTRY,
 )
 OVERRIDE = Gauge("scorer_override", "1 while the kill switch is on, by override.", ["override"], registry=REGISTRY)
+RISK_MISSING = Counter(
+    "scorer_risk_missing_total",
+    "Decisions without a snapshot of merchant risk, though the feature view has merchant risk: none was there that "
+    "counts at the transaction's time.",
+    registry=REGISTRY,
+)
+RISK_OVERDUE = Gauge(
+    "scorer_risk_overdue_seconds",
+    "Time since a newer snapshot of merchant risk should have come than this worker has; 0 if none is due, and without "
+    "merchant risk in the feature view.",
+    registry=REGISTRY,
+)
+RISK_PUBLISHED = Counter("scorer_risk_snapshots_total", "Snapshots of merchant risk published.", registry=RISK_REGISTRY)
+RISK_HELD = Gauge(
+    "scorer_risk_held", "1 while the snapshot of merchant risk that is due is held back.", registry=RISK_REGISTRY
+)
+RISK_MERCHANTS = Gauge(
+    "scorer_risk_merchants",
+    "Merchants of the last snapshot, by what they are: `paid`, with a transaction in a window; `capped`, whose rate "
+    "would have moved further than it may.",
+    ["what"],
+    registry=RISK_REGISTRY,
+)

@@ -45,8 +45,8 @@ FetchWait = Annotated[
     Field(
         ge=1,
         le=5000,
-        description="longest wait of a fetch; on a busy stream a fetch collects half this time's traffic; both grow up "
-        "to four times when the worker lags",
+        description="longest wait of a fetch; on a busy stream a fetch collects half this time's traffic, that of a "
+        "scorer with room less; both grow up to four times when the worker lags",
     ),
 ]
 
@@ -74,6 +74,7 @@ class Topics(BaseModel):
     deployments: str = "deployments"
     velocity: str = "velocity"
     erasures: str = "erasures"
+    risk: str = "risk"
 
 
 class CommonSettings(BaseSettings):
@@ -242,6 +243,11 @@ class CommonSettings(BaseSettings):
         return "read_uncommitted"
 
     @property
+    def is_eager(self) -> bool:
+        """Whether fetches gather for less while the worker has room. Nobody waits for any worker but a scorer."""
+        return False
+
+    @property
     def longest_stall_seconds(self) -> float:
         """How long a worker may stand still: a shorter disturbance than a session is none."""
         return max(self.stall_seconds, self.session_seconds)
@@ -394,6 +400,20 @@ class ScorerSettings(CommonSettings):
         description="with `explore_probability`: key of the hash of the transaction id that decides what is released, "
         "the same for all scorers; keep it secret",
     )
+    risk_snapshots: int = Field(
+        24,
+        ge=2,
+        le=1000,
+        description="with merchant risk in the feature view: how many snapshots the topic `risk` keeps, and how many a "
+        "scorer holds in memory for transactions that come late",
+    )
+    risk_most_capped: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="`scorer risk` holds a snapshot back if the fraud rates of more than this share of merchants would "
+        "move further than they may; 1: never",
+    )
     memory_bytes: int | None = Field(
         None,
         ge=1,
@@ -405,6 +425,10 @@ class ScorerSettings(CommonSettings):
     @property
     def reads(self) -> Isolation:
         return self.isolation
+
+    @property
+    def is_eager(self) -> bool:
+        return True
 
     @property
     def explore_key_bytes(self) -> bytes | None:

@@ -68,7 +68,7 @@ def _channel(topic: TopicSchemas) -> dict[str, Any]:
     name = getattr(names, topic.role)
     settings = ScorerSettings.model_construct(topics=names, topic_configs={})  # whatever the environment says
     configs = configs_of(settings).get(name, {})
-    is_single = topic.role == "deployments"
+    is_single = topic.role in ("deployments", "risk")
     says = topic.says
     if is_single:
         says += " One partition."

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import orjson
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -15,12 +16,14 @@ from scorer.deployments.records import KINDS, SCHEMA, SLOT_NAME, PublishedView, 
 from scorer.deployments.signatures import FIELD, SEQ
 from scorer.deployments.slots import Slot
 from scorer.pipeline import decision_avro, erasure, exploration
-from scorer.pipeline.card_row import ROW
+from scorer.pipeline.card_row import LAST, ROW
 from scorer.pipeline.changelog import CLOCK, OFFSET
 from scorer.pipeline.encode import OF_SOURCE, SENT_AT
 from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest
 from scorer.pipeline.published import Decision, RejectionHeaders, ReplayedHeaders
+from scorer.pipeline.risk_records import HEAD_KEY, PART_KEY, RiskHead, RiskPart
 from scorer.pipeline.transaction import LONGEST_VALUE, Transaction
+from scorer.pipeline.window_row import COUNTS, HEADER, MINOR
 from scorer.settings import ScorerSettings, Topics
 from shadow.labels.label import Label
 
@@ -183,20 +186,13 @@ def _velocity() -> TopicSchemas:
     size = ROW.itemsize
     fields: Mapping[str, Any] = ROW.fields or {}
     row: Schema = {
-        "description": f"packed state of a card: {size} bytes, each number little-endian",
+        "description": f"packed state of a card: {size} bytes, each number little-endian; where the feature view asks "
+        f"for `since_last`, {LAST.itemsize} more: the time of its last transaction, in milliseconds since 1970",
         "type": "string",
         "contentEncoding": "base64",
         "minLength": 4 * -(-size // 3),
-        "maxLength": 4 * -(-size // 3),
-        "x-layout": [
-            {
-                "name": name,
-                "at": fields[name][1],
-                "type": fields[name][0].base.str,
-                "shape": list(fields[name][0].shape),
-            }
-            for name in ROW.names or ()
-        ],
+        "maxLength": 4 * -(-(size + LAST.itemsize) // 3),
+        "x-layout": _layout(fields, ROW.names),
     }
     offset = _text_like(OFFSET.pattern, "source offset up to which the state is dropped")
     request = _text_like(erasure.KEY.pattern, "id of the request to erase, if there was one")
@@ -217,6 +213,21 @@ def _velocity() -> TopicSchemas:
             Message(
                 "clock", "how the partition's clock steps", {"const": ""}, None, _object({"clock": clock}, **closed)
             ),
+            Message(
+                "windowState",
+                "what a window of the feature view has added up of a card",
+                _window_key(),
+                _window_row(),
+                None,
+                "application/octet-stream",
+            ),
+            Message(
+                "windowDropped",
+                "what a window has added up of a card is dropped",
+                _window_key(),
+                None,
+                _object({"offset": offset, "erasure": request}, "erasure", **closed),
+            ),
             Message("released", "what exploration has released, by event day", _bytes(exploration.KEY), _account()),
         ),
     )
@@ -224,6 +235,37 @@ def _velocity() -> TopicSchemas:
 
 def _bytes(value: bytes) -> Schema:
     return {"const": base64.b64encode(value).decode(), "contentEncoding": "base64", "description": "bytes, not a text"}
+
+
+def _window_key() -> Schema:
+    return {
+        "type": "string",
+        "contentEncoding": "base64",
+        "pattern": "^/3[cd]",  # what PREFIX and a hexadecimal digit begin with
+        "description": "bytes, not a text: 0xff, w, 8 hexadecimal digits of what is added up, /, the card and its keys",
+    }
+
+
+def _window_row() -> Schema:
+    longest = np.dtype([*HEADER, COUNTS, MINOR])
+    fields: Mapping[str, Any] = longest.fields or {}
+    least, most = (4 * -(-np.dtype([*HEADER, COUNTS, *more]).itemsize // 3) for more in ((), (MINOR,)))
+    return {
+        "description": "packed ring of buckets, each number little-endian; without sums for a count, and with float64 "
+        "for an attribute",
+        "type": "string",
+        "contentEncoding": "base64",
+        "minLength": least,
+        "maxLength": most,
+        "x-layout": _layout(fields, longest.names),
+    }
+
+
+def _layout(fields: Mapping[str, Any], names: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "at": fields[name][1], "type": fields[name][0].base.str, "shape": list(fields[name][0].shape)}
+        for name in names or ()
+    ]
 
 
 def _account() -> Schema:
@@ -257,9 +299,23 @@ def _erasures() -> TopicSchemas:
     )
 
 
+def _risk() -> TopicSchemas:
+    part = _text_like(PART_KEY, "which definition in the feature view, which place on the topic, and which part")
+    head = _text_like(HEAD_KEY, "which definition in the feature view, and which place on the topic")
+    return TopicSchemas(
+        "risk",
+        "Snapshots of merchant risk, in parts; the head that comes last makes one whole.",
+        (
+            Message("riskPart", "some merchants of a snapshot", part, of_type(RiskPart, is_versioned=False)),
+            Message("riskHead", "the end of a snapshot of merchant risk", head, of_type(RiskHead, is_versioned=False)),
+        ),
+    )
+
+
 def topics() -> list[TopicSchemas]:
     """Every topic, in the order of the setting."""
     made = [_transactions(), _decisions(), _rejected(), _labels(), _deployments(), _velocity(), _erasures()]
+    made.append(_risk())
     return sorted(made, key=lambda topic: list(Topics.model_fields).index(topic.role))
 
 

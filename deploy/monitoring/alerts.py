@@ -223,6 +223,21 @@ max by (namespace) (scorer_model_behind) > 0
         hold="steady",
     ),
     Alert(
+        "RiskHeldBack",
+        "max by (namespace) (scorer_risk_held) > 0",
+        "warning",
+        "A snapshot of merchant risk is held back: too many fraud rates would move at once",
+        "live",
+    ),
+    Alert(
+        "RiskOverdue",
+        "max by (namespace) (scorer_risk_overdue_seconds) > $overdue",
+        "warning",
+        "A snapshot of merchant risk is {{ $value | humanizeDuration }} overdue; decisions use an older one",
+        "live",
+        hold="steady",
+    ),
+    Alert(
         "CandidateGetsNothing",
         """
 (

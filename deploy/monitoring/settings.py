@@ -31,6 +31,7 @@ class Windows:
     interval: int = 15  # between evaluations
     behind: int = 5 * MINUTE  # decisions of this time may wait for a shadow
     unarchived: int = 15 * MINUTE  # records of this time may wait for the archive
+    overdue: int = 2 * HOUR  # a snapshot of merchant risk may be late by so much
     unerased: int = 1 * DAY  # an erasure of a card may wait for the archive so long
 
 
@@ -84,7 +85,8 @@ def fill(expression: str, windows: Windows, limits: Limits) -> str:
     """An expression with its `$names` filled in. Raises KeyError for an unknown name."""
     names: dict[str, str] = {name: duration(value) for name, value in asdict(windows).items()}
     names |= {"rotation": str(windows.rotation), "behind": str(windows.behind)}
-    names |= {"unarchived": str(windows.unarchived), "unerased": str(windows.unerased), "objective": limits.objective}
+    names |= {"unarchived": str(windows.unarchived), "unerased": str(windows.unerased), "overdue": str(windows.overdue)}
+    names |= {"objective": limits.objective}
     names |= {"fast_burn": f"{limits.fast_burn * limits.late_share:g}"}
     names |= {"slow_burn": f"{limits.slow_burn * limits.late_share:g}"}
     return Template(expression).substitute(names).strip()

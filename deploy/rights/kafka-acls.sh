@@ -13,10 +13,10 @@ allow() {
 }
 
 # scorer topics
-allow topics --operation Create --operation Describe --topic transactions --topic decisions --topic transactions.rejected --topic labels --topic deployments --topic velocity --topic erasures
+allow topics --operation Create --operation Describe --topic transactions --topic decisions --topic transactions.rejected --topic labels --topic deployments --topic velocity --topic erasures --topic risk
 
 # scorer run
-allow scorer --operation Read --topic transactions
+allow scorer --operation Read --topic transactions --topic risk
 allow scorer --operation Read --operation Write --topic decisions --topic transactions.rejected --topic velocity --topic erasures --topic deployments
 allow scorer --operation Describe --topic labels
 allow scorer --operation Read --group scorer
@@ -43,6 +43,10 @@ allow serve --operation Describe --group scorer
 allow archive --operation Read --topic decisions --topic transactions.rejected --topic labels --topic deployments
 allow archive --operation Read --operation Write --topic erasures
 allow archive --operation Read --group archive
+
+# scorer risk
+allow risk --operation Read --topic decisions --topic labels
+allow risk --operation Read --operation Write --topic risk
 
 # scorer rotate
 allow rotate --operation Read --operation Write --topic deployments

@@ -67,7 +67,7 @@ def topic_manifests(settings: ScorerSettings) -> str:
             "kind": "KafkaTopic",
             "metadata": {"name": name},
             "spec": {
-                "partitions": 1 if name == settings.topics.deployments else settings.partitions,
+                "partitions": 1 if name in (settings.topics.deployments, settings.topics.risk) else settings.partitions,
                 "replicas": settings.replication,
                 "config": configs.get(name, {}),
             },

@@ -100,6 +100,7 @@ def users(names: Names | None = None, slots: Sequence[str] = SLOTS) -> tuple[Use
         *(_shadow(of, slot) for slot in slots),
         _serve(of),
         _archive(of),
+        _risk(of),
         _rotate(of),
         _operator(of),
         _reviewer(of),
@@ -141,6 +142,7 @@ def _scorer(of: Names) -> User:
             Right("topic", topics.deployments, "Read", "learns what is live"),
             Right("topic", topics.deployments, "Write", "reports what it runs, and publishes its feature view"),
             Right("topic", topics.labels, "Describe", "checks at its start that every topic exists"),
+            Right("topic", topics.risk, "Read", "looks merchants up in its snapshots, if the feature view has them"),
             Right("group", of.group, "Read", "shares the partitions with other scorers"),
             Right("transactional id", f"{of.group}-", "Write", "fences partitions", is_prefix=True),
         ),
@@ -238,6 +240,21 @@ def _archive(of: Names) -> User:
             ),
             Right("group", of.archive_group, "Read", "shares the partitions with others of its kind"),
         ),
+    )
+
+
+def _risk(of: Names) -> User:
+    topics = of.topics
+    return User(
+        "risk",
+        ("scorer risk",),
+        (
+            Right("topic", topics.decisions, "Read", "counts what was paid at each merchant"),
+            Right("topic", topics.labels, "Read", "counts how much of it was fraud"),
+            Right("topic", topics.risk, "Read", "goes on from its last snapshot"),
+            Right("topic", topics.risk, "Write", "publishes snapshots"),
+        ),
+        is_deployed=False,
     )
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from scorer.errors import BundleError
+from scorer.errors import BundleError, UnavailableError
 
 #: Longest time that a proof may take, in seconds of the clock and of a processor.
 SECONDS = 60
@@ -54,7 +54,7 @@ def prove(
     compare: and hold the fast predictor against LightGBM. Returns what came of that, None if it was not asked.
 
     Raises DeadlyBundleError if a native fault killed the child, BundleError if the bundle cannot be used or the child
-    ran into a limit.
+    ran into a limit, UnavailableError if it was not done in time, as on a machine that has other things to do.
     """
     sizes = len(manifest).to_bytes(8, "big") + len(model).to_bytes(8, "big")
     try:
@@ -70,8 +70,8 @@ def prove(
     except subprocess.TimeoutExpired as late:
         if _lines(late.stdout)[:1] == [PROVEN]:
             return Comparison(f"the comparison was not done after {seconds:g} s", is_final=False)
-        raise BundleError(
-            f"bundle {digest[:12]}: took more than {seconds:g} s to prove; is the model damaged?"
+        raise UnavailableError(
+            f"bundle {digest[:12]}: took more than {seconds:g} s to prove; is the machine too busy? Try again"
         ) from None
     except OSError as error:
         raise BundleError(f"bundle {digest[:12]}: cannot be proven in a child process ({error})") from None
@@ -83,6 +83,8 @@ def prove(
     if -done.returncode in FAULTS:
         name = signal.Signals(-done.returncode).name
         raise DeadlyBundleError(f"bundle {digest[:12]}: the model kills who parses it ({name}); train it again")
+    if done.returncode == -signal.SIGXCPU:
+        raise BundleError(f"bundle {digest[:12]}: took more than {SECONDS} s of a processor to prove; is it damaged?")
     if done.returncode == 1 and told:
         raise BundleError(json.loads(told[-1]))
     how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"

@@ -19,7 +19,7 @@ from scorer.bundles.model_text import MODEL
 from scorer.bundles.notes import Notes
 from scorer.bundles.predictor import FAST, LIGHTGBM, UnfitError, Wanted, versions
 from scorer.bundles.proof import DeadlyBundleError, prove
-from scorer.errors import BundleError
+from scorer.errors import BundleError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ LARGEST = 1 << 30
 SECONDS = 30.0
 
 
-class StoreError(BundleError):
+class StoreError(UnavailableError):
     """The store cannot be reached, read or written, in whatever way it says so."""
 
 
@@ -126,7 +126,8 @@ class BundleStore:
         """A bundle by its full digest, from this worker's copies if possible.
 
         If no copy can be kept, this only logs a warning. Raises BundleError if the bundle is missing, does not match
-        its digest, or is no usable model; StoreError if the store does not answer.
+        its digest, or is no usable model; UnavailableError if the store does not answer, or its proof was not done in
+        time.
         """
         if not _DIGEST.fullmatch(digest):
             raise BundleError(f"bundle {digest[:12]!r}: is not a digest; expected 64 lower-case hex digits")

@@ -18,6 +18,7 @@ COMMANDS = {
     "replay": "replay",
     "decisions": "decisions",
     "mapping": "mapping",
+    "risk": "risk",
     "deploy": "deploy",
     "key": "key",
 }

@@ -26,7 +26,7 @@ def topics(add: bool, as_json: bool) -> None:
     names = settings.topics
     with waiting("checking the topics"):
         raised = asyncio.run(add_partitions(settings)) if add else {}
-        count = asyncio.run(ensure_topics(settings, must_fit=True))
+        count = asyncio.run(ensure_topics(settings, must_fit=True, has_risk=True))
     tell = teller(as_json)
     for name, before in raised.items():
         tell(f"topic {name}: has {count} partitions now, {before} before")

@@ -21,6 +21,7 @@ from scorer.bundles.view_file import load_view
 from scorer.cli import tuned
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError, UserError
+from scorer.pipeline.features import check_functions
 from scorer.pipeline.view import FeatureView
 from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID
@@ -181,6 +182,7 @@ def train(
     to = sinks(exports)
     settings = load(ScorerSettings)
     view = load_view(settings.view)
+    check_functions(view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     mapping = settings.mapping if label is None else settings.mapping.model_copy(update={"label": label})
     rule = _rule(block_rate, threshold, precision, insult_cost)

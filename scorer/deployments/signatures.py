@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from scorer.deployments.records import CANDIDATE, CONTROL, KINDS, Entry, encode
 from scorer.errors import UserError
+from scorer.frozen import Frozen
 from scorer.people import Role, is_person, require_different, same
 
 #: What begins everything that is signed, so that it cannot be taken for anything else that the key has signed.
@@ -70,14 +71,12 @@ def _is_of_small_order(raw: bytes) -> bool:
     return y in (0, 1, _P - 1) or (_D * pow(y, 4, _P) + 2 * y * y - 1) % _P == 0
 
 
-class Key(BaseModel):
+class Key(Frozen):
     """A public key.
 
     until: the ledger key of the last entry that it may have signed; None if it is in use. person: whose it is, if they
     have several; default: the key's name.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     public: Annotated[str, AfterValidator(_public)]
     role: Role
@@ -89,15 +88,13 @@ class Key(BaseModel):
         return base64.b64decode(self.public)
 
 
-class TrustedKeys(BaseModel):
+class TrustedKeys(Frozen):
     """Whose entries of the ledger count.
 
     deployment: what tells this deployment from others. unsigned_until: the ledger key of the last entry that needs no
     signature; None if all need one. four_eyes: releases that one person alone must not decide count only if a second
     key has signed them (`four_eyes.py`), but for those up to entry four_eyes_after; None if there is no such entry.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: dict[Annotated[str, Field(pattern=NAME)], Key] = Field(min_length=1)
     deployment: str = ""

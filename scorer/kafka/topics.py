@@ -32,6 +32,8 @@ SOON = {"max.compaction.lag.ms": "86400000"}
 ERASURES = {"cleanup.policy": "compact,delete", "retention.ms": str(30 * 86_400_000)}
 #: 2 MiB: a dead letter holds the transaction as it was sent, however long.
 REJECTED = {"max.message.bytes": "2097152"}
+#: Snapshots that no scorer will ever use again, as their feature view is gone, are deleted after 30 days.
+RISK = {"cleanup.policy": "compact,delete", "retention.ms": str(30 * 86_400_000)}
 #: 180 days, as long as the shadow keeps labels (its setting `label_days`). Chargebacks take months, and after a loss of
 #: Redis labels are read again from this topic. Kafka's default of 7 days would drop them before they are needed.
 LABELS = {"retention.ms": str(180 * 86_400_000)}
@@ -72,27 +74,32 @@ def beside(names: Topics) -> tuple[str, ...]:
     return names.decisions, names.rejected, names.velocity, names.erasures
 
 
-async def ensure_topics(settings: ScorerSettings, only: str | None = None, must_fit: bool = False) -> int:
+async def ensure_topics(
+    settings: ScorerSettings, only: str | None = None, must_fit: bool = False, has_risk: bool = False
+) -> int:
     """Create missing topics and check the others; returns the number of partitions of `transactions`.
 
     only: the one topic to see to. The number returned is then that of the settings. must_fit: whether a topic with
     fewer partitions than `transactions` is an error; else it is logged, and scorers decide the partitions that all
-    topics have.
+    topics have. has_risk: whether there must be the topic of merchant risk, too.
 
     Raises BrokerError if no broker answers, a topic is missing and must not or cannot be created, or has more
     partitions than it should.
     """
     names = settings.topics
     every = (names.transactions, *beside(names), names.labels, names.deployments) if only is None else (only,)
+    if has_risk:
+        every = (*every, names.risk)
+    single = (names.deployments, names.risk)
     async with admin(settings) as client:
         found = await partition_counts(client, every)
         count = found.get(names.transactions, settings.partitions)
-        wanted = {name: 1 if name == names.deployments else count for name in every}
+        wanted = {name: 1 if name in single else count for name in every}
         for name in every:
-            if name not in found or name not in (*beside(names), names.deployments) or found[name] == wanted[name]:
+            if name not in found or name not in (*beside(names), *single) or found[name] == wanted[name]:
                 continue
             told = f"topic {name}: has {found[name]} partitions, {wanted[name]} expected; "
-            if name == names.deployments:
+            if name in single:
                 raise BrokerError(f"{told}recreate it with one partition")
             if found[name] > wanted[name]:
                 raise BrokerError(f"{told}give {names.transactions} as many, or recreate {name}")
@@ -163,6 +170,7 @@ def configs_of(settings: ScorerSettings) -> dict[str, dict[str, str]]:
         names.erasures: {**COMPACTED, **SOON, **ERASURES},
         names.rejected: REJECTED,
         names.labels: LABELS,
+        names.risk: {**COMPACTED, **SOON, **RISK},
     }
     for role, chosen in settings.topic_configs.items():
         topic = getattr(names, role)

@@ -14,6 +14,7 @@ from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.carried import Carried
 from scorer.pipeline.exploration import Budget, Exploration
 from scorer.pipeline.origin import Headers
+from scorer.pipeline.risk_lookup import Snapshots
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
 
@@ -108,8 +109,9 @@ class Settled:
     how many have a transaction id that their card had before. Of the batch: fields, the field at fault of each
     rejection; miskeyed, how many transactions have a key that is not their card; untrusted, how many are dated too far
     ahead to count in velocity; refunds, how many decisions are on refunds; drawn, released, released_minor, how many
-    would-be blocks were drawn and released, and the minor units of these; skipped, what each record is that the mapping
-    passes over.
+    would-be blocks were drawn and released, and the minor units of these; riskless, how many found no snapshot of
+    merchant risk; skipped, what each record is that the mapping passes over. Of all partitions that were settled
+    together, with the first: failed, the name of a feature in Python for each transaction for which it raised.
     """
 
     decisions: list[Record]
@@ -128,7 +130,9 @@ class Settled:
     released: int = 0
     released_minor: int = 0
     carried: list[Carried] = field(default_factory=list)
+    riskless: int = 0
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     clock: list[Marked] = field(default_factory=list)
     dropped: list[Marked] = field(default_factory=list)
 
@@ -140,7 +144,7 @@ class Rules:
     ahead_ms: how many milliseconds after its arrival a transaction may be dated and still count in velocity; None
     accepts every date (event clock). carried: names of the headers that decisions have from their transactions.
     decision_schema: id of the schema by which decisions are written in Avro; None for JSON. exploration: None if it
-    is off.
+    is off. risk: what is known of merchants; None if the view has no merchant risk.
     """
 
     view: FeatureView
@@ -149,6 +153,7 @@ class Rules:
     carried: frozenset[str] = frozenset()
     decision_schema: int | None = None
     exploration: Exploration | None = None
+    risk: Snapshots | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ ROW = np.dtype(
     ],
     align=True,
 )
+#: What follows a row where the view asks for the time since the card's last transaction: that time, in milliseconds
+#: since 1970. A row without it is read as one that does not know it.
+LAST = np.dtype("<i8")
+#: The time of a card that has no last transaction, or whose row does not tell it.
+NO_TIME = -(2**62)
 #: A row as plain bytes, which numpy copies several times faster than fields.
 RAW = np.dtype((np.void, ROW.itemsize))
 #: The row of a card that has not been seen.

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scorer.pipeline.card_row import BLANK, DAY, FREE, GRAVE, IDLE_DAYS, LAYOUT, RAW, ROW
+from scorer.pipeline.card_row import BLANK, DAY, FREE, GRAVE, IDLE_DAYS, LAST, LAYOUT, NO_TIME, RAW, ROW
 from scorer.pipeline.clock import CROWD, NO_DAY, Course, EventClock, Steps
+from scorer.pipeline.window import Track
+from scorer.pipeline.window_states import Windows
 
 #: Places that `sweep` looks at for each event of a batch, and at least. So a worker holds at most a quarter of the
 #: cards that its partitions get in the time of one pass beyond those that are not idle.
@@ -25,6 +27,8 @@ MOST_NEWCOMERS = 256
 GROWTH = 1.5
 #: About what Python takes for a card beside its row: its text and its share of the tables of places.
 _TEXT_BYTES = 80
+#: A row with the time of the card's last transaction behind it.
+_WITH_LAST = np.dtype([("row", RAW), ("last", LAST)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,25 @@ class CardStates:
     """The cards of one partition: packed rows, the place of each card's row, and the partition's clock.
 
     minor_digits: decimal digits of the reporting currency. capacity: rows to make room for at first. crowd: see
-    `EventClock`.
+    `EventClock`. has_last: whether to keep the time of each card's last transaction, too. tracks: of the
+    windows that are declared; `windows` has their rows.
     """
 
-    def __init__(self, minor_digits: int = 2, capacity: int = 1024, crowd: int = CROWD) -> None:
+    def __init__(
+        self,
+        minor_digits: int = 2,
+        capacity: int = 1024,
+        crowd: int = CROWD,
+        has_last: bool = False,
+        tracks: Sequence[Track] = (),
+    ) -> None:
         self.units = 10.0**minor_digits
+        self.windows = Windows(tracks)
         self._places: dict[str, int] = {}
         self._cards: list[str | None] = []  # by place
         self._free: list[int] = []
         self._rows = np.zeros(capacity, dtype=ROW)
+        self._last = np.full(capacity, NO_TIME, dtype=np.int64) if has_last else None
         self._crowd = crowd
         self._clock: EventClock | None = EventClock(crowd)  # None until it is needed after `load`
         self._course = Course()
@@ -69,13 +83,15 @@ class CardStates:
     def memory_bytes(self) -> int:
         """About how much memory the cards take."""
         tables = sys.getsizeof(self._places) + sys.getsizeof(self._cards) + sys.getsizeof(self._free)
-        return int(self._rows.nbytes) + tables + _TEXT_BYTES * len(self._places)
+        last = 0 if self._last is None else int(self._last.nbytes)
+        last += self.windows.memory_bytes
+        return int(self._rows.nbytes) + last + tables + _TEXT_BYTES * len(self._places)
 
     @property
     def highest_offset(self) -> int:
         """Highest source offset absorbed by any row, or by one that was dropped; -1 without rows."""
         used = self._rows[: self.places]
-        return int(used["offset"].max(initial=-1))
+        return max(int(used["offset"].max(initial=-1)), self.windows.highest_offset)
 
     @property
     def clock(self) -> EventClock:
@@ -123,9 +139,27 @@ class CardStates:
                 grown = np.zeros(int(GROWTH * place) + 1024, dtype=ROW)
                 grown[:place] = self._rows
                 self._rows = grown
+                if self._last is not None:
+                    self._last = np.concatenate([self._last, np.full(len(grown) - len(self._last), NO_TIME)])
         self._places[card] = place
         self._rows.view(RAW)[place] = BLANK.view(RAW)[0]
+        if self._last is not None:
+            self._last[place] = NO_TIME
         return place
+
+    @property
+    def has_last(self) -> bool:
+        """Whether the time of each card's last transaction is kept."""
+        return self._last is not None
+
+    def take_last(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """When the cards at some places had their last transaction: int64 (n,), milliseconds since 1970, or NO_TIME."""
+        return np.full(len(places), NO_TIME) if self._last is None else self._last[places]
+
+    def put_last(self, places: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> None:
+        """Write times that `take_last` returned back to their places, which must be distinct."""
+        if self._last is not None:
+            self._last[places] = times
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """Copies of the rows at some places, as plain bytes."""
@@ -143,8 +177,13 @@ class CardStates:
     def packed(self, cards: Sequence[str]) -> list[tuple[bytes, bytes]]:
         """Changelog key and value of each distinct card, by first appearance. Raises KeyError for an unknown card."""
         distinct = list(dict.fromkeys(cards))
-        rows = self.take(np.array([self._places[card] for card in distinct], dtype=np.int64)).tolist()
-        return [(card.encode(), row) for card, row in zip(distinct, rows, strict=True)]
+        places = np.array([self._places[card] for card in distinct], dtype=np.int64)
+        rows = self.take(places)
+        if self._last is not None:
+            wide = np.empty(len(places), dtype=_WITH_LAST)
+            wide["row"], wide["last"] = rows, self._last[places]
+            rows = wide.view(np.dtype((np.void, _WITH_LAST.itemsize)))
+        return [(card.encode(), row) for card, row in zip(distinct, rows.tolist(), strict=True)]
 
     def load(self, keys: Sequence[bytes | None], values: Sequence[bytes], end: int = 2**62) -> int:
         """Load rows of the changelog; returns how many were passed over, as they are no rows of this partition's cards.
@@ -156,11 +195,15 @@ class CardStates:
         fits = [
             (card, value)
             for card, value in zip(map(_card, keys), values, strict=True)
-            if card is not None and len(value) == ROW.itemsize
+            if card is not None and len(value) in (ROW.itemsize, _WITH_LAST.itemsize)
         ]
-        rows = np.frombuffer(b"".join([value for _, value in fits]), dtype=ROW)
+        rows = np.frombuffer(b"".join([value[: ROW.itemsize] for _, value in fits]), dtype=ROW)
+        last = np.full(len(fits), NO_TIME)
+        if self._last is not None:
+            told = np.array([len(value) > ROW.itemsize for _, value in fits], dtype=bool)
+            last[told] = np.frombuffer(b"".join([value[ROW.itemsize :] for _, value in fits]), dtype=LAST)
         good = (rows["layout"] == LAYOUT) & (rows["offset"] >= 0) & (rows["offset"] < end)
-        self._load([card for (card, _), is_good in zip(fits, good, strict=True) if is_good], rows[good])
+        self._load([card for (card, _), is_good in zip(fits, good, strict=True) if is_good], rows[good], last[good])
         return len(keys) - int(good.sum())
 
     def bury(self, keys: Sequence[bytes | None], offsets: Sequence[int], end: int = 2**62) -> int:
@@ -176,18 +219,19 @@ class CardStates:
         ]
         rows = np.repeat(BLANK, len(good))
         rows["layout"], rows["offset"] = GRAVE, [offset for _, offset in good]
-        self._load([card for card, _ in good], rows)
+        self._load([card for card, _ in good], rows, np.full(len(good), NO_TIME))
         return len(keys) - len(good)
 
-    def _load(self, cards: Sequence[str], rows: npt.NDArray[np.void]) -> None:
+    def _load(self, cards: Sequence[str], rows: npt.NDArray[np.void], last: npt.NDArray[np.int64]) -> None:
         if not len(rows):
             return
         places = self.find(cards)
         order = np.argsort(rows["offset"], kind="stable")  # numpy keeps the last assignment to a place
-        places, rows = places[order], rows[order]
+        places, rows, last = places[order], rows[order], last[order]
         held = self._rows[["offset", "layout"]][places]
         newer = (rows["offset"] > held["offset"]) | ((rows["offset"] == held["offset"]) & (held["layout"] != GRAVE))
         self.put(places[newer], rows.view(RAW)[newer])
+        self.put_last(places[newer], last[newer])
         self._clock, self._unswept = None, self.places
 
     def resume(self, stood: int, steps: Steps) -> None:
@@ -210,6 +254,8 @@ class CardStates:
         clock = self.clock
         self._rows[place] = BLANK[0]
         self._rows["layout"][place], self._rows["offset"][place] = GRAVE, dropped.offset
+        if self._last is not None:
+            self._last[place] = NO_TIME
         if not clock.leave(day):
             self._clock = None
         self._unswept = self.places

@@ -17,6 +17,7 @@ from scorer.pipeline.exploring import Explored
 from scorer.pipeline.instants import stamps
 from scorer.pipeline.json_text import json_text
 from scorer.pipeline.published import RejectionHeaders
+from scorer.pipeline.risk_lookup import Found
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.wire import Wire
 
@@ -37,7 +38,8 @@ class DecisionWriter:
 
     positions: int64 (n,), of the events in `whole`. matrix: float64 (n, features), their snapshots. scores: float64
     (n,). blocks: bool (n,). marks: fields that only some decisions have, and which: bool (n,). now_ms: time to stamp;
-    None stamps each decision with its event's own time. explored: which events were drawn; None for none.
+    None stamps each decision with its event's own time. explored: which events were drawn; None for none. risk: which
+    snapshots of merchant risk they found; None if the view has none.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class DecisionWriter:
         rules: Rules,
         now_ms: int | None,
         explored: Explored | None = None,
+        risk: Found | None = None,
     ) -> None:
         self._common: dict[str, Any] = {
             "threshold": model.threshold,
@@ -66,6 +69,7 @@ class DecisionWriter:
         self._drawn = frozenset(np.flatnonzero(explored.drawn).tolist()) if explored is not None else frozenset()
         self._probability = 1.0 if explored is None else explored.probability
         self._events, self._matrix = events, matrix
+        self._risk = None if risk is None else list(zip(risk.versions, risk.staleness_s.tolist(), strict=True))
         self._marked: dict[int, list[str]] = {}
         for name, which in marks.items():
             for at in np.flatnonzero(which).tolist():
@@ -80,6 +84,7 @@ class DecisionWriter:
     def of(self, partition: int, rows: npt.NDArray[np.int64]) -> list[Record]:
         """Records of the decisions on some events, all of one partition. rows: int64 (k,), positions of the events."""
         events, matrix, common, marked, drawn = self._events, self._matrix, self._common, self._marked, self._drawn
+        risk = self._risk
         out: list[Record] = []
         for i in rows.tolist():
             body: dict[str, Any] = {
@@ -97,6 +102,8 @@ class DecisionWriter:
                 body["release_probability"] = self._probability
             if marked and i in marked:
                 body |= dict.fromkeys(marked[i], True)
+            if risk is not None and risk[i][0] is not None:
+                body["risk_snapshot"], body["risk_staleness_seconds"] = risk[i]
             out.append((events.cards[i].encode(), json_text(body, _OPTIONS)))
         return out
 
@@ -111,6 +118,8 @@ def rejections(
     now_ms: time to stamp; None stamps each with its record's own time.
     """
     refused = [one for one in sorted(refused) if int(whole.offsets[one[0]]) > part.published.rejected]
+    if not refused:  # as in most batches: to look for card numbers in nothing took a tenth of a small batch
+        return [], [], []
     positions = [position for position, _, _ in refused]
     fitting = [_fitting(whole.keys[at], whole.values[at]) for at in positions]
     keys, values = [key for key, _ in fitting], [value for _, value in fitting]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,28 @@ from scorer.pipeline import velocity
 from scorer.pipeline.batch import Matrix
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
+from scorer.pipeline.function import columns_of
 from scorer.pipeline.instants import DAY_MS, HOUR_MS
+from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.velocity import Seen, id_hashes
-from scorer.pipeline.view import EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
+from scorer.pipeline.window import MERCHANT
+from scorer.pipeline.window_states import row_texts, text_of
+from scorer.pipeline.windows import Taken
+from scorer.pipeline.windows import observe as observe_windows
 
 #: Rows of a history that are computed at once. More only costs memory.
 HISTORY_CHUNK = 20_480
 
 
-def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
-    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing."""
+def snapshot(
+    view: FeatureView, events: Events, seen: Seen, risk: Matrix | None = None, failed: Counter[str] | None = None
+) -> Matrix:
+    """Snapshots of n events: float64 (n, len(view.names)), NaN where a value is missing.
+
+    risk: their merchants', float64 (n, len(view.risk.names)); None where nothing is known of merchants. failed: counts
+    for how many events a feature in Python raised, by its name.
+    """
     matrix = np.empty((len(events), len(view.names)))
     first, then = len(EVENT_FEATURES), len(EVENT_FEATURES) + len(VELOCITY_FEATURES)
     matrix[:, 0] = events.amount
@@ -31,7 +44,90 @@ def snapshot(view: FeatureView, events: Events, seen: Seen) -> Matrix:
     matrix[:, first:then] = seen.features
     for column, attribute in enumerate(view.attributes, start=then):
         matrix[:, column] = encode(attribute, events.attributes[attribute.name])
+    for what in view.deltas:
+        column = view.names.index(DELTAS[what][0])
+        if what == "since_last":
+            matrix[:, column] = seen.since_last
+        else:
+            means = seen.features[:, 1::3]
+            matrix[:, column : column + means.shape[1]] = events.amount[:, None] - means
+    for window in view.windows:
+        matrix[:, view.names.index(window.name)] = seen.windows[view.track(window).id].of(window.aggregate)
+    if view.functions:
+        _functions(view, events, matrix, Counter() if failed is None else failed)
+    if view.risk is not None:
+        matrix[:, len(view.names) - len(view.risk.names) :] = np.nan if risk is None else risk
     return matrix
+
+
+def risk_keys(risk: Risk, events: Events) -> Sequence[str | None]:
+    """Whose past counts in the merchant risk of each event; None where it does not say."""
+    return events.merchants if risk.key == "merchant_id" else events.attributes[risk.key]  # type: ignore[return-value]
+
+
+def _functions(view: FeatureView, events: Events, matrix: Matrix, failed: Counter[str]) -> None:
+    """Fill in what the view's functions say, which see all other features but those of merchant risk."""
+    unseen = {*view.function_names, *view.risk_names}
+    others = {name: matrix[:, at] for at, name in enumerate(view.names) if name not in unseen}
+    attributes = {attribute.name: events.attributes[attribute.name] for attribute in view.attributes}
+    columns = columns_of(others, events.occurred_ms, events.merchants, attributes)
+    for function in view.functions:
+        matrix[:, view.names.index(function.name)], n = function.of(columns)
+        if n:
+            failed[function.name] += n
+
+
+def check_functions(view: FeatureView) -> None:
+    """Raises SettingsError if a feature in Python that the view declares cannot be had, or does not do on some
+    transactions made up for it what such a feature must; see `Function.check`."""
+    if not view.functions:
+        return
+    for function in view.functions:
+        assert function.feature  # noqa: S101 - raises what is wrong with it before anything is computed
+    events = _made_up(view)
+    bare = FeatureView(
+        **{name: getattr(view, name) for name in FeatureView.model_fields if name not in ("functions", "risk")}
+    )
+    matrix = Past(bare).add(events)
+    columns = columns_of(
+        dict(zip(bare.names, matrix.T, strict=True)), events.occurred_ms, events.merchants, events.attributes
+    )
+    for function in view.functions:
+        function.check(columns)
+
+
+#: How many transactions a feature in Python is checked on.
+MADE_UP = 24
+
+
+def _made_up(view: FeatureView) -> Events:
+    """Transactions of every kind: of two cards, with each listed value or another, and with nothing at all."""
+    at = range(MADE_UP)
+    cells: dict[str, list[Any]] = {
+        "number": [None, 0.0, 1.5, -3.0, 1e9],
+        "boolean": [None, True, False],
+    }
+    attributes: dict[str, Column] = {}
+    for attribute in view.attributes:
+        known = cells.get(attribute.kind, [None, "another value", *attribute.values[:5]])
+        column = [known[i % len(known)] for i in at]
+        attributes[attribute.name] = np.array(column, dtype=np.float64) if attribute.kind == "number" else column
+    amount = np.array([(i * 37) % 11 * 10.25 for i in at])
+    return Events(
+        ids=[f"t{i}" for i in at],
+        cards=[f"c{i % 2}" for i in at],
+        merchants=[f"m{i % 3}" for i in at],
+        occurred_ms=np.array([1_767_225_600_000 + i * HOUR_MS for i in at], dtype=np.int64),
+        amount=amount,
+        minor=np.round(amount * 100).astype(np.int64),
+        attributes=attributes,
+        documents=[b"{}" for _ in at],
+    )
+
+
+def states_of(view: FeatureView, minor_digits: int = 2) -> CardStates:
+    """No cards yet, with all that a view's features need. minor_digits: of the reporting currency."""
+    return CardStates(minor_digits, has_last="since_last" in view.deltas, tracks=view.tracks)
 
 
 def encode(attribute: Attribute, column: Column) -> npt.NDArray[np.float64]:
@@ -51,13 +147,42 @@ def observe(
     events: Events,
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
+    view: FeatureView | None = None,
 ) -> Seen:
     """Note what each event's card did before, then add the event to its card; see `velocity.observe`.
 
-    states: cards of each partition. cuts: which events are the partition's.
+    states: cards of each partition. cuts: which events are the partition's. view: the states must be of this one, if
+    it declares windows.
     """
     hashes = id_hashes(events.ids)
-    return velocity.observe(states, cuts, events.cards, hashes, events.occurred_ms, events.minor, offsets, trusted)
+    seen = velocity.observe(states, cuts, events.cards, hashes, events.occurred_ms, events.minor, offsets, trusted)
+    if view is None or not view.windows:
+        return seen
+    try:
+        taken = _taken(view, events, offsets, seen)
+        windows = [part.windows for part in states]
+        totals, undo = observe_windows(windows, cuts, view.tracks, taken, states[0].units)
+    except BaseException:
+        seen.undo()
+        raise
+
+    def undo_all() -> None:
+        undo()
+        seen.undo()
+
+    return replace(seen, windows=totals, undo=undo_all)
+
+
+def _taken(view: FeatureView, events: Events, offsets: npt.NDArray[np.int64], seen: Seen) -> Taken:
+    """Events as windows take them."""
+    attributes = {attribute.name: attribute for attribute in view.attributes}
+    cards = [text_of(card) for card in events.cards]
+    texts: dict[tuple[str, ...], Sequence[str | None]] = {}
+    for keys in dict.fromkeys(track.keys for track in view.tracks):
+        columns = [encode(attributes[name], events.attributes[name]) for name in keys if name != MERCHANT]
+        texts[keys] = row_texts(cards, columns, events.merchants if MERCHANT in keys else None)
+    numbers = {of: np.asarray(events.attributes[of]) for of in {track.of for track in view.tracks} if of in attributes}
+    return Taken(texts, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors)
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:
@@ -83,7 +208,7 @@ class Past:
     """What the cards of a history did so far. It is read some events at a time, all of one time together."""
 
     def __init__(self, view: FeatureView, minor_digits: int = 2) -> None:
-        self._view, self._states, self._offset = view, CardStates(minor_digits), 0
+        self._view, self._states, self._offset = view, states_of(view, minor_digits), 0
 
     def add(self, events: Events) -> Matrix:
         """Snapshots of the next n events: float64 (n, len(view.names)), in the order given; taken by time, then id."""
@@ -107,7 +232,7 @@ class Past:
         n = len(events)
         offsets, trusted = np.arange(self._offset, self._offset + n, dtype=np.int64), np.ones(n, dtype=bool)
         self._offset += n
-        seen = observe([self._states], [slice(0, n)], events, offsets, trusted)
+        seen = observe([self._states], [slice(0, n)], events, offsets, trusted, self._view)
         return snapshot(self._view, events, seen)
 
 

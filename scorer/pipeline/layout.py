@@ -7,8 +7,9 @@ import re
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from scorer.frozen import Frozen
 from scorer.pipeline.formats import Format
 
 _PART = re.compile(r"\{([^{}]+)\}")
@@ -35,10 +36,8 @@ Encoding = Annotated[str, AfterValidator(_codec)]
 Template = Annotated[str, AfterValidator(_template)]
 
 
-class Layout(BaseModel):
+class Layout(Frozen):
     """How a file of transactions or labels is written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoding: Encoding | None = Field(
         None, description="of texts, such as `cp1252`; default: told by the byte order mark, else UTF-8"

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from scorer.frozen import Frozen
 from scorer.pipeline.encoding import Encoding
 from scorer.pipeline.formats import Format
 from scorer.pipeline.origin import (
@@ -86,10 +87,8 @@ def _source(text: str) -> str:
 Source = Annotated[str, AfterValidator(_source)]
 
 
-class Operation(BaseModel):
+class Operation(Frozen):
     """Which records of a source are new transactions, where others tell of changes of rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     field: Source = Field(
         description="where a record says what was done: a name or path in the envelope, `$.` and a path outside of it, "
@@ -141,10 +140,8 @@ class Within(NamedTuple):
     is_outside: bool
 
 
-class FieldNames(BaseModel):
+class FieldNames(Frozen):
     """How the records of a source hold the fields of a transaction."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoding: Encoding | None = Field(
         None, description="how the values of a topic are written, if they are not bare JSON; files have no need of it"

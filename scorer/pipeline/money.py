@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scorer.frozen import Frozen
 from scorer.pipeline.instants import DAY_MS
 
 #: Decimal digits of the currencies that do not have 2 (ISO 4217).
@@ -41,14 +42,12 @@ class Currency(BaseModel):
         return 10.0**self.digits
 
 
-class Money(BaseModel):
+class Money(Frozen):
     """The reporting currency, and what one unit of other currencies is worth in it from each day on.
 
     >>> Money(currency="EUR", rates={"USD": {"2026-01-01": 0.9}}).digits
     2
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     currency: str = Field("EUR", description="reporting currency, ISO 4217")
     rates: Mapping[str, Mapping[date, float]] = Field(

@@ -66,6 +66,18 @@ class Decision(TypedDict):
     source: Source
     repeat: NotRequired[Annotated[Literal[True], Field(description="present only if the sender repeated an id")]]
     refund: NotRequired[Annotated[Literal[True], Field(description="present only on a refund, which no model scores")]]
+    risk_snapshot: NotRequired[
+        Annotated[
+            str,
+            Field(
+                pattern=r"^[0-9a-f]{16}$",
+                description="version of the snapshot of merchant risk in `features`; absent without one",
+            ),
+        ]
+    ]
+    risk_staleness_seconds: NotRequired[
+        Annotated[Whole, Field(description="from when that snapshot began to count to the transaction's own time")]
+    ]
 
 
 class RejectionHeaders(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -34,7 +35,7 @@ from scorer.pipeline.encode_avro import AvroDecisionWriter
 from scorer.pipeline.events import Events
 from scorer.pipeline.exploration import account
 from scorer.pipeline.exploring import Explored, explored
-from scorer.pipeline.features import observe, snapshot
+from scorer.pipeline.features import observe, risk_keys, snapshot
 from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.velocity import Seen
 
@@ -83,7 +84,10 @@ def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: b
     whether to add the account of what was released."""
     n = len(part.incoming.values)
     stood, steps = part.states.steps()
-    states: list[Record] = list(part.states.packed(cards)) if cards else []
+    # windows first: whoever finds the row of a card finds those of its windows
+    states: list[Record] = list(part.states.windows.packed())
+    if cards:
+        states += part.states.packed(cards)
     if explores and n:
         part.budget.through = max(part.budget.through, int(part.incoming.offsets[-1]))
         states.append(account(part.budget.spending, part.budget.through))
@@ -91,9 +95,7 @@ def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: b
         settled,
         clock=[changelog.clock(stood, steps)] if steps else [],
         states=states,
-        dropped=[changelog.dropped(card) for card in part.states.sweep(n, int(part.incoming.offsets[-1]) + 1)]
-        if n
-        else [],
+        dropped=changelog.swept(part.states, n, int(part.incoming.offsets[-1]) + 1) if n else [],
     )
 
 
@@ -108,7 +110,8 @@ def _turns(parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
         start, n = 0, len(part.incoming.values)
         while True:
             end = min(n, start + room)
-            turn.append((at, replace(part, incoming=part.incoming.cut(slice(start, end)))))
+            is_whole = end - start == n
+            turn.append((at, part if is_whole else replace(part, incoming=part.incoming.cut(slice(start, end)))))
             room -= end - start
             start = end
             if room == 0:
@@ -217,7 +220,7 @@ def _settle(
     refunds = _refunds(events, rules.reading)
     cuts = [slice(a, b) for a, b in pairwise(np.searchsorted(positions, whole.bounds).tolist())]
     counts = trusted if refunds is None else trusted & ~refunds
-    seen = observe([part.states for part in parts], cuts, events, whole.offsets[positions], counts)
+    seen = observe([part.states for part in parts], cuts, events, whole.offsets[positions], counts, rules.view)
     if refunds is not None:
         seen = replace(seen, repeat=seen.repeat & ~refunds)  # which may bear the id of what they refund
     try:
@@ -242,7 +245,12 @@ def _decide(
     """What to write for each part, and its changed cards. cuts: which of the events are the part's. refunds: which
     events are refunds: bool (n,); None for none."""
     events, positions = decoded.events, decoded.positions
-    matrix, offsets = snapshot(rules.view, events, seen), whole.offsets[positions]
+    risk = None
+    if rules.view.risk is not None and rules.risk is not None:
+        risk = rules.risk.find(risk_keys(rules.view.risk, events), events.occurred_ms)
+    failed: Counter[str] = Counter()
+    matrix = snapshot(rules.view, events, seen, None if risk is None else risk.features, failed)
+    offsets = whole.offsets[positions]
     decided = np.repeat([part.published.decisions for part in parts], [cut.stop - cut.start for cut in cuts])
     rejected = np.repeat([part.published.rejected for part in parts], [cut.stop - cut.start for cut in cuts])
     fresh = offsets > np.minimum(decided, rejected)
@@ -264,7 +272,7 @@ def _decide(
     refused += [(int(positions[i]), "score", f"score: {scores[i]} is no probability") for i in np.flatnonzero(~usable)]
     headers_of = carried(whole.headers, rules.carried)
     marks = {"repeat": seen.repeat} if refunds is None else {"repeat": seen.repeat, "refund": refunds}
-    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found
+    given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found, risk
     schema = rules.decision_schema
     decisions = DecisionWriter(*given) if schema is None else AvroDecisionWriter(*given, schema=schema)
     out = []
@@ -294,6 +302,8 @@ def _decide(
                     released=released,
                     released_minor=released_minor,
                     carried=[headers_of[at] for at in positions[rows].tolist()] if headers_of else [],
+                    riskless=0 if risk is None else sum(risk.versions[row] is None for row in rows.tolist()),
+                    failed=list(failed.elements()) if part is parts[0] else [],
                     skipped=_skipped(whole, decoded, part, first, end) if decoded.skipped else [],
                 ),
                 changed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ from scorer.pipeline.card_row import (
     DAY,
     IDLE_DAYS,
     LENGTHS,
+    NO_TIME,
     RAW,
     RING,
     ROW,
@@ -31,7 +32,9 @@ from scorer.pipeline.card_row import (
 )
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.clock import NO_DAY
+from scorer.pipeline.turns import turns
 from scorer.pipeline.view import VELOCITY_FEATURES
+from scorer.pipeline.windows import Totals
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,19 @@ class Seen:
     features: float64 (n, 12), in the order of VELOCITY_FEATURES; means and ratios are NaN where the card had no
     transaction in the window. repeat: bool (n,), the transaction id is among the card's last ones. absorbed: bool (n,),
     the card's row held this source offset already; the features of such an event are not those it was decided with.
-    undo: puts every card back to where it was before these events.
+    since_last: float64 (n,), seconds since the card's newest transaction, negative for an event before it; NaN for
+    none, or if the states do not keep it. adds: bool (n,), the event was added to its card. floors: int64 (n,), the
+    newest day of a card that starts anew with the event. windows: what it saw in each track of the view. undo: puts
+    every card back to where it was before these events.
     """
 
     features: npt.NDArray[np.float64]
     repeat: npt.NDArray[np.bool_]
     absorbed: npt.NDArray[np.bool_]
+    since_last: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    adds: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
+    floors: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    windows: Mapping[str, Totals] = field(default_factory=dict)
     undo: Callable[[], None] = lambda: None
 
 
@@ -78,7 +88,14 @@ def observe(
     Takes all partitions together, because a pass has a fixed cost however few events it covers.
     """
     n = len(cards)
-    seen = Seen(np.full((n, len(VELOCITY_FEATURES)), np.nan), np.zeros(n, bool), np.zeros(n, bool))
+    seen = Seen(
+        np.full((n, len(VELOCITY_FEATURES)), np.nan),
+        np.zeros(n, bool),
+        np.zeros(n, bool),
+        np.full(n, np.nan),
+        np.zeros(n, bool),
+        np.zeros(n, np.int64),
+    )
     if n == 0:
         return seen
     found = [part.find(cards[cut]) for part, cut in zip(states, cuts, strict=True)]
@@ -87,7 +104,7 @@ def observe(
     places = np.concatenate([at + base for at, base in zip(found, bases.tolist(), strict=False)])
     buckets = occurred_ms[:, None] // SIZES
     days = np.where(trusted, buckets[:, DAY], NO_DAY)
-    units = states[0].units
+    units, has_last = states[0].units, states[0].has_last
     put_back: list[Callable[[], None]] = [part.checkpoint() for part in states]
 
     def undo() -> None:
@@ -97,16 +114,24 @@ def observe(
     try:
         for piece in _pieces(states, cuts, found, days, offsets):
             its = places[piece.positions]
-            turns = list(_turns(its))
-            at = its[turns[0]]  # every card once
+            rounds = list(turns(its))
+            at = its[rounds[0]]  # every card once
             was = rows.take(at)
             put_back.append(partial(rows.put, at, was))
-            for turn in turns:
+            if has_last:
+                put_back.append(partial(rows.put_last, at, rows.take_last(at)))
+            for turn in rounds:
                 now = piece.positions[turn]
                 row = rows.take(its[turn])
                 of_event = hashes[now], buckets[now], minor[now], offsets[now], trusted[now]
-                _step(row, now, piece.floors[turn], *of_event, seen)
+                starts_anew, adds = _step(row, now, piece.floors[turn], *of_event, seen)
                 rows.put(its[turn], row)
+                seen.adds[now] = adds
+                if has_last:
+                    last = np.where(starts_anew, NO_TIME, rows.take_last(its[turn]))
+                    seen.since_last[now] = np.where(last == NO_TIME, np.nan, (occurred_ms[now] - last) / 1000)
+                    rows.put_last(its[turn], np.where(adds, np.maximum(last, occurred_ms[now]), last))
+            seen.floors[piece.positions] = piece.floors
             rows.note(at, was["heads"][:, DAY], piece.last)
     except BaseException:
         undo()
@@ -143,6 +168,16 @@ class _Rows:
         raw = rows.view(RAW)
         for part, base, cut in self._parts(places):
             part.put(places[cut] - base, raw[cut])
+
+    def take_last(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        taken = np.empty(len(places), dtype=np.int64)
+        for part, base, cut in self._parts(places):
+            taken[cut] = part.take_last(places[cut] - base)
+        return taken
+
+    def put_last(self, places: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> None:
+        for part, base, cut in self._parts(places):
+            part.put_last(places[cut] - base, times[cut])
 
     def note(
         self, places: npt.NDArray[np.int64], before: npt.NDArray[np.int32], last: Mapping[CardStates, int]
@@ -202,8 +237,9 @@ def _step(
     offsets: npt.NDArray[np.int64],
     trusted: npt.NDArray[np.bool_],
     seen: Seen,
-) -> None:
-    """Add one event to each of k rows, and note in `seen` what it saw.
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Add one event to each of k rows, and note in `seen` what it saw; returns which cards start anew with it, and
+    which events were added: two bool (k,).
 
     turn: int64 (k,), positions of the events in the batch. floors: int64 (k,), the newest day of a card that starts
     anew. now: int64 (k, windows), number of each event's buckets.
@@ -241,21 +277,4 @@ def _step(
     row["ids"][adds, 1:] = row["ids"][adds, :-1]
     row["ids"][adds, 0] = hashes[adds]
     row["offset"] = np.maximum(row["offset"], offsets)
-
-
-def _turns(places: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions of each card's first event, then of each card's second, and so on; the cards' places ascend in each."""
-    order = np.argsort(places, kind="stable")
-    ranked = places[order]
-    first = np.concatenate(([True], ranked[1:] != ranked[:-1]))
-    starts = np.flatnonzero(first)
-    rank = np.arange(len(places)) - np.repeat(starts, np.diff(np.append(starts, len(places))))
-    if rank.max() == 0:
-        yield order
-        return
-    by_rank = order[np.argsort(rank, kind="stable")]
-    cuts = np.cumsum(np.bincount(rank))
-    start = 0
-    for cut in cuts:
-        yield by_rank[start:cut]
-        start = cut
+    return starts_anew, adds

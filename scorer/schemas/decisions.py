@@ -34,11 +34,17 @@ def registry_of(settings: ScorerSettings) -> str | None:
 
 
 def require_room(settings: ScorerSettings, view: FeatureView) -> None:
-    """Raise SettingsError if decisions in Avro would have more features than a reader of ours takes."""
+    """Raise SettingsError if decisions in Avro would have more features than a reader of ours takes, or merchant risk,
+    whose snapshot the schema does not have."""
     if settings.decisions_format == "avro" and len(view.names) > ITEMS:
         raise SettingsError(
             f"setting decisions_format: avro holds at most {ITEMS} features, the view has {len(view.names)}; set "
             "SCORER_DECISIONS_FORMAT=json"
+        )
+    if settings.decisions_format == "avro" and view.risk is not None:
+        raise SettingsError(
+            "setting decisions_format: avro has no place for the snapshot of merchant risk, which the view has; set "
+            "SCORER_DECISIONS_FORMAT=json, or leave `risk` out of the feature view"
         )
 
 

@@ -68,7 +68,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.joins = Joins()
         # Half of what one fetch may bring of a partition: with a backlog, every partition has that much.
-        self._pace = Pace(self.app.settings.fetch_wait_ms / 2000, self.app.conf.consumer_max_fetch_size // 2)
+        settings, most_bytes = self.app.settings, self.app.conf.consumer_max_fetch_size // 2
+        self._pace = Pace(settings.fetch_wait_ms / 2000, most_bytes, settings.is_eager)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -103,9 +104,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         came = await super()._fetch_records(consumer, *args, **options)
         if came:
             size = sum(len(records) * _size(records[-1]) for records in came.values())
-            least_bytes = self._pace.came(size, time.monotonic(), self.consumer.is_behind)
-            # A fetch waits at most twice as long as it should gather, as `fetch_wait_ms` does at the start.
-            gather(consumer, least_bytes, round(2000 * self._pace.every))
+            self._pace.came(size, time.monotonic(), self.consumer.is_behind, time.process_time())
+        else:
+            self._pace.quiet()
+        gather(consumer, self._pace.least_bytes, max(1, round(1000 * self._pace.longest)))
         return came
 
     def unread(self, tp: TP) -> int | None:

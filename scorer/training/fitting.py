@@ -105,14 +105,14 @@ def _known_labels(part: History, recipe: Recipe) -> tuple[Array, int | None]:
 
 def _check_columns(part: History, columns: Array, tell: Callable[[str], Any]) -> None:
     """Raise UserError for an attribute that says nothing; tell of other features that do not."""
-    silent = []
+    silent, attributes = [], {attribute.name for attribute in part.view.attributes}
     for at in columns.tolist():
         column = part.matrix[:, at]
         cells = column[~np.isnan(column)]
         if len(cells) and (len(cells) < len(column) or cells.min() < cells.max()):
             continue
         name = part.view.names[at]
-        if at >= len(part.view.names) - len(part.view.attributes):
+        if name in attributes:
             what = f"is {cells[0]:g} in every transaction" if len(cells) else "is missing in every transaction"
             raise UserError(
                 f"train: feature {name} {what}, so nothing can be learnt of it; map it in the setting mapping.fields, "

@@ -14,9 +14,10 @@ import orjson
 
 from scorer.bundles.lineage import Data
 from scorer.errors import UserError
+from scorer.pipeline import merchant_risk
 from scorer.pipeline.decode import decode
 from scorer.pipeline.events import Events, Refusal
-from scorer.pipeline.features import Past, take
+from scorer.pipeline.features import Past, risk_keys, take
 from scorer.pipeline.instants import DAY_MS, stamps
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
@@ -98,6 +99,8 @@ class _Read:
     matrix: list[Matrix] = field(default_factory=list)
     labels: list[npt.NDArray[np.int8]] = field(default_factory=list)
     known_ms: list[Times] = field(default_factory=list)
+    merchants: list[Times] = field(default_factory=list)
+    minor: list[Times] = field(default_factory=list)
     early: int = 0
     first_early: str = ""
     refused: int = 0
@@ -108,7 +111,7 @@ class _Content:
     """The content of what is read, whatever files it is in and however they are written: a hash of each field."""
 
     def __init__(self, view: FeatureView, has_own_ids: bool) -> None:
-        self._attributes = {a.name: len(view.names) - len(view.attributes) + at for at, a in enumerate(view.attributes)}
+        self._attributes = {a.name: at for at, a in enumerate(view.attributes, view.first_attribute)}
         self._has_own_ids = has_own_ids
         self._parts: dict[str, Any] = defaultdict(hashlib.sha256)
 
@@ -153,6 +156,7 @@ def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Readin
     """
     of_files = replace(reading, mapping=reading.mapping.of_files, attributes=view.attributes)
     read, past = _Read(), Past(view, reading.money.digits)
+    at_merchants = None if view.risk is None else merchant_risk.Past(view.risk)
     content = _Content(view, reading.mapping.fields.get("transaction_id") != "$row")
     for chunk in chunks:
         if chunk.labels is None:
@@ -173,6 +177,9 @@ def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Readin
         read.matrix.append(matrix)
         read.labels.append(labels)
         read.known_ms.append(known_ms)
+        if at_merchants is not None:
+            read.merchants.append(at_merchants.codes(risk_keys(at_merchants.risk, events)))
+            read.minor.append(events.minor)
     if not read.count:
         raise UserError(f"{path}: has no transactions in that time; choose other times or another file")
     if read.refused:
@@ -187,10 +194,17 @@ def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Readin
             f"{read.first_early}: its label was known before the transaction, as {read.early} of {read.count} were; "
             "correct the field of that time, or name another with the setting mapping.label_time"
         )
-    return _history(view, read, content.digests, path)
+    return _history(view, read, content.digests, path, at_merchants, reading.money.reporting.minor_per_unit)
 
 
-def _history(view: FeatureView, read: _Read, content: dict[str, str], path: str) -> History:
+def _history(
+    view: FeatureView,
+    read: _Read,
+    content: dict[str, str],
+    path: str,
+    at_merchants: merchant_risk.Past | None,
+    units: float,
+) -> History:
     occurred_ms, labels = np.concatenate(read.occurred_ms), np.concatenate(read.labels)
     known_ms, is_known = np.concatenate(read.known_ms), labels != UNKNOWN
     if not is_known.any():
@@ -208,6 +222,17 @@ def _history(view: FeatureView, read: _Read, content: dict[str, str], path: str)
         content=content,
     )
     matrix = _joined(read.matrix)
+    if at_merchants is not None:
+        matrix[:, len(view.names) - len(at_merchants.risk.names) :] = merchant_risk.history(
+            at_merchants,
+            np.concatenate(read.merchants),
+            occurred_ms,
+            np.concatenate(read.minor),
+            labels,
+            known_ms,
+            _is_repeat(read.ids),
+            units,
+        )
     amount = np.concatenate(read.amount)
     return History(view, read.ids, occurred_ms, amount, matrix, labels, known_ms, data).only(firsts)
 
@@ -222,6 +247,17 @@ def _joined(parts: list[Matrix]) -> Matrix:
         matrix[at : at + len(part)] = part
         at += len(part)
     return matrix
+
+
+def _is_repeat(ids: list[str]) -> npt.NDArray[np.bool_]:
+    """Whether an earlier transaction bears the same id: bool (n,)."""
+    if len(set(ids)) == len(ids):
+        return np.zeros(len(ids), dtype=bool)
+    firsts: dict[str, int] = {}
+    is_repeat: npt.NDArray[np.bool_] = np.fromiter(
+        (firsts.setdefault(name, at) != at for at, name in enumerate(ids)), np.bool_, len(ids)
+    )
+    return is_repeat
 
 
 def _firsts(

@@ -16,14 +16,17 @@ from pydantic import ValidationError
 from scorer.bundles.bundle import Bundle
 from scorer.bundles.lineage import Code, Recipe, SourceFile, digest_of_json
 from scorer.bundles.lineage import Reading as HowRead
-from scorer.bundles.manifest import Manifest
+from scorer.bundles.manifest import Manifest, ViewRecord
 from scorer.errors import BundleError, UserError
+from scorer.pipeline.features import check_functions
 from scorer.pipeline.instants import instant_ms, stamps
 from scorer.pipeline.layout import Layout
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.money import Money
+from scorer.pipeline.risk_view import of_definitions
 from scorer.pipeline.transaction import Reading
-from scorer.pipeline.view import Attribute, FeatureView
+from scorer.pipeline.view import DELTAS, FeatureView
+from scorer.pipeline.window import AMOUNT, MERCHANT, Window
 from scorer.sources.file_rows import FileRows
 from scorer.sources.files import read_transactions, time_bound
 from scorer.sources.source import Source
@@ -35,6 +38,8 @@ from scorer.training.train import train
 Tell = Callable[[str], Any]
 _MARK = b"which key makes these tokens"
 _BLOCK = 1 << 20
+#: Kinds of features that are attributes.
+_ATTRIBUTE = ("number", "boolean", "category")
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,8 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
             "token_key: is another one than the card tokens of this bundle were made with; set SCORER_TOKEN_KEY to that"
         )
     try:
-        attributes = [
-            Attribute.model_validate({"name": name, **told})
-            for name, told in manifest.view.features.items()
-            if told.get("kind") not in ("event", "velocity")
-        ]
-        view = FeatureView(name=manifest.view.name, attributes=tuple(attributes))
+        view = _view(manifest.view)
+        check_functions(view)
         files = {} if lineage.is_of_archive else how.files
         mapping, layout = FieldNames.model_validate(how.mapping), Layout.model_validate(files)
         money = Money.model_validate(how.money)
@@ -147,6 +148,36 @@ def again(manifest: Manifest, digest: str, token_key: bytes | None) -> Making:
                 f"{manifest.code_version}"
             )
     return Making(lineage.recipe, view, mapping, layout, money, how.card_number_fields, token_key)
+
+
+def _view(told: ViewRecord) -> FeatureView:
+    """A view that has the features of a manifest, and the attributes that these are made of. Raises ValidationError."""
+    features = told.features
+    attributes = {name: definition for name, definition in features.items() if definition.get("kind") in _ATTRIBUTE}
+    windows = []
+    for name, definition in features.items():
+        if definition.get("kind") == "window":
+            windows.append(Window.of_definition(name, definition))
+            for key, known in definition["keys"].items():
+                if key != MERCHANT:
+                    attributes.setdefault(key, known)
+            if windows[-1].of not in (None, AMOUNT):
+                attributes.setdefault(str(windows[-1].of), {"kind": "number"})
+    kinds = {str(definition.get("kind")) for definition in features.values()}
+    return FeatureView.model_validate(
+        {
+            "name": told.name,
+            "attributes": [{"name": name, **definition} for name, definition in attributes.items()],
+            "deltas": [what for what in DELTAS if what in kinds],
+            "windows": windows,
+            "functions": [
+                {"name": name, "version": definition.get("version")}
+                for name, definition in features.items()
+                if definition.get("kind") == "function"
+            ],
+            "risk": of_definitions(features),
+        }
+    )
 
 
 def _used(money: Money, history: History) -> Money:

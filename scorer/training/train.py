@@ -57,7 +57,8 @@ def train(
         how["calibrated_on"] = len(scores)
     tested = fitted.scores(prepared.matrix(pieces.test), threads)
     names = [name for name in part.view.categories if name in recipe.features]
-    content = {name: of for name, of in data.data.content.items() if name in recipe.features or _is_of_all(data, name)}
+    sources = data.view.sources(recipe.features)
+    content = {name: of for name, of in data.data.content.items() if name in sources or _is_of_all(data, name)}
     lineage = None
     if reading is not None and code is not None:
         split = Split(**{name: _part(part, labels, rows) for name, rows in vars(pieces).items()})

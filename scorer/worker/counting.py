@@ -21,8 +21,8 @@ MOST = 10_000
 class _Noted:
     """What the metrics need of a batch of one partition. done_s: when it was acknowledged, in seconds since 1970.
 
-    counts: transactions read, repeats, miskeyed, untrusted, refunds. explored: would-be blocks drawn, released, and the
-    minor units of these.
+    counts: transactions read, repeats, miskeyed, untrusted, refunds, without merchant risk. explored: would-be blocks
+    drawn, released, and the minor units of these.
     """
 
     bundle: str
@@ -32,7 +32,8 @@ class _Noted:
     appended_ms: npt.NDArray[np.int64]
     fields: Sequence[str]
     skipped: Sequence[str]
-    counts: tuple[int, int, int, int, int]
+    failed: Sequence[str]
+    counts: tuple[int, int, int, int, int, int]
     explored: tuple[int, int, int]
 
 
@@ -54,9 +55,9 @@ class Counting:
 
         done_s: when it was acknowledged, in seconds since 1970.
         """
-        counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds
+        counts = read, settled.repeats, settled.miskeyed, settled.untrusted, settled.refunds, settled.riskless
         explored = settled.drawn, settled.released, settled.released_minor
-        columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped
+        columns = settled.scores, settled.blocks, settled.appended_ms, settled.fields, settled.skipped, settled.failed
         self._noted.append(_Noted(bundle, done_s, *columns, counts, explored))
         self._read += read
         if self._read - self._shown >= MOST:
@@ -73,12 +74,13 @@ class Counting:
 def _show(noted: Sequence[_Noted], minor_per_unit: float) -> int:
     """Add batches to the metrics; returns how many transactions they hold."""
     columns = zip(*(one.counts for one in noted), strict=True)
-    read, repeats, miskeyed, untrusted, refunds = (int(sum(column)) for column in columns)
+    read, repeats, miskeyed, untrusted, refunds, riskless = (int(sum(column)) for column in columns)
     metrics.TRANSACTIONS.inc(read)
     metrics.REPEATS.inc(repeats)
     metrics.MISKEYED.inc(miskeyed)
     metrics.UNTRUSTED.inc(untrusted)
     metrics.REFUNDS.inc(refunds)
+    metrics.RISK_MISSING.inc(riskless)
     drawn, released, minor = (sum(column) for column in zip(*(one.explored for one in noted), strict=True))
     metrics.DRAWN.inc(drawn)
     metrics.RELEASED.inc(released)
@@ -87,6 +89,8 @@ def _show(noted: Sequence[_Noted], minor_per_unit: float) -> int:
         metrics.REJECTED.labels(name).inc(n)
     for what, n in Counter(what for one in noted for what in one.skipped).items():
         metrics.SKIPPED.labels(what).inc(n)
+    for name, n in Counter(name for one in noted for name in one.failed).items():
+        metrics.FEATURE_FAILED.labels(name).inc(n)
     by_bundle: dict[str, list[_Noted]] = defaultdict(list)
     for one in noted:
         by_bundle[one.bundle].append(one)

@@ -22,7 +22,7 @@ from scorer.pipeline import decision_avro
 from scorer.pipeline.batch import Published
 from scorer.pipeline.card_row import LAYOUT, ROW
 from scorer.pipeline.card_states import CardStates
-from scorer.pipeline.changelog import ChangelogReader
+from scorer.pipeline.changelog import ChangelogReader, is_card
 from scorer.pipeline.exploration import END_OF_DAYS, Budget, Release, recovered, release_of
 from scorer.pipeline.instants import DAY_MS
 from scorer.settings import ScorerSettings
@@ -72,10 +72,12 @@ async def recover(
     partitions: Sequence[int],
     settings: ScorerSettings,
     has_read: Callable[[], None] = lambda: None,
+    new_states: Callable[[int], CardStates] = CardStates,
 ) -> dict[int, Recovered]:
     """Read card states of partitions and how far each is published; returns them by partition.
 
-    consumer: started, without a group. has_read: called for each chunk of records.
+    consumer: started, without a group. has_read: called for each chunk of records. new_states: makes the states that
+    they are read into, of the digits of the reporting currency.
 
     How far a partition is published is the highest source offset among the last records, not that of the last record:
     an earlier owner that was taken for dead may have appended old ones. A card state is written after decisions and
@@ -86,7 +88,7 @@ async def recover(
     are of another version, KafkaError if a fetch fails.
     """
     topics = settings.topics
-    states = {p: CardStates(settings.money.digits) for p in partitions}
+    states = {p: new_states(settings.money.digits) for p in partitions}
     decided, rejected = dict.fromkeys(partitions, -1), dict.fromkeys(partitions, -1)
     marked: set[int] = set()
     windows: dict[TopicPartition, int | None] = {}
@@ -103,7 +105,7 @@ async def recover(
         has_read()
         if topic == topics.velocity:
             changelogs[p].fold(records)
-            lengths.update([len(record.value) for record in records if record.value is not None])
+            lengths.update([len(record.value) for record in records if is_card(record)])
         elif topic == topics.decisions:
             sources = [source if source < ends[p] else -1 for source in map(_source, records)]
             decided[p] = max(decided[p], *sources)

@@ -22,6 +22,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ from scorer.worker.exploration import say
 from scorer.worker.live import LiveLoader
 from scorer.worker.placement import Placement
 from scorer.worker.recovery import IN_FLIGHT
+from scorer.worker.risk import RiskTail
 from scorer.worker.takeover import Takeover, say_missed
 from scorer.worker.writer import Partition, Removal, Work, Writer
 
@@ -98,13 +100,14 @@ class Scorer:
         self._follower = Follower(settings, self._on_deployments)
         self._producer = FencedProducer(settings)
         self._pool = Computing("settle")
-        self._takeover = Takeover(settings, self._producer)
+        self._takeover = Takeover(settings, self._producer, view)
         self._writer = Writer(self._producer, settings.topics, self)
         self._partitions: dict[int, Partition] = {}
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._order = asyncio.Lock()  # what is done to card states is written in the order in which it was done
         self._erasures = Erasures(settings)
         self._placement = Placement()
+        self._risk = None if view.risk is None else RiskTail(settings, view.risk)
         self._taking = asyncio.Lock()
         self._tasks = Tasks(self._task_ended)
         self._is_draining = False
@@ -118,6 +121,8 @@ class Scorer:
         if self._rules.exploration is not None:
             partitions = len(await partitions_of(self.settings, self.settings.topics.transactions))
             say(self.settings, self._rules.exploration, partitions, self._producer.is_fencing)
+        if self._risk is not None:
+            self._tasks.start(self._risk.run(), "risk")
         await self._follower.start(self._tasks.start)
         await self._live.load()
         self._live.require()
@@ -135,6 +140,8 @@ class Scorer:
             (self._adopt(), "adopt"),
         ):
             self._tasks.start(work, name)
+        if self._risk is not None:
+            await self._risk.wait()
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -147,6 +154,8 @@ class Scorer:
     async def close(self) -> None:
         self._follower.stop()
         self._erasures.stop()
+        if self._risk is not None:
+            self._risk.stop()
         await self._tasks.stop()
         try:
             await put(self.settings, {f"worker/{self.settings.worker_id}": None})
@@ -252,9 +261,10 @@ class Scorer:
         started = time.perf_counter()
         parts = [Part(_incoming(batch), part.states, part.published, part.budget) for batch, part in taken]
         now_ms = int(time.time() * 1000) if self.settings.clock == "wall" else None
+        rules = self._rules if self._risk is None else replace(self._rules, risk=self._risk.snapshots)
         try:
             settled = await asyncio.get_running_loop().run_in_executor(
-                self._pool, settle_all, parts, model, self._rules, now_ms
+                self._pool, settle_all, parts, model, rules, now_ms
             )
         except BaseException:
             for _, part in taken:
@@ -292,7 +302,7 @@ class Scorer:
     def finished(self, work: Work) -> None:
         for batch, part, made in work.taken:
             part.next = batch.next
-            metrics.DROPPED.labels("idle").inc(len(made.dropped))
+            metrics.DROPPED.labels("idle").inc(changelog.count_cards(made.dropped))
             self.app.consumer.finish(batch)
         if work.removal is not None:
             metrics.DROPPED.labels("erased").inc()
@@ -363,13 +373,13 @@ class Scorer:
         await self._room.acquire()
         try:
             async with self._order:
-                gone = await loop.run_in_executor(self._pool, part.states.erase, card)
-                if gone is not None:
-                    self._writer.put(Work([], "", Removal(partition, part, name, changelog.dropped(gone, name), done)))
+                gone = await loop.run_in_executor(self._pool, changelog.erased, part.states, card, name)
+                if gone:
+                    self._writer.put(Work([], "", Removal(partition, part, name, gone, done)))
         except BaseException:
             self._room.release()
             raise
-        if gone is None:
+        if not gone:
             self._room.release()
             return "nothing"
         return "erased" if await done else None
@@ -416,6 +426,8 @@ class Scorer:
             metrics.MODEL_AGE.set(self._live.age_seconds)
             self._show_lag()
             self._show_spending()
+            if self._risk is not None:
+                self._risk.show()
             self._placement.look({partition: part.states for partition, part in self._partitions.items()})
             await asyncio.sleep(TICK_SECONDS)
 

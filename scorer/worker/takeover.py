@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from aiokafka.errors import ProducerFenced
 
@@ -12,6 +13,8 @@ from scorer import metrics
 from scorer.kafka.fence import FencedProducer
 from scorer.kafka.reading import reader
 from scorer.kafka.topics import beside
+from scorer.pipeline.features import states_of
+from scorer.pipeline.view import FeatureView
 from scorer.settings import ScorerSettings
 from scorer.streaming.app import Owned, SupersededError
 from scorer.worker.recovery import Recovered, recover
@@ -27,8 +30,8 @@ class Takeover:
     which the brokers are waited for. read: how many chunks of records were read.
     """
 
-    def __init__(self, settings: ScorerSettings, producer: FencedProducer) -> None:
-        self._settings, self._producer = settings, producer
+    def __init__(self, settings: ScorerSettings, producer: FencedProducer, view: FeatureView) -> None:
+        self._settings, self._producer, self._view = settings, producer, view
         self.waiting: frozenset[int] = frozenset()
         self.patient_until = 0.0
         self.read = 0
@@ -64,7 +67,13 @@ class Takeover:
             raise SupersededError(str(error)) from error
         if owned:
             async with reader(self._settings) as consumer:
-                recovered = await recover(consumer, [o.partition for o in owned], self._settings, self._has_read)
+                recovered = await recover(
+                    consumer,
+                    [o.partition for o in owned],
+                    self._settings,
+                    self._has_read,
+                    partial(states_of, self._view),
+                )
         for o in owned:
             start = o.oldest if o.committed is None else o.committed
             if start < o.oldest:

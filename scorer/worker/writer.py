@@ -45,12 +45,12 @@ class Partition:
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A card state that was erased from memory, and what says so on the changelog. done: whether that is written."""
+    """States of a card that were erased from memory, and what says so on the changelog. done: whether it is written."""
 
     partition: int
     part: Partition
     request: str
-    mark: Marked
+    marks: Sequence[Marked]
     done: asyncio.Future[bool]
 
 
@@ -137,8 +137,8 @@ class Writer:
             return None
 
     async def _remove(self, work: Work, removal: Removal) -> None:
-        record, headers = removal.mark
-        await self._producer.write_all([Write(self._topics.velocity, removal.partition, [record], [headers])])
+        records, headers = [mark.record for mark in removal.marks], [mark.headers for mark in removal.marks]
+        await self._producer.write_all([Write(self._topics.velocity, removal.partition, records, headers)])
         self._owner.finished(work)
 
     async def _write(self, work: Work | None, before: tuple[Work, float] | None) -> tuple[Work, float] | None:

@@ -9,21 +9,20 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import ConfigDict, Field, RootModel, model_validator
 
+from scorer.frozen import Frozen
 from shadow.comparison.totals import ALL
 
 #: Limit on the number of segments, since each has tallies, samples and metrics of its own.
 MOST = 64
 
 
-class SegmentField(BaseModel):
+class SegmentField(Frozen):
     """A division of the traffic by one field of the transaction: by its values, or into bands of a number.
 
     `amount` is in units of the reporting currency. Whatever fits nowhere is `other`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     field: str = Field(min_length=1)
     values: tuple[str, ...] | None = Field(None, min_length=1)

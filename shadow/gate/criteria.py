@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
@@ -24,6 +22,7 @@ from pydantic import (
 )
 
 from scorer.errors import SettingsError
+from scorer.frozen import Frozen
 from scorer.yaml_text import YamlTextError, read_yaml
 from shadow.comparison.segments import Segments
 from shadow.comparison.totals import ALL
@@ -118,10 +117,8 @@ class Criterion(StrEnum):
     RECENT_SCORES = "recent_scores", "maximum_recent_score_shift", Unit.OF_DECISIONS, Kind.RECENT
 
 
-class Limits(BaseModel):
+class Limits(Frozen):
     """Limits for all traffic, or for one segment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum_transactions: int = Field(10_000, ge=1, le=MOST, description="compared transactions that are required")
     minimum_coverage: float = Field(0.99, ge=0, le=1, description="smallest share of decisions that must be compared")
@@ -219,10 +216,8 @@ class SegmentLimits(Limits):
     maximum_insults_amount: float = Field(0.3, ge=0)
 
 
-class Release(BaseModel):
+class Release(Frozen):
     """The content of `release.yaml`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_number: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
     segments: Segments = Field(default_factory=lambda: Segments({}))

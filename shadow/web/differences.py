@@ -6,9 +6,9 @@ Rendered here, and complete without a script: every state is an address. With on
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi import Query as Parameter
 from fastapi.responses import HTMLResponse
@@ -117,7 +117,8 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         raise HTTPException(422, f"cursor: {error}") from None
     except UnknownFieldError as error:
         raise HTTPException(404, str(unknown(error))) from None
-    rows = [_row(one, view, unit, table) async for one in asking.desk.samples(opened, page.rows)]
+    labels = dict(zip(table.entries["hash"][page.rows].tolist(), table.labels[page.rows].tolist(), strict=True))
+    rows = [_row(one, view, unit, labels) async for one in asking.desk.samples(opened, page.rows)]
     found = drivers(table, opened.rows, DRIVERS)
     totals = await _totals(asking, opened)
     return {
@@ -130,7 +131,7 @@ async def _differences(asking: Asking, view: View, reader: Reader) -> dict[str, 
         "everything": [pair for pair in view.pairs(cursor=None) if pair[0] != "threshold"],
         "here_address": view.address(),
         "facets": [_facet(one, view) for one in shown],
-        "headline": _headline(opened),
+        "headline": _headline(opened, view),
         "lines": _lines(opened, view, totals, unit, currency),
         "basis": _basis(opened),
         "chips": [(printable(text), address) for text, address in view.chips()],
@@ -221,12 +222,14 @@ def _value_name(field: str, value: str | None) -> str:
     return printable(value) or "(empty)"
 
 
-def _headline(opened: Opened) -> str:
+def _headline(opened: Opened, view: View) -> str:
     found = opened.count
     if not found.samples:
-        return "No difference matches" if len(opened.table) else "No samples yet"
+        if not len(opened.table):
+            return "No samples yet"
+        return "No difference matches" if view.chips() else "No difference so far"
     if found.error == 0:
-        return f"{told(found.value)} transactions"
+        return "1 transaction" if found.value == 1 else f"{told(found.value)} transactions"
     return f"About {told(found.value)} transactions (95 %: {told(found.low)} to {told(found.high)})"
 
 
@@ -269,11 +272,10 @@ def _basis(opened: Opened) -> str:
     return f"{told_of_all} Read {opened.age:.0f} s ago."
 
 
-def _row(sample: Sample, view: View, unit: float, table: Table) -> dict[str, Any]:
+def _row(sample: Sample, view: View, unit: float, labels: Mapping[float, int]) -> dict[str, Any]:
     side, who = WHO[sample.outcome.key]
     live = sample.live.score
-    at = np.flatnonzero(table.entries["hash"] == sample.hash)
-    label = LABELS[int(table.labels[at[0]])] if len(at) else "none"
+    label = LABELS[labels.get(sample.hash, 0)]
     return {
         "id": printable(sample.transaction_id),
         "address": to_transaction(view, sample.transaction_id),
@@ -339,6 +341,13 @@ def _empty(opened: Opened, view: View) -> dict[str, str]:
             "text": "The scores differ by no more than those of two equal models.",
             "address": view.changed(noise="show"),
             "link": "Show small differences, too",
+        }
+    if not view.chips():
+        return {
+            "title": "Both models decided alike.",
+            "text": "Neither blocked anything that the other allowed. Samples of what both decided alike are kept.",
+            "address": "",
+            "link": "",
         }
     return {
         "title": "No sample matches all conditions.",

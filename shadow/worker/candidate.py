@@ -14,11 +14,14 @@ from scorer.bundles.predictor import PREDICTORS
 from scorer.bundles.store import BundleStore
 from scorer.deployments.records import PublishedView
 from scorer.deployments.slots import Deployments
-from scorer.errors import BundleError, UserError
+from scorer.errors import BundleError, UnavailableError, UserError
 from scorer.pipeline.batch import Matrix
 from shadow import metrics
 
 log = logging.getLogger(__name__)
+
+#: Time until a bundle that could not be had is tried again.
+AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,39 @@ def own_columns(bundle: Bundle, view: PublishedView, matrix: Matrix) -> Matrix:
 class SlotFollower:
     """Keeps `candidate` up to date with a slot; it is None while the slot is empty.
 
-    is_current: set while `candidate` is what the slot holds, cleared while that is being loaded.
+    is_current: set while `candidate` is what the slot holds, cleared while that is being loaded, and while it cannot be
+    had just now: transactions then wait. A bundle that cannot be used has a candidate of its own, whose scores are NaN.
     """
 
     def __init__(self, slot: str, store: BundleStore) -> None:
         self.slot, self._store = slot, store
         self._epoch = -1
+        self._deployments = Deployments()
+        self._loading, self._is_waiting = asyncio.Lock(), asyncio.Event()
         self.candidate: Candidate | None = None
         self.is_current = asyncio.Event()
 
     async def follow(self, deployments: Deployments) -> None:
         """Load what the slot holds now, if that is new. A bundle that cannot be loaded is logged, not raised."""
+        self._deployments = deployments
+        async with self._loading:
+            await self._follow(self._deployments)
+
+    async def try_again(self) -> None:
+        """Load what could not be had, until cancelled."""
+        while True:
+            await self._is_waiting.wait()
+            await asyncio.sleep(AGAIN_SECONDS)
+            await self.follow(self._deployments)
+
+    async def _follow(self, deployments: Deployments) -> None:
         state = deployments.slot(self.slot)
         if state.epoch == self._epoch and (self.candidate is None or self.candidate.views == deployments.views):
+            self.is_current.set()
+            self._is_waiting.clear()
             return
         self.is_current.clear()
+        self._is_waiting.clear()
         candidate: Candidate | None = None
         if state.digest is not None:
             bundle: Bundle | None = None
@@ -77,6 +98,11 @@ class SlotFollower:
             try:
                 bundle = await asyncio.to_thread(self._load, state.digest)
                 threshold = bundle.threshold if threshold is None else threshold
+            except UnavailableError as error:
+                log.warning("slot %s: %s; its transactions wait", self.slot, error)
+                metrics.MODEL_BROKEN.labels(self.slot).set(True)
+                self._is_waiting.set()
+                return
             except UserError as error:
                 log.error("slot %s: cannot load bundle %s: %s", self.slot, state.digest[:12], error)
             metrics.MODEL_BROKEN.labels(self.slot).set(bundle is None)

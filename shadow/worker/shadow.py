@@ -90,6 +90,7 @@ class Shadow:
         self._tasks.start(self.health.beat(), "beat")  # healthy, however long Kafka takes
         metrics.begin(self.slot)
         await self._follower.start(self._tasks.start)
+        self._tasks.start(self._model.try_again(), "bundle")
         self._tasks.start(self._tick(), "tick")
         self._tasks.start(self._explain(), "why")
 

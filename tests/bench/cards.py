@@ -51,6 +51,13 @@ def measure(n: int) -> str:
     return "| {:,} | {:.0f} | {:.0f} | {:.0f} | {:.1f} | {:.1f} | {:.1f} |".format(*cells)
 
 
+def drop_us(n: int) -> float:
+    """CPU microseconds to drop one of n idle cards, in a process of its own."""
+    argv = [sys.executable, "-m", "bench.cards", "--one", str(n)]
+    row = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return float(row.rstrip(" |\n").rpartition("|")[2])
+
+
 def main() -> None:
     """A table, each row from a process of its own."""
     if len(sys.argv) == 3 and sys.argv[1] == "--one":

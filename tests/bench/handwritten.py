@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from bench.floor import RULES, model
+from bench.floor import RULES, model, wanted
 from scorer.pipeline.batch import Incoming, Published
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.settle import settle
@@ -23,7 +23,7 @@ from scorer.pipeline.settle import settle
 
 def main(broker: str, folder: Path, digest: str, batch: int) -> None:
     """Decide until killed."""
-    live = model(folder, digest)
+    live = model(folder, digest, wanted())
     consumer = Consumer(
         {
             "bootstrap.servers": broker,

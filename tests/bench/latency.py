@@ -73,14 +73,23 @@ def under_load(
         sent, late = process.stdout.readline().split()
         n = PARTITIONS + int(sent)
         decided, came = appended(on, "decisions", n), appended(on, "transactions", n)
-    # The decisions of a partition come in the order of its transactions; the first of each began the run.
+    return reckoned(came, decided, seconds, float(late))
+
+
+def reckoned(
+    came: Sequence[npt.NDArray[np.int64]], decided: Sequence[npt.NDArray[np.int64]], seconds: float, late: float
+) -> Latency:
+    """From append times of transactions and decisions by partition, milliseconds, once the worker is warm.
+
+    The decisions of a partition come in the order of its transactions; the first of each began the run.
+    """
     waited = np.concatenate([(after - before)[1:] for after, before in zip(decided, came, strict=True)])
-    start = min(int(part[1]) for part in came) + 1000 * WARM_SECONDS
+    start = min(int(part[1]) for part in came if len(part) > 1) + 1000 * WARM_SECONDS
     counted = np.concatenate([part[1:] >= start for part in came])
     after = np.concatenate([part[1:] for part in decided])
     in_time = (after >= start) & (after < start + 1000 * seconds)
     p50, p99, p999 = np.quantile(waited[counted], [0.5, 0.99, 0.999])
-    return Latency(float(in_time.sum() / seconds), float(p50), float(p99), float(p999), 1000 * float(late))
+    return Latency(float(in_time.sum() / seconds), float(p50), float(p99), float(p999), 1000 * late)
 
 
 def appended(on: Stage, topic: str, n: int) -> list[npt.NDArray[np.int64]]:

@@ -22,13 +22,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
-from bench.floor import RULES, model
+from bench.floor import RULES, model, wanted
 from scorer.pipeline.batch import Incoming, Published
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.settle import settle
 
 BROKERS = [os.environ["BENCH_KAFKA"]]
-live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])
+live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"], wanted())
 
 
 class Decide(op.StatefulBatchLogic):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import faust
 
-from bench.floor import model
+from bench.floor import model, wanted
 from bench.one_by_one import decide as decided
 from bench.one_by_one import new_card
 from bench.workload import PARTITIONS
@@ -26,7 +26,7 @@ app = faust.App(
 transactions = app.topic("transactions", key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 decisions = app.topic("decisions", key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 cards = app.Table("cards", partitions=PARTITIONS, default=new_card)
-live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])
+live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"], wanted())
 
 
 @app.agent(transactions)

@@ -24,13 +24,13 @@ from quixstreams.models.serializers import BytesDeserializer, BytesSerializer
 from quixstreams.state import State
 from quixstreams.state.rocksdb import RocksDBOptions
 
-from bench.floor import RULES, model
+from bench.floor import RULES, model, wanted
 from scorer.pipeline.batch import Incoming, Published, Record
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.settle import settle
 
 COUNT = 1000
-live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"])
+live = model(Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_DIGEST"], wanted())
 
 
 class OneKey(BytesDeserializer):

@@ -1,13 +1,14 @@
 """`make bench` and `make bench-quick`: the scorer and its shadow beside their floors and their peers, in one run.
 
 Contenders take turns on fresh brokers, each worker pinned to one core and the broker to the other; what is told is the
-median of the repetitions. The quick run has the ratios only.
+median of the repetitions, and of each ratio its interval over the turns. The quick run has the ratios only.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import platform
 import statistics
 import sys
@@ -19,9 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import floor, memory, predictors, redis_memory, report, shapes, steadiness
+from bench import floor, memory, predictors, redis_memory, report, shapes, sockets, steadiness
 from bench.awake import awake
 from bench.latency import Latency, median, under_load
+from bench.load import FILE
+from bench.reckoning import Ratio, ratio
+from bench.scale import page, partitions, scorers
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
 from bench.throughput import BATCH, Measured, contenders, deciding
 from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
@@ -31,8 +35,10 @@ HALF = 50
 #: Runs of which a latency that has a target is the median: one alone is off by up to a factor of two, or three.
 ROUNDS = 5
 #: Percent of the scorer's measured saturation, and how often each is run.
-LOADS = {10: 1, HALF: ROUNDS, 80: 1}
+LOADS = {10: 3, HALF: ROUNDS, 80: 3}
 LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
+#: Load under which partitions are compared, and for how long.
+GROWTH_RATE, GROWTH_SECONDS = 2_000.0, 8.0
 CODECS = ("lz4", "zstd")
 COMPARISONS = (1_000_000, 5_000_000, 10_000_000)
 HANDWRITTEN = [sys.executable, "-m", "bench.handwritten"]
@@ -67,25 +73,25 @@ def compressed(folder: Path, work: Workload, repetitions: int) -> dict[str, list
     return found
 
 
-def shaped(folder: Path, work: Workload, repetitions: int) -> tuple[dict[str, list[Measured]], dict[str, float]]:
+def shaped(folder: Path, work: Workload, repetitions: int) -> tuple[dict[str, list[Measured]], dict[str, Ratio]]:
     """The scorer on other shapes of a record; and their throughput over that of plain JSON in the same turns."""
     runs = shapes.measured(folder, work, repetitions, told)
     return {f"scorer, {name}": several for name, several in runs.items() if name != shapes.PLAIN}, shapes.ratios(runs)
 
 
-def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, Latency]:
-    """Every run so many times, in turn; the median of each."""
+def in_turn(rounds: int, runs: Mapping[str, Callable[[], Latency]]) -> dict[str, list[Latency]]:
+    """Every run so many times, in turn."""
     found: dict[str, list[Latency]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             found[name].append(run())
             told(f"{name}: {found[name][-1]}")
-    return {name: median(several) for name, several in found.items()}
+    return found
 
 
-def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, list[Latency]]:
     """The scorer and the hand-written loop at each load, as scorer_10."""
-    found: dict[str, Latency] = {}
+    found: dict[str, list[Latency]] = {}
     for percent, rounds in LOADS.items():
         load = folder, work, saturation * percent / 100, LOAD_SECONDS
         workers = (("scorer", SCORER), ("handwritten", HANDWRITTEN))
@@ -93,11 +99,21 @@ def latencies(folder: Path, work: Workload, saturation: float) -> dict[str, Late
     return found
 
 
-def beside(folder: Path, work: Workload, saturation: float) -> dict[str, Latency]:
+def beside(folder: Path, work: Workload, saturation: float) -> dict[str, list[Latency]]:
     """Live at half of saturation with 0, 1 and 3 shadows beside it, as 3_shadows."""
     run = partial(under_load, SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS)
     found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))})
     return found | in_turn(1, {"1_shadows": partial(run, 1)})
+
+
+def growth(folder: Path, work: Workload) -> dict[str, float]:
+    """What 512 partitions cost beside 4, and a second scorer beside one; see `bench.scale`."""
+    (folder / FILE).write_bytes(pickle.dumps(work))
+    grown = [partitions.apart(folder, n, GROWTH_RATE, GROWTH_SECONDS) for n in (4, 512)]
+    shared = [scorers.measure(folder, work, n) for n in (1, 2)]
+    for one in (*grown, *shared):
+        told(f"{one}")
+    return page.ratios(grown, shared)
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:
@@ -116,12 +132,17 @@ def medians(runs: Mapping[str, list[Measured]], of: Callable[[Measured], float])
     return {name: statistics.median(map(of, several)) for name, several in runs.items()}
 
 
-def ratios(rates: Mapping[str, float]) -> dict[str, float]:
-    """The scorer's and the shadow's rates over those of their peers."""
-    found = {
-        f"scorer/{name}": rates["scorer"] / rates[name] for name in ("floor", "handwritten", "faust", "quix", "bytewax")
-    }
-    return found | {"shadow/floor": rates["shadow"] / rates["shadow_floor"]}
+def ratios(runs: Mapping[str, list[Measured]]) -> dict[str, Ratio]:
+    """The scorer's and the shadow's rates over those of their peers, in the same turns."""
+    rates = {name: [run.rate for run in several] for name, several in runs.items()}
+    peers = [name for name in rates if name not in ("scorer", "shadow", "shadow_floor")]
+    found = {f"scorer/{name}": ratio(rates["scorer"], rates[name]) for name in peers}
+    return found | {"shadow/floor": ratio(rates["shadow"], rates["shadow_floor"])}
+
+
+def p99s(runs: Mapping[str, list[Latency]], above: str, below: str) -> Ratio:
+    """The 99th percentiles of one over those of another, in the same turns."""
+    return ratio([one.p99 for one in runs[above]], [one.p99 for one in runs[below]])
 
 
 def machine(n: int, repetitions: int) -> dict[str, Any]:
@@ -161,7 +182,8 @@ def main() -> None:
         predict_speedup = predictors.speedup(folder, work)
         told(f"LightGBM's predict takes {predict_speedup:.2f} times as long as the bundle's own")
         runs = throughput(folder, work, repetitions, asked.quick)
-        result: dict[str, Any] = {"ratios": ratios(medians(runs, lambda run: run.rate))}
+        compared = ratios(runs)
+        result: dict[str, Any] = {"ratios": {}}
         more: dict[str, list[Measured]] = {}
         if not asked.quick:
             more = compressed(folder, work, min(3, repetitions))
@@ -170,23 +192,27 @@ def main() -> None:
             saturation = statistics.median(run.rate for run in runs["scorer"])
             speeds = steadiness.speeds()
             with awake() as is_awake:
-                took = latencies(folder, work, saturation)
+                at_loads = latencies(folder, work, saturation)
                 speeds += steadiness.speeds()
-                live = beside(folder, work, saturation)
+                lives = beside(folder, work, saturation)
             speeds += steadiness.speeds()
             told(f"this core's own speed, of a fast tenth of a second: {steadiness.summary(speeds)}")
             asleep = under_load(SCORER, folder, work, saturation * HALF / 100, LOAD_SECONDS)
             told(f"scorer at {HALF} % on cores that may sleep: {asleep}")
+            took = {name: median(several) for name, several in at_loads.items()}
+            live = {name: median(several) for name, several in lives.items()}
             cards = velocity(folder, work)
             redis = redis_memory.measure(COMPARISONS)
             most = cards["1000000"]
-            result["ratios"] |= ratios_of_shapes
-            result["ratios"] |= {
-                "p99/handwritten": took["scorer_50"].p99 / took["handwritten_50"].p99,
-                "live_with_3_shadows/none": live["3_shadows"].rate / live["0_shadows"].rate,
-                "live_with_3_shadows/none_p99": live["3_shadows"].p99 / live["0_shadows"].p99,
-                "redis_10m/5m": redis[COMPARISONS[2]] / redis[COMPARISONS[1]],
+            compared |= ratios_of_shapes
+            compared |= {
+                "p99/handwritten": p99s(at_loads, "scorer_50", "handwritten_50"),
+                "p99_80/handwritten": p99s(at_loads, "scorer_80", "handwritten_80"),
+                "live_with_3_shadows/none": ratio(*([one.rate for one in lives[f"{n}_shadows"]] for n in (3, 0))),
+                "live_with_3_shadows/none_p99": p99s(lives, "3_shadows", "0_shadows"),
             }
+            result["ratios"] |= growth(folder, work)
+            result["ratios"] |= {"redis_10m/5m": redis[COMPARISONS[2]] / redis[COMPARISONS[1]]}
             result["latency_ms"] = {
                 f"{who}_{what}_{load}": getattr(one, what)
                 for key, one in took.items()
@@ -199,6 +225,8 @@ def main() -> None:
                 "velocity": cards,
                 "redis_bytes": {str(comparisons): used for comparisons, used in redis.items()},
             }
+        result["ratios"] |= {name: one.median for name, one in compared.items()}
+        result["intervals"] = {name: [one.low, one.high] for name, one in compared.items()}
         every = {**runs, **more}
         result["rates"] = medians(every, lambda run: run.rate) | {
             "start_s": statistics.median(run.start_s for run in runs["scorer"]),
@@ -211,7 +239,7 @@ def main() -> None:
             } | {f"live_{shadows}": one.rate for shadows, one in live.items()}
         result["spread"] = {name: [min(r.rate for r in rs), max(r.rate for r in rs)] for name, rs in every.items()}
         result["cpu_s_per_1000"] = medians(every, lambda run: run.cpu_per_1000)
-        result["machine"] = machine(n, repetitions)
+        result["machine"] = machine(n, repetitions) | {"received_is_told": sockets.are_told()}
         if not asked.quick:
             result["machine"] |= {
                 "cores_kept_awake": is_awake,

@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from bench import floor
+from bench.reckoning import Ratio, ratio
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER
 from bench.throughput import BATCH, Measured, deciding
 from bench.workload import START_MS, STEP_MS, VIEW, Workload, make
@@ -172,10 +173,10 @@ def measured(
     return found
 
 
-def ratios(runs: Mapping[str, list[Measured]]) -> dict[str, float]:
-    """Throughput of each shape over that of plain JSON, medians; and the same of processor time, for 1,000."""
-    rates = {name: statistics.median(run.rate for run in several) for name, several in runs.items()}
-    return {f"{name}/{PLAIN}": rate / rates[PLAIN] for name, rate in rates.items() if name != PLAIN}
+def ratios(runs: dict[str, list[Measured]]) -> dict[str, Ratio]:
+    """Throughput of each shape over that of plain JSON in the same turns."""
+    rates = {name: [run.rate for run in several] for name, several in runs.items()}
+    return {f"{name}/{PLAIN}": ratio(several, rates[PLAIN]) for name, several in rates.items() if name != PLAIN}
 
 
 def main() -> None:
@@ -190,9 +191,9 @@ def main() -> None:
         os.sched_setaffinity(0, {BROKER_CORE})
         runs = measured(folder, work, asked.repetitions)
     cpu = {name: statistics.median(run.cpu_per_1000 for run in several) for name, several in runs.items()}
-    for name, ratio in ratios(runs).items():
+    for name, found in ratios(runs).items():
         shape = name.removesuffix(f"/{PLAIN}")
-        print(f"{name:<24} {ratio:.3f} of its throughput, {cpu[shape] / cpu[PLAIN]:.3f} of its processor time")
+        print(f"{name:<24} {found.median:.3f} of its throughput, {cpu[shape] / cpu[PLAIN]:.3f} of its processor time")
 
 
 if __name__ == "__main__":

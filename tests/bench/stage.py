@@ -64,12 +64,14 @@ def cpu_seconds(pid: int) -> float:
 
 @dataclass
 class Stage:
-    """A broker that has the workload, and how to start workers beside it."""
+    """A broker that has the workload, and how to start workers beside it. brokers, stores: process ids."""
 
     folder: Path
     env: dict[str, str]
     settings: ScorerSettings
     redis: str | None
+    brokers: tuple[int, ...] = ()
+    stores: tuple[int, ...] = ()
 
     @contextmanager
     def worker(
@@ -107,6 +109,12 @@ class Stage:
         with redis.Redis.from_url(self.redis) as client:
             found = [client.hget(Keys("shadow", slot, p).fence, "next") for p in range(PARTITIONS)]
         return [None if offset is None else int(offset) for offset in found]
+
+    def used_bytes(self) -> int:
+        """Memory that Valkey uses."""
+        assert self.redis is not None
+        with redis.Redis.from_url(self.redis) as client:
+            return int(client.info("memory")["used_memory"])
 
     def log(self) -> str:
         """The end of what the workers said."""
@@ -174,7 +182,9 @@ def stage(
         os.environ.update({name: value for name, value in env.items() if name.startswith("SCORER_")})
         settings = ScorerSettings()
         asyncio.run(_prepare(settings, work, is_filled))
-        yield Stage(folder, env, settings, env.get("SHADOW_REDIS"))
+        brokers = tuple(pid for pid in pids if pid is not None)
+        stores = () if store is None or store.pid is None else (store.pid,)
+        yield Stage(folder, env, settings, env.get("SHADOW_REDIS"), brokers, stores)
 
 
 async def _prepare(settings: ScorerSettings, work: Workload, is_filled: bool) -> None:

@@ -11,14 +11,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import floor, shadow_floor
+from bench import floor, shadow_floor, sockets
+from bench.reckoning import Mark, begin, between
+from bench.sockets import received
 from bench.stage import BROKER_CORE, SCORER, SHADOW, WORKER_CORE, Watcher, cpu_seconds, stage
-from bench.workload import PARTITIONS, Workload
+from bench.workload import BYTES, PARTITIONS, Workload
 from harness.places import ROOT
 from scorer.pipeline.batch import Record
 
 BATCH = 5000
 LIMIT_SECONDS = 300.0
+#: A worker receives so much while it starts, and hundreds of times as much of the workload.
+NOTHING_BYTES = 200_000
 #: Quix Streams waits for whole windows of so many records.
 WINDOW = 1000
 PEERS = ROOT / ".venv" / "peers" / "bin" / "python"
@@ -53,35 +57,34 @@ def deciding(
 ) -> Measured:
     """A worker that decides all transactions but a `tail`; a fresh broker.
 
-    Timed from when a batch of each partition is decided until two batches before the end: a contender that takes one of
-    each before it decides the first has then as many on their way at either moment. All decisions must be those of the
-    floor, byte for byte.
+    Timed from the moment when the first of them is on its way to the worker until the last is decided: at both, none is
+    in flight. A later first moment would count what the worker had taken by then as done in no time, and how much that
+    is differs from one to the other. All decisions must be those of the floor, byte for byte.
     """
     values: list[bytes] = []
     n = len(work) - tail
-    since, upto = min(PARTITIONS * BATCH, n // 4), n - min(2 * BATCH, n // 5)
     seen_first: float | None = None
+    marks: list[Mark] = []  # until something is on its way
     with stage(folder, work) as on, closing(Watcher(on.settings.bootstrap)) as watcher:
+        port = int(on.settings.bootstrap.rpartition(":")[2])
         started = time.perf_counter()
-        marks: list[tuple[float, float, int]] = []  # moment, CPU seconds, seen
         with on.worker(argv, env=env) as worker:
             while len(values) < n:
+                if not values and (not marks or marks[-1].received <= NOTHING_BYTES):
+                    came = received(worker.pid, port) if sockets.are_told() else 0
+                    marks.append(Mark(time.perf_counter(), cpu_seconds(worker.pid), 0, came))
                 values += [message.value() for message in watcher.look(0.01)]
                 now = time.perf_counter()
                 if worker.poll() is not None or now - started > LIMIT_SECONDS:
                     raise SystemExit(f"{' '.join(argv[-3:])}: no end; {on.log()}")
                 if values and seen_first is None:
                     seen_first = now
-                if len(values) >= (upto if marks else since) and len(marks) < 2:
-                    marks.append((now, cpu_seconds(worker.pid), len(values)))
+            last = Mark(now, cpu_seconds(worker.pid), len(values), len(values) * BYTES)
     is_wrong = len(set(values)) != len(values) or not {value for part in made for _, value in part}.issuperset(values)
     assert not is_wrong, f"{' '.join(argv[-3:])}: its decisions are not those of the floor"
-    (first, cpu, at_first), (last, cpu_then, then) = marks
-    assert then > at_first, "too few transactions to time"
     assert seen_first is not None
-    return Measured(
-        (then - at_first) / (last - first), (cpu_then - cpu) / (then - at_first) * 1000, seen_first - started
-    )
+    rate, cpu = between(begin(marks, NOTHING_BYTES), last)
+    return Measured(rate, cpu, seen_first - started)
 
 
 def shadowing(folder: Path, work: Workload, made: list[list[Record]]) -> Measured:
@@ -112,16 +115,25 @@ def contenders(folder: Path, work: Workload, is_quick: bool) -> dict[str, Callab
     python = sys.executable
     some = work.first(min(len(work), 10_000 if is_quick else 50_000))
 
-    def run(argv: Sequence[str], tail: int = 0, work: Workload = work) -> Callable[[], Measured]:
-        return lambda: deciding(argv, folder, work, made, tail)
+    def run(
+        argv: Sequence[str], tail: int = 0, work: Workload = work, env: Mapping[str, str] | None = None
+    ) -> Callable[[], Measured]:
+        return lambda: deciding(argv, folder, work, made, tail, env)
 
-    return {
+    peers: dict[str, tuple[list[str], int, Workload]] = {
+        "handwritten": ([python, "-m", "bench.handwritten"], 0, work),
+        "bytewax": ([str(PEERS), "-m", "bench.on_bytewax"], 0, work),
+        "quix": ([str(PEERS), "-m", "bench.on_quix"], PARTITIONS * WINDOW, work),
+        "faust": ([python, "-m", "bench.on_faust", "worker", "--without-web", "-l", "warn"], 0, some),
+    }
+    every: dict[str, Callable[[], Measured]] = {
         "floor": lambda: on_the_floor(lambda: floor.settle_all(folder, work, BATCH), len(work)),
-        "handwritten": run([python, "-m", "bench.handwritten"]),
         "scorer": run(SCORER),
         "shadow_floor": lambda: on_the_floor(lambda: shadow_floor.absorb_all(folder, work, made, BATCH), len(work)),
         "shadow": lambda: shadowing(folder, work, made),
-        "bytewax": run([str(PEERS), "-m", "bench.on_bytewax"]),
-        "quix": run([str(PEERS), "-m", "bench.on_quix"], tail=PARTITIONS * WINDOW),
-        "faust": run([python, "-m", "bench.on_faust", "worker", "--without-web", "-l", "warn"], work=some),
     }
+    every |= {name: run(*peer) for name, peer in peers.items()}
+    if not is_quick:
+        ours = {"BENCH_PREDICTOR": "auto"}
+        every |= {f"{name}, our predictor": run(*peer, env=ours) for name, peer in peers.items()}
+    return every

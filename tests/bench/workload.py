@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,8 @@ READING = Reading(attributes=VIEW.attributes)
 START_MS, STEP_MS = 1_767_225_600_000, 10
 
 
-PARTITIONS = 4
+#: Of every topic; an experiment on partitions runs in a process of its own, with another number.
+PARTITIONS = int(os.environ.get("BENCH_PARTITIONS", "4"))
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _check_velocity(records: Sequence[Any], clean: Replayed, p: int, verdict: Ve
             offset = int(dict(record.headers)["offset"])
             verdict.dropped += 1
         else:
-            offset = int(np.frombuffer(record.value, dtype=ROW)["offset"][0])
+            offset = int(np.frombuffer(record.value, dtype=ROW, count=1)["offset"][0])
         if offset >= found.get(record.key, (-1, b""))[0]:
             found[record.key] = offset, record.value or b""
     for card in found.keys() | clean.states.keys():

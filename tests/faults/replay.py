@@ -15,7 +15,7 @@ from scorer.bundles.bundle import Bundle
 from scorer.bundles.view_file import load_view
 from scorer.deployments.slots import Slot
 from scorer.pipeline.batch import Incoming, Published, Rules
-from scorer.pipeline.card_states import CardStates
+from scorer.pipeline.features import states_of
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.money import Money
 from scorer.pipeline.settle import settle
@@ -43,7 +43,7 @@ def replay(
     rules = Rules(view, Reading(money, names, view.attributes), None if is_event_clock else 300_000)
     slot = Slot(live.epoch, live.digest, live.threshold)
     model = live_model(slot, Bundle.load(store / live.digest, live.digest), view)
-    states = CardStates(money.digits)
+    states = states_of(view, money.digits)
     incoming = Incoming(
         partition,
         [record.key for record in records],

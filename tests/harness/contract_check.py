@@ -73,7 +73,7 @@ def _fits(message: dict[str, Any], record: dict[str, Any]) -> bool:
     key, value, headers = record["key"], record["value"], record["headers"]
     try:
         if message["is_json"]:
-            if message["name"] != "released":  # whose key is no text
+            if message["name"] not in ("released", "windowDropped"):  # whose keys are no texts
                 key = None if key is None else base64.b64decode(key).decode()
             value = None if value is None else json.loads(base64.b64decode(value))
         elif message["name"] == "cardState":

@@ -34,7 +34,8 @@ BUILDS = (
     ("production", "strimzi"),
     ("production", "bundle-volume"),
     ("production", "signing"),
-    ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume", "signing"),
+    ("production", "risk"),
+    ("production", "monitoring", "keda", "argo", "kafka-sasl", "strimzi", "bundle-volume", "signing", "risk"),
 )
 Manifest = dict[str, Any]
 

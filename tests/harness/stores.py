@@ -6,8 +6,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -106,3 +109,34 @@ class RedisServer:
         """SIGCONT."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+
+#: Hash slots of a cluster.
+SLOTS = 16_384
+
+
+@contextmanager
+def cluster(folder: Path, binary: str, n: int) -> Iterator[list[RedisServer]]:
+    """A cluster of n masters without replicas, each with an equal share of the slots."""
+    with ExitStack() as running:
+        found = []
+        for i in range(n):
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
+            found.append(running.enter_context(RedisServer(folder / str(i), binary, options=options)))
+        clients = [running.enter_context(server.client()) for server in found]
+        for i, client in enumerate(clients):
+            first, after = i * SLOTS // n, (i + 1) * SLOTS // n
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
+        for server in found[1:]:
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, server.options[3])
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not all(b"cluster_state:ok" in _cluster_info(client) for client in clients):
+            assert time.monotonic() < deadline, [_cluster_info(client) for client in clients]
+            time.sleep(0.05)
+        yield found
+
+
+def _cluster_info(client: redis.Redis) -> bytes:
+    told: Any = client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
+    return told if isinstance(told, bytes) else repr(told).replace("'", "").replace(": ", ":").encode()

@@ -112,12 +112,22 @@ def test_what_misses_its_target_is_said() -> None:
     missed = {line.split()[1] for line in lines if line.startswith("MISSED")}
     assert len(lines) == len(report.TARGETS)
     assert missed == {
+        "latency_ms.scorer_p50_10",
         "latency_ms.scorer_p99_50",
         "rates.recovery_cards_per_s",
+        "ratios.scorer/handwritten",
         "ratios.scorer/faust",
         "ratios.scorer/quix",
         "ratios.scorer/bytewax",
     }
+
+
+def test_a_ratio_that_was_measured_in_turns_is_told_with_their_interval() -> None:
+    result = a_result() | {"intervals": {"scorer/quix": [2.5, 3.5]}}
+    assert any("scorer/quix" in line and line.endswith("turns 2.5 to 3.5") for line in report.compared(result))
+    assert any(
+        line.startswith("| Quix Streams |") and line.endswith("1.00 (2.50 to 3.50) |") for line in report.table(result)
+    )
 
 
 def test_the_bench_publishes_between_its_marks(tmp_path: Path) -> None:
@@ -125,7 +135,7 @@ def test_the_bench_publishes_between_its_marks(tmp_path: Path) -> None:
     page.write_text(f"before\n{report.MARK.format('begin')}\nold\n{report.MARK.format('end')}\nafter\n")
     text = "\n".join([*report.table(a_result()), *report.whole(a_result())])
     report.publish(text, page)
-    assert "| **this scorer** | 1,234 | 1,000 to 2,000 | 0.0300 |  |" in page.read_text()
+    assert "| **this scorer** | 1,234 | 0.0300 | 1,000 to 2,000 |  |" in page.read_text()
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
     assert "old" not in page.read_text()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -41,6 +42,7 @@ EXPLORES = {
     "SCORER_EXPLORE_PROBABILITY": "0.5", "SCORER_EXPLORE_BUDGET": "4000", "SCORER_EXPLORE_MAXIMUM": "1000",
     "SCORER_EXPLORE_PARTITIONS": str(PARTITIONS), "SCORER_EXPLORE_KEY": "a key of sixteen",
 }  # fmt: skip
+WINDOWS = "windows: [{name: merchant_count_6h, key: merchant_id, window: 6h, aggregate: count}]\n"
 SIGNED = ("--by", "ann", "--reason", "because")
 DOCUMENT = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
 #: Messages but the one in Avro, which tests/integration/test_decision_formats.py reads.
@@ -50,7 +52,10 @@ MESSAGES = set(DOCUMENT["components"]["messages"]) - {"decisionAvro"}
 @pytest.fixture(scope="module")
 def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Every record of a run in which each kind of message is written at least once."""
-    with Stack(tmp_path_factory.mktemp("contracts"), {**models.env, **EXPLORES}) as stack:
+    folder = tmp_path_factory.mktemp("contracts")
+    view = folder / "features.yaml"
+    view.write_text(f"{Path(models.env['SCORER_VIEW']).read_text()}\n{WINDOWS}")
+    with Stack(folder, {**models.env, **EXPLORES, "SCORER_VIEW": str(view)}) as stack:
         stack.deploy(models.live, "live")
         scorer = stack.start("scorer", "run")
         rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[:60]]
@@ -84,6 +89,11 @@ def records(models: Models, tmp_path_factory: pytest.TempPathFactory) -> list[di
             stack.run("shadow", "labels", "load", str(file), "--source", "chargeback", "--by", "acquirer")
         asyncio.run(_ledger(stack, models))
         assert scorer.stop() == 0
+        view = stack.folder / "view.yaml"
+        view.write_text(
+            Path(models.env["SCORER_VIEW"]).read_text() + "\nrisk: {windows: [90d], period: 1d, delay_days: 1}\n"
+        )
+        stack.run("scorer", "risk", "--once", env={"SCORER_VIEW": str(view), "SCORER_RISK_SNAPSHOTS": "200"})
         return [shown(record) for record in stack.read(*Topics().model_dump().values())]
 
 

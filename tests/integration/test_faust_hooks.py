@@ -130,13 +130,13 @@ async def test_fetches_gather_for_longer_while_they_wait_for_their_turn(settings
     async with running(settings) as worker, flowing(settings):
         await until("records", lambda: len(worker.offsets) > 100)
         fetcher = worker.app.consumer._thread._ensure_consumer()._fetcher
-        assert fetcher._fetch_max_wait_ms == settings.fetch_wait_ms
+        assert fetcher._fetch_max_wait_ms <= settings.fetch_wait_ms, "with room for more, it waits no longer"
         least = fetcher._fetch_min_bytes
         worker.passing.clear()
         await until("longer", lambda: fetcher._fetch_max_wait_ms > 2 * settings.fetch_wait_ms)
         await until("more", lambda: fetcher._fetch_min_bytes > 2 * least)
         worker.passing.set()
-        await until("as it is set", lambda: fetcher._fetch_max_wait_ms == settings.fetch_wait_ms)
+        await until("no longer than is set", lambda: fetcher._fetch_max_wait_ms <= settings.fetch_wait_ms)
 
 
 @on_a_loop

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,12 +11,11 @@ import redis
 
 from harness.kept import samples_of
 from harness.patience import PATIENCE_SECONDS
-from harness.stores import RedisServer, debian_redis
+from harness.stores import RedisServer, cluster, debian_redis
 from integration.test_store import RUN, SEGMENTS, a_block, an_increment, an_offer
 from shadow.comparison.case import Case, by_card, by_transaction, card_hash
 from shadow.comparison.outcome import DISAGREEMENTS
 from shadow.labels.label import State, Vote
-from shadow.local.process import free_port
 from shadow.store.connection import connect, memory
 from shadow.store.labels import LabelStore
 from shadow.store.pseudonyms import pseudonyms
@@ -30,31 +27,8 @@ SLOTS = 16_384
 
 @pytest.fixture(scope="module")
 def masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    folder = tmp_path_factory.mktemp("cluster")
-    with ExitStack() as running:
-        found = []
-        for i in range(3):
-            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000")
-            server = RedisServer(folder / str(i), str(debian_redis()), options=options)
-            found.append(running.enter_context(server))
-        clients = [running.enter_context(server.client()) for server in found]
-        for i, client in enumerate(clients):
-            first, after = i * SLOTS // 3, (i + 1) * SLOTS // 3
-            client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
-        for server in found[1:]:
-            bus = server.options[3]
-            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not all(b"cluster_state:ok" in _info(client) for client in clients):
-            assert time.monotonic() < deadline, [_info(client) for client in clients]
-            time.sleep(0.05)
+    with cluster(tmp_path_factory.mktemp("cluster"), str(debian_redis()), 3) as found:
         yield found
-
-
-def _info(client: redis.Redis) -> bytes:
-    told = client.execute_command("CLUSTER INFO")
-    return told if isinstance(told, bytes) else repr(told).replace("'", "").replace(": ", ":").encode()
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ class Analyst:
 
     def headline(self) -> int:
         """How many transactions the page says it is about."""
-        found = re.search(r"([\d,]+) transactions", self.text("h1"))
+        found = re.search(r"([\d,]+) transactions?\b", self.text("h1"))
         assert found, self.text("h1")
         return int(found[1].replace(",", ""))
 

@@ -39,8 +39,16 @@ def rows(differing: int) -> list[Told]:
     return found
 
 
-PAGES = ("/", "/explore?noise=show", "/compare", "/release", "/report?slot=candidate", "/settings")
-STREAMS = {"sixty": rows(60)}
+PAGES = (
+    "/",
+    "/explore?noise=show",
+    "/explore?noise=show&facet=merchant_id",
+    "/compare",
+    "/release",
+    "/report?slot=candidate",
+    "/settings",
+)
+STREAMS = {"sixty": rows(60), "one": rows(1), "none": rows(0)}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,10 @@ def test_every_page_can_be_read_and_says_nothing_wrong(browser: Browser, name: s
             assert "None" not in told, path
             assert "nan" not in told.split(), path
         someone.open("/explore?noise=show")
+        if not differ:
+            assert someone.text("h1") == "No difference so far"
+            assert "Both models decided alike." in someone.text("main")
+            return
         assert someone.headline() == len(differ)
         money = f"{sum(row.minor for row in differ) / 100:,.0f}"
         assert f"In money {money} (no currency known)." in someone.text("#headline")

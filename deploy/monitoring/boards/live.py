@@ -200,13 +200,17 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                     lines(
                         "Rejects",
                         "Dead letters per second, by the field at fault. To see why: `scorer replay --rejected "
-                        "--dry-run`.",
+                        "--dry-run`. Failed: decisions that lack a feature in Python, because it raised.",
                         "cps",
                         [
                             Query(
                                 f"sum by (field) (rate(scorer_rejected_total{{{IN}}}[$__rate_interval]))",
                                 "{{field}}",
-                            )
+                            ),
+                            Query(
+                                f"sum by (feature) (rate(scorer_feature_failed_total{{{IN}}}[$__rate_interval]))",
+                                "{{feature}} failed",
+                            ),
                         ],
                         stacked=True,
                     ),
@@ -284,6 +288,37 @@ def live(samples: str, limits: Limits) -> dict[str, Any]:
                         [
                             Query(f"avg(scorer_exploration_spent_share{{{IN}}})", "spent", BLUE),
                             Query(f"avg(scorer_exploration_exhausted{{{IN}}})", "exhausted", VERMILION),
+                        ],
+                    ),
+                ],
+            ),
+            "Merchant risk",
+            (
+                8,
+                [
+                    lines(
+                        "Merchants in the last snapshot",
+                        "With a transaction in a window; and those whose fraud rate would have moved further than it "
+                        "may. No lines without `scorer risk`.",
+                        "short",
+                        [Query(f"max by (what) (scorer_risk_merchants{{{IN}}})", "{{what}}")],
+                    ),
+                    lines(
+                        "Snapshots, and decisions without one",
+                        "Per hour: snapshots that were published, and decisions that found none.",
+                        "short",
+                        [
+                            Query(f"sum(increase(scorer_risk_snapshots_total{{{IN}}}[1h]))", "snapshots", BLUE),
+                            Query(f"sum(increase(scorer_risk_missing_total{{{IN}}}[1h]))", "without", VERMILION),
+                        ],
+                    ),
+                    lines(
+                        "Snapshot overdue",
+                        "Time since a newer snapshot should have come to a scorer; and 1 while one is held back.",
+                        "s",
+                        [
+                            Query(f"max(scorer_risk_overdue_seconds{{{IN}}})", "overdue", ORANGE),
+                            Query(f"max(scorer_risk_held{{{IN}}})", "held back", VERMILION),
                         ],
                     ),
                 ],

@@ -47,6 +47,7 @@ EXPORTED = {
     name: labels
     for registry in (
         scorer_metrics.REGISTRY,
+        scorer_metrics.RISK_REGISTRY,
         shadow_metrics.REGISTRY,
         shadow_metrics.SERVE_REGISTRY,
         shadow_metrics.ARCHIVE_REGISTRY,

@@ -44,6 +44,7 @@ ADDS: dict[str, set[tuple[str, str]]] = {
     "kafka-sasl": set(),
     "bundle-volume": {("PersistentVolumeClaim", "bundles")},
     "signing": {("ConfigMap", "trusted-keys")},
+    "risk": {("Deployment", "risk"), ("ServiceAccount", "risk"), ("NetworkPolicy", "risk-metrics")},
     "strimzi": {
         *(("KafkaUser", name) for name in USERS),
         *(("KafkaTopic", name) for name in Topics().model_dump().values()),
@@ -300,7 +301,7 @@ def test_strimzi_makes_the_topics_that_the_job_would(monkeypatch: pytest.MonkeyP
     found = {m["metadata"]["name"]: m["spec"] for m in made if m["kind"] == "KafkaTopic"}
     assert set(found) == set(Topics().model_dump().values())
     for name, spec in found.items():
-        assert spec["partitions"] == (1 if name == "deployments" else settings.partitions)
+        assert spec["partitions"] == (1 if name in ("deployments", "risk") else settings.partitions)
         assert spec["replicas"] == settings.replication
         assert spec["config"] == configs_of(settings)[name]
 

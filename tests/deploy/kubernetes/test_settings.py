@@ -53,7 +53,9 @@ def secrets_of(container: Manifest) -> dict[str, str]:
     """What deploy/kubernetes/README.md has people put into the Secrets of a container."""
     of = next(s["secretRef"]["name"] for s in container["envFrom"] if "secretRef" in s).removesuffix("-secrets")
     both = ["SCORER", "SHADOW"]
-    programs = {"scorer": both[:1], "topics": both[:1], "operator": both, "rotate": both}.get(of, both[1:])
+    programs = {"scorer": both[:1], "topics": both[:1], "risk": both[:1], "operator": both, "rotate": both}.get(
+        of, both[1:]
+    )
     uses_redis = "SHADOW" in programs and of != "archive"
     given = {"SHADOW_REDIS": f"redis://{of}:password@redis.redis.svc:6379/0"} if uses_redis else {}
     return given | ({"SHADOW_READ_TOKEN": "a", "SHADOW_OPERATOR_TOKEN": "b"} if of == "serve" else {})
@@ -73,7 +75,7 @@ def test_every_setting_of_every_container_loads(chosen: tuple[str, ...], monkeyp
             seen.add(container["name"])
     assert seen == {"scorer", "shadow", "serve", "topics"} | (
         {"console", "archive", "rotate"} if chosen[0] == "production" else set()
-    )
+    ) | ({"risk"} & set(chosen))
 
 
 @pytest.mark.parametrize("name", ["scorer-settings", "shadow-settings"])

@@ -6,6 +6,7 @@ Follows the product's queue (`shadow.labels.queue`) in arrays; a test holds it a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,14 +16,14 @@ from study.shapes.seen import A_DAY, CAP, KINDS, NAMES, RELEASE, Seen, asked, at
 from study.shapes.world import Array
 
 
-def labels_by_look(seen: Seen, reviews: Reviews, rng: np.random.Generator) -> LabelledPairs:
-    """The labels that are known at every look: those of a day at its end."""
-    by_day = reviewed(seen, reviews, rng)
-    return pairs_of(np.concatenate([np.zeros_like(by_day[:1]), by_day[:-1]]).repeat(A_DAY, axis=0))
+def labels_by_look(by_day: Sequence[Array]) -> LabelledPairs:
+    """The labels that are known at every look of some days: those of a day at its end. by_day: from `reviewed`."""
+    known = [np.zeros_like(by_day[0]), *by_day[:-1]]
+    return pairs_of(np.stack(known).repeat(A_DAY, axis=0))
 
 
-def reviewed(seen: Seen, reviews: Reviews, rng: np.random.Generator) -> Array:
-    """Answers that count, by day, segment and kind: (days, S, 6, 3), as `pairs_of` takes them."""
+def reviewed(seen: Seen, reviews: Reviews, rng: np.random.Generator) -> Iterator[Array]:
+    """Answers that count, day by day, by segment and kind: (S, 6, 3), as `pairs_of` takes them."""
     rows, days = seen.rows, seen.days
     differs = np.flatnonzero(rows.live != rows.candidate)
     n = len(differs)
@@ -32,20 +33,19 @@ def reviewed(seen: Seen, reviews: Reviews, rng: np.random.Generator) -> Array:
     share = np.minimum(rows.minor[differs], CAP) / CAP
     queues = _queues(rows.card[differs] * 128 + day, seen.segments[differs], rng.permutation(n))
     handed = np.full(n, days + reviews.late)  # the day on which a case is handed out
-    out = np.zeros((days, len(NAMES), KINDS, 3))
-    bar, known = -math.log(RELEASE.promote_error), out[0]
+    bar, known = -math.log(RELEASE.promote_error), np.zeros((len(NAMES), KINDS, 3))
     for today in range(days):
         look = (today + 1) * A_DAY - 1
         control = None if seen.control is None else at_looks(seen.control, look)
         order = asked(at_looks(seen.candidate, look), control, pairs_of(known), bar)
         _hand_out(order, [queues[at] for at in order], day, handed, today, reviews.a_day)
         is_open = handed + reviews.late > today
+        known = np.zeros_like(known)
         for at, queue in enumerate(queues):
             counted = in_turn(queue, day[queue], is_open[queue])
             for power in range(3):
-                out[today, at, :, power] = np.bincount(kind[counted], share[counted] ** power, minlength=KINDS)
-        known = out[today]
-    return out
+                known[at, :, power] = np.bincount(kind[counted], share[counted] ** power, minlength=KINDS)
+        yield known
 
 
 def _queues(card_day: Array, segments: Array, order: Array) -> list[Array]:

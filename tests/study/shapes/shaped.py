@@ -7,20 +7,24 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from scipy.special import betaincinv
 
 from study.shapes.catalogue import SHAPES, Shape, Trial
-from study.shapes.reviewing import labels_by_look
-from study.shapes.seen import LIMITS, Seen
+from study.shapes.reviewing import labels_by_look, reviewed
+from study.shapes.seen import A_DAY, LIMITS, Seen
 from study.shapes.traffic import draw
 from study.shapes.truth import NAMES, Truth, truth_of
+from study.shapes.world import Array
 from study.verdicts import Outcome, names_right, summary
 
 #: Releases that share a scene, and so its truth; draws of a scene until its truth is what the shape means.
 OF_A_SCENE, TRIES = 5, 60
+#: Days after which the gate looks for the first time. Most have been decided by then, and need no more reviews.
+HALF = 15
 #: The truth of an innocent segment against its limits, at most.
 INNOCENT = 0.5
 
@@ -75,7 +79,17 @@ def judged(trial: Trial, rng: np.random.Generator) -> Outcome:
     """Draw a release and let the gate look at it, again and again."""
     seen = Seen.of(draw(trial.scene, rng), trial.scene.world.days, trial.is_twin)
     early = seen.on_the_first_day()
-    return seen.judged(labels_by_look(seen, trial.reviews, rng)) if early is None else early
+    if early is not None:
+        return early
+    days, known = reviewed(seen, trial.reviews, rng), list[Array]()
+    for until in (HALF, seen.days):
+        known += islice(days, until - len(known))
+        # A day less, since segments may be named a day after a rejection.
+        looks = slice(0, None if until == seen.days else (until - 1) * A_DAY)
+        found = seen.judged(labels_by_look(known), looks)
+        if found.verdict != "hold":
+            break
+    return found
 
 
 def shapes(pool: Executor, share: float, seed: int, names: Sequence[str] = tuple(SHAPES)) -> dict[str, list[Judged]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,11 +11,12 @@ from shadow.comparison.case import Case
 from shadow.comparison.outcome import Outcome
 from shadow.labels.label import State
 from shadow.labels.queue import in_turn as by_the_product
-from study.shapes.catalogue import Reviews
+from study.shapes import shaped
+from study.shapes.catalogue import Reviews, Trial
 from study.shapes.reviewing import in_turn, reviewed
 from study.shapes.seen import NAMES, Seen
 from study.shapes.traffic import draw
-from study.shapes.world import Area, Damage, Scene, World
+from study.shapes.world import Area, Array, Damage, Scene, World
 
 DAY_MS = 86_400_000
 
@@ -38,10 +40,15 @@ def seen() -> Seen:
     return Seen.of(draw(scene, np.random.default_rng(1)), world.days)
 
 
+def cases(one: Seen, reviews: Reviews, seed: int) -> Array:
+    """How many answers count, by day, segment and kind: (days, S, 6)."""
+    return np.stack(list(reviewed(one, reviews, np.random.default_rng(seed))))[..., 0]
+
+
 def test_people_answer_so_many_a_day_and_are_right_as_often_as_they_are() -> None:
     one = seen()
     for right in (1.0, 0.65):
-        counted = reviewed(one, Reviews(40, right), np.random.default_rng(2))[..., 0]
+        counted = cases(one, Reviews(40, right), 2)
         whole = counted[:, 0].sum(axis=1)
         assert (np.diff(whole) >= 0).all(), "evidence that was complete stays so"
         assert whole[-1] <= 14 * 40
@@ -57,8 +64,20 @@ def test_people_answer_so_many_a_day_and_are_right_as_often_as_they_are() -> Non
 
 def test_late_answers_count_late() -> None:
     one = seen()
-    prompt = reviewed(one, Reviews(40, 1.0), np.random.default_rng(3))[..., 0].sum(axis=(1, 2))
-    late = reviewed(one, Reviews(40, 1.0, late=5), np.random.default_rng(3))[..., 0].sum(axis=(1, 2))
+    prompt = cases(one, Reviews(40, 1.0), 3).sum(axis=(1, 2))
+    late = cases(one, Reviews(40, 1.0, late=5), 3).sum(axis=(1, 2))
     assert prompt[0] > 0
     assert (late[:5] == 0).all()
     assert late[5] > 0
+
+
+@pytest.mark.parametrize(("swapped", "verdict"), [(0.8, "reject"), (0.05, "hold")])
+def test_a_release_that_is_decided_early_ends_as_if_all_its_days_were_reviewed(
+    swapped: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(30_000, 20)
+    trial = Trial(Scene(world, world.live, (Damage(Area(), swapped, added_fraud=0.0),)), aims=("all",))
+    early = shaped.judged(trial, np.random.default_rng(4))
+    monkeypatch.setattr(shaped, "HALF", world.days)
+    assert shaped.judged(trial, np.random.default_rng(4)) == early
+    assert early.verdict == verdict

@@ -5,8 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scorer.streaming.pace import SLOWEST, Pace
+from scorer.settings import ScorerSettings
+from scorer.streaming.pace import FULL, SLOWEST, Pace
+from shadow.settings import ShadowSettings
 
 GATHER_SECONDS = 0.010
 RECORD = 600
@@ -71,8 +75,8 @@ def test_a_backlog_is_never_waited_for_in_more_than_a_fetch_brings() -> None:
     assert max(waits) == MOST
 
 
-def worked(pace: Pace, rate: float, seconds: float) -> tuple[float, float]:
-    """How full a core is, and how long records wait in the middle, seconds: a fetch costs 1 ms, a batch 2.
+def worked(pace: Pace, rate: float, seconds: float, batch_seconds: float = 0.002) -> tuple[float, float]:
+    """How full a core is, and how long records wait in the middle, seconds: a fetch costs half of what a batch does.
 
     One core fetches and decides in turn, fetches first; what is fetched while a batch is decided waits for its turn.
     """
@@ -82,12 +86,12 @@ def worked(pace: Pace, rate: float, seconds: float) -> tuple[float, float]:
     while now < began + seconds:
         now += 0.0002
         there = int((now - began) * rate) - read
-        if there > 0 and (there * RECORD >= pace.least_bytes or now - asked >= 2 * pace.every):
-            pace.came(there * RECORD, now, waiting > 0)
+        if there > 0 and (there * RECORD >= pace.least_bytes or now - asked >= pace.longest):
+            pace.came(there * RECORD, now, waiting > 0, busy)
             read, waiting, asked = read + there, waiting + there, now
-            free_at, busy = max(free_at, now) + 0.001, busy + 0.001
+            free_at, busy = max(free_at, now) + batch_seconds / 2, busy + batch_seconds / 2
         if waiting and now >= free_at:
-            took = 0.002 + waiting * ROW_SECONDS
+            took = batch_seconds + waiting * ROW_SECONDS
             free_at, busy = now + took, busy + took
             waits.append((now + took - (began + (read - waiting / 2) / rate), waiting))
             waiting = 0
@@ -120,3 +124,47 @@ def test_a_worker_that_keeps_up_gathers_no_longer_than_it_is_told() -> None:
     assert pace.every == GATHER_SECONDS
     assert full < 0.9
     assert wait < 0.03
+
+
+def test_a_worker_with_room_decides_sooner_and_is_not_full_of_it() -> None:
+    _, gathered = worked(Pace(GATHER_SECONDS, MOST), 2_500, 10.0)
+    full, eager = worked(Pace(GATHER_SECONDS, MOST, is_eager=True), 2_500, 10.0)
+    assert eager < 0.75 * gathered
+    assert full < FULL + 0.05
+
+
+def test_the_cheaper_a_batch_the_sooner_it_is_decided() -> None:
+    waits = [worked(Pace(GATHER_SECONDS, MOST, is_eager=True), 2_500, 5.0, cost)[1] for cost in (0.0005, 0.002, 0.006)]
+    assert waits[0] < 0.7 * waits[1] < 0.5 * waits[2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rate=st.integers(200, 30_000), batch_ms=st.floats(0.3, 5.0))
+def test_eager_fetches_fill_no_core_that_gathering_would_leave_with_room(rate: int, batch_ms: float) -> None:
+    eager = Pace(GATHER_SECONDS, MOST, is_eager=True)
+    full, wait = worked(eager, rate, 4.0, batch_ms / 1000)
+    gathered, without = worked(Pace(GATHER_SECONDS, MOST), rate, 4.0, batch_ms / 1000)
+    assert full <= max(FULL, gathered) + 0.1
+    assert wait <= 1.15 * without + 0.002
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5_000), st.floats(0.0001, 0.2), st.booleans(), st.floats(0, 0.5)), max_size=200)
+)
+def test_no_traffic_makes_a_fetch_wait_for_longer_than_it_may(fetches: list[tuple[int, float, bool, float]]) -> None:
+    pace, now, spent = Pace(GATHER_SECONDS, MOST, is_eager=True), 1.0, 0.0
+    for n, later, is_behind, work in fetches:
+        now, spent = now + later, spent + work
+        assert 1 <= pace.came(n * RECORD, now, is_behind, spent) <= MOST
+        assert 0 <= pace.longest <= 2 * SLOWEST * GATHER_SECONDS
+    pace.quiet()
+    assert pace.least_bytes == 1
+    assert pace.longest >= 2 * GATHER_SECONDS, "a stream that is quiet is not asked all the time"
+
+
+def test_nobody_waits_for_a_shadow_so_it_gathers_though_it_has_room() -> None:
+    pace = Pace(0.2, MOST)
+    worked(pace, 2_500, 10.0)
+    assert pace.every == 0.2
+    assert not ShadowSettings.model_construct().is_eager
+    assert ScorerSettings.model_construct().is_eager

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from harness.bundles import BUNDLE, FEATURES, VIEW
+from harness.patience import PATIENCE_SECONDS
+from scorer.bundles.bundle import Bundle
 from scorer.bundles.predictor import FAST, LIGHTGBM, PREDICTORS, Wanted
-from scorer.bundles.store import BundleStore
+from scorer.bundles.store import BundleStore, StoreError
 from scorer.deployments.records import Change, PublishedView, Target, encode
 from scorer.deployments.slots import Deployments
+from scorer.errors import UnavailableError
 from scorer.pipeline.money import Currency
 from shadow.metrics import REGISTRY
 from shadow.worker.candidate import SlotFollower
@@ -58,3 +61,54 @@ def test_the_predictor_is_told_in_log_and_metric(
     assert replace(candidate, views={"v": view}).score("v", snapshots).tobytes() == BUNDLE.score(columns).tobytes()
     asyncio.run(follower.follow(fill(state, None)))
     assert [shown(of) for of in PREDICTORS] == [None, None], "an empty slot shows none"
+
+
+def test_a_bundle_that_cannot_be_had_just_now_is_tried_again_and_nothing_is_compared_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that is away, and a proof that a busy machine did not finish."""
+    monkeypatch.setattr("shadow.worker.candidate.AGAIN_SECONDS", 0.01)
+    store = BundleStore(str(tmp_path / "store"), tmp_path / "cache")
+    store.put(BUNDLE)
+    fetch, away = store.fetch, [StoreError("store: is away"), UnavailableError("bundle: took more than 60 s to prove")]
+
+    def fetched(digest: str) -> Bundle:
+        if away:
+            raise away.pop(0)
+        return fetch(digest)
+
+    monkeypatch.setattr(store, "fetch", fetched)
+    follower = SlotFollower("candidate", store)
+
+    async def run() -> None:
+        again = asyncio.create_task(follower.try_again())
+        await follower.follow(fill(Deployments(), BUNDLE.digest))
+        assert not follower.is_current.is_set()
+        assert REGISTRY.get_sample_value("shadow_model_broken", {"slot": "candidate"}) == 1
+        await asyncio.wait_for(follower.is_current.wait(), PATIENCE_SECONDS)
+        again.cancel()
+
+    asyncio.run(run())
+    assert follower.candidate is not None
+    assert follower.candidate.bundle is not None
+    assert REGISTRY.get_sample_value("shadow_model_broken", {"slot": "candidate"}) == 0
+    assert caplog.text.count("its transactions wait") == 2
+
+
+def test_a_slot_that_is_emptied_meanwhile_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BundleStore(str(tmp_path / "store"), tmp_path / "cache")
+
+    def away(_: str) -> Bundle:
+        raise StoreError("store: is away")
+
+    monkeypatch.setattr(store, "fetch", away)
+    follower, state = SlotFollower("candidate", store), Deployments()
+
+    async def run() -> None:
+        await follower.follow(fill(state, BUNDLE.digest))
+        assert not follower.is_current.is_set()
+        await follower.follow(fill(state, None))
+        assert follower.is_current.is_set()
+
+    asyncio.run(run())
+    assert follower.candidate is None

@@ -1,0 +1,1 @@
+"""Edge. `scorer risk`: publishes snapshots of merchant risk."""
