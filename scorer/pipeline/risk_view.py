@@ -75,9 +75,11 @@ class Risk(Frozen):
         """How far back a snapshot looks."""
         return self.delay_hours + self.lengths[-1]
 
-    def definitions(self) -> dict[str, dict[str, Any]]:
-        """How each feature is computed."""
+    def definitions(self, key: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+        """How each feature is computed. key: definition of the attribute that is the key; None for the merchant."""
         common = self.model_dump(mode="json", exclude={"windows"})
+        if key is not None:
+            common["attribute"] = key
         return {
             f"risk_{what}_{window}": {"kind": "risk", "window": window, **common}
             for window in self.windows
@@ -90,6 +92,6 @@ def of_definitions(features: dict[str, dict[str, Any]]) -> Risk | None:
     found = [told for told in features.values() if told.get("kind") == "risk"]
     if not found:
         return None
-    common = {name: value for name, value in found[0].items() if name not in ("kind", "window")}
+    common = {name: value for name, value in found[0].items() if name not in ("kind", "window", "attribute")}
     windows = sorted({told["window"] for told in found}, key=hours)
     return Risk.model_validate({**common, "windows": windows})

@@ -219,5 +219,5 @@ class FeatureView(Frozen):
         known |= {declared.name: declared.definition(self._keys(declared)) for declared in self.windows}
         known |= {function.name: function.definition(known) for function in self.functions}
         if self.risk is not None:
-            known |= self.risk.definitions()
+            known |= self.risk.definitions(known.get(self.risk.key))
         return {name: known[name] for name in names}

@@ -166,6 +166,8 @@ def view_of(told: ViewRecord) -> FeatureView:
                     attributes.setdefault(key, known)
             if windows[-1].of not in (None, AMOUNT):
                 attributes.setdefault(str(windows[-1].of), {"kind": "number"})
+        if definition.get("kind") == "risk" and "attribute" in definition:
+            attributes.setdefault(str(definition["key"]), definition["attribute"])
     kinds = {str(definition.get("kind")) for definition in features.values()}
     return FeatureView.model_validate(
         {

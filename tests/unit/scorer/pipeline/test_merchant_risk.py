@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from scorer.bundles.manifest import ViewRecord
 from scorer.pipeline import merchant_risk
 from scorer.pipeline.merchant_risk import Past, Snapshot, as_of
 from scorer.pipeline.risk_lookup import Snapshots
@@ -19,6 +20,7 @@ from scorer.pipeline.risk_records import Assembly, records
 from scorer.pipeline.risk_view import EFFECTIVE_AFTER_MS, Risk, of_definitions
 from scorer.pipeline.velocity import id_hashes
 from scorer.pipeline.view import Attribute, FeatureView
+from scorer.training.making import view_of
 
 HOUR, DAY = 3_600_000, 86_400_000
 START = 20_000 * DAY
@@ -303,3 +305,20 @@ def test_a_view_that_cannot_be_is_refused_by_the_name_of_its_field(risk: dict[st
 def test_an_attribute_that_has_the_name_of_a_risk_is_refused() -> None:
     with pytest.raises(ValidationError, match="risk_rate_1d"):
         FeatureView(name="v", attributes=(Attribute(name="risk_rate_1d", kind="number"),), risk=RISK)
+
+
+def test_a_model_that_has_only_the_risk_of_an_attribute_says_which_view_it_needs() -> None:
+    risk = Risk(key="c", windows=("1d",))
+    view = FeatureView(name="v", attributes=(Attribute(name="c", kind="category", values=("x", "y")),), risk=risk)
+    names = ("amount", "risk_rate_1d")
+    record = ViewRecord(id=view.id, name="v", features=view.definitions(names))
+    again = view_of(record)
+    assert again.definitions(names) == view.definitions(names)
+    assert view.sources(names) == {"c"}
+
+
+def test_no_function_is_given_what_merchants_did() -> None:
+    """Training fills it in after all other features."""
+    told = {"name": "f", "version": "1", "uses": ["risk_rate_1d"]}
+    with pytest.raises(ValidationError, match="uses risk_rate_1d, which is no feature before functions"):
+        FeatureView.model_validate({"name": "v", "functions": [told], "risk": {"windows": ["1d"]}})
