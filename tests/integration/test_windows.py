@@ -99,7 +99,7 @@ def in_batch(stack: Stack, path: Path) -> dict[tuple[int, int], np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("n", [6_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [6_000, pytest.param(100_000, marks=pytest.mark.variant)])
 def test_snapshots_are_those_of_a_batch_through_a_rebalance_and_a_kill(
     stacks: Callable[[], Stack], view: Path, n: int
 ) -> None:
