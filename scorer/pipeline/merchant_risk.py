@@ -305,11 +305,14 @@ class Past:
         overall = float(frauds[-1].sum() / total)
         is_first = np.isnan(was)
         self._overall = overall if is_first else min(max(overall, was - most), was + most)
-        raw = np.where(count > 0, (frauds + prior * self._overall) / (count + prior), self._overall)
-        before = np.full_like(raw, self._overall) if is_first else self._rate
-        self._rate = np.clip(raw, before - most, before + most)
-        there = (count > 0).any(axis=0)
-        return Moved(int(there.sum()), int(((self._rate != raw).any(axis=0) & there).sum()))
+        raw: Floats = (frauds + prior * self._overall).astype(np.float64, copy=False)
+        raw /= count + prior  # without payments there are no frauds, and this is the overall rate
+        before: Floats | float = self._overall if is_first else self._rate
+        there = count[-1] > 0  # the longest window has what the others have
+        most_moved = np.abs(raw - before).max(initial=0.0)
+        self._rate = raw if most_moved <= most else np.clip(raw, before - most, before + most)
+        capped = 0 if most_moved <= most else int(((self._rate != raw).any(axis=0) & there).sum())
+        return Moved(int(np.count_nonzero(there)), capped)
 
     def features_of(self, codes: Ints, units: float) -> Floats:
         """Features of n transactions from where the last step came to: float64 (n, 3 w)."""
