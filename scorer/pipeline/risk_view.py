@@ -42,7 +42,7 @@ class Risk(Frozen):
     windows: tuple[str, ...] = Field(("1d", "7d", "30d"), min_length=1, max_length=8)
     delay_days: int = Field(7, ge=0, le=90)
     period: Literal["1h", "2h", "3h", "4h", "6h", "8h", "12h", "1d"] = "1h"
-    prior: float = Field(3.0, gt=0, le=1e6)
+    prior: float = Field(10.0, gt=0, le=1e6)
     most_move: float = Field(0.1, gt=0, le=1)
 
     @model_validator(mode="after")
