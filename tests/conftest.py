@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "quick: unit tests that are not slow; marked by their folder")
     config.addinivalue_line("markers", "slow: takes seconds, as a simulation of error rates or a child process does")
-    config.addinivalue_line("markers", "variant: the same promise on other servers, or on more rows; see `make integration`")
+    config.addinivalue_line("markers", "variant: other servers, or more rows; `make integration` runs these too")
 
 
 @pytest.hookimpl(wrapper=True)
