@@ -250,6 +250,15 @@ def test_every_process_does_its_work_with_just_its_rights(
     more = ("--no-backtest", "--discard-evidence", "--by", "rotate")
     stack.run(*rotate, *more, env={**login("rotate"), **where})
 
+    # merchants have their risk, and a scorer looks them up
+    view = stack.folder / "risk.yaml"
+    view.write_text(f"{Path(models.env['SCORER_VIEW']).read_text()}\nrisk: {{delay_days: 0, windows: [1d]}}\n")
+    by_risk = {"SCORER_VIEW": str(view), "SCORER_CLOCK": "event"}
+    stack.run("scorer", "risk", "--once", env={**login("risk"), **by_risk})
+    another = stack.start("scorer", "run", env={**login("scorer"), **by_risk})
+    wait_for("snapshots", lambda: "merchant risk: snapshot" in another.log.read_text())
+    assert another.stop() == 0
+
     # nobody asked for more, and everybody for all they have
     assert [found for found in audited(broker) if found[1] == "Denied"] == []
     with store.client() as client:
