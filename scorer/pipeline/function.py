@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from scorer.errors import SettingsError
+from scorer.frozen import Frozen
 
 GROUP = "scorer.features"
 
@@ -78,11 +79,11 @@ class Feature:
     compute: Callable[[Columns], Any]
 
 
-class Function(BaseModel):
+class Function(Frozen):
     """A feature in Python as a view declares it: the name of its entry point, its version, and the features of the view
     that it is given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     version: str = Field(min_length=1, max_length=40)

@@ -270,6 +270,8 @@ def test_a_whole_number_is_written_as_the_oracle_does(number: int) -> None:
 
 def test_the_schema_has_the_fields_of_a_decision() -> None:
     hints = get_type_hints(Decision)
+    for name in ("risk_snapshot", "risk_staleness_seconds"):
+        del hints[name]  # a view with merchant risk is refused with Avro: see schemas/test_decisions.py
     fields = {field["name"]: field["type"] for field in decision_avro.SCHEMA["fields"]}
     assert set(fields) == set(hints)
     assert decision_avro.SCHEMA["fields"][0]["name"] == "schema", "by which readers without a registry know the version"

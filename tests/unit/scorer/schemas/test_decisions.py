@@ -16,6 +16,7 @@ from aiohttp import web
 from scorer.errors import SettingsError, UserError
 from scorer.pipeline import decision_avro
 from scorer.pipeline.avro import ITEMS
+from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.view import Attribute, FeatureView
 from scorer.schemas import decisions
 from scorer.schemas.decisions import registry_of, require_room, schema_id
@@ -146,3 +147,11 @@ def test_a_view_with_more_features_than_readers_take_is_refused_in_avro_alone() 
         else:
             with pytest.raises(SettingsError, match=f"at most {ITEMS} features, the view has {ITEMS + 1}"):
                 require_room(in_avro, view)
+
+
+def test_a_view_with_merchant_risk_is_refused_in_avro_alone() -> None:
+    """Its snapshot has no place in the schema."""
+    view = FeatureView(name="v", risk=Risk())
+    require_room(load(ScorerSettings), view)
+    with pytest.raises(SettingsError, match=r"no place for the snapshot of merchant risk.*SCORER_DECISIONS_FORMAT=json"):
+        require_room(load(ScorerSettings, decisions_format="avro", decisions_schema_id=1), view)
