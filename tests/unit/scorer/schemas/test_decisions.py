@@ -153,5 +153,7 @@ def test_a_view_with_merchant_risk_is_refused_in_avro_alone() -> None:
     """Its snapshot has no place in the schema."""
     view = FeatureView(name="v", risk=Risk())
     require_room(load(ScorerSettings), view)
-    with pytest.raises(SettingsError, match=r"no place for the snapshot of merchant risk.*SCORER_DECISIONS_FORMAT=json"):
+    with pytest.raises(
+        SettingsError, match=r"no place for the snapshot of merchant risk.*SCORER_DECISIONS_FORMAT=json"
+    ):
         require_room(load(ScorerSettings, decisions_format="avro", decisions_schema_id=1), view)

@@ -21,6 +21,7 @@ BIN = Path(sys.executable).parent
 #: Commands without `--json`, and why.
 WITHOUT = {
     "scorer run": "runs until it is stopped",
+    "scorer risk": "runs until it is stopped; its topic has what it publishes",
     "shadow run": "runs until it is stopped",
     "shadow serve": "runs until it is stopped",
     "shadow up": "runs until it is stopped",

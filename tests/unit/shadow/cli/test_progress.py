@@ -15,6 +15,7 @@ TELLING = {"waiting", "progressbar", "rounds_shown"}
 #: Modules whose waits are told elsewhere, and where.
 ELSEWHERE = {
     "scorer/cli/run.py": "a worker, which logs",
+    "scorer/cli/risk.py": "a worker, which logs",
     "shadow/cli/run.py": "a worker, which logs",
     "shadow/cli/serve.py": "a worker, which logs",
     "shadow/cli/up.py": "says what is up, and what has stopped",
