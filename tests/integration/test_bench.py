@@ -45,6 +45,7 @@ def test_memory_is_measured_of_a_worker_that_took_over_cards(tmp_path: Path) -> 
 
 
 @pytest.mark.needs("bench")
+@pytest.mark.variant
 def test_every_shape_of_a_record_is_decided_as_the_plain_one(tmp_path: Path) -> None:
     from bench import shapes
 
