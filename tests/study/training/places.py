@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from scorer.pipeline.mapping import FieldNames
+from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.view import FeatureView
-from study.handbook import DAY_MS, DELAY_DAYS
+from study.handbook import DAY_MS, DELAY_DAYS, MAPPING
 
-#: Merchant risk, where the product has it: labels take a week.
-_RISK: dict[str, Any] = {"risk": {"windows": ["1d", "7d", "30d"], "delay_days": DELAY_DAYS}}
-VIEW = FeatureView.model_validate({"name": "handbook", **(_RISK if "risk" in FeatureView.model_fields else {})})
-FIELDS: dict[str, Any] = {
-    "fields": {
-        "transaction_id": "TRANSACTION_ID",
-        "occurred_at": "TX_DATETIME",
-        "card_id": "CUSTOMER_ID",
-        "merchant_id": "TERMINAL_ID",
-        "amount": "TX_AMOUNT",
-    },
-    "defaults": {"currency": "EUR"},
-    "label": "TX_FRAUD",
-    "drop": ["TX_FRAUD_SCENARIO"],
-}
-MAPPING = FieldNames.model_validate(FIELDS)
+#: Labels take a week.
+VIEW = FeatureView(name="handbook", risk=Risk(windows=("1d", "7d", "30d"), delay_days=DELAY_DAYS))
 
 
 def with_label_times(source: Path, target: Path) -> Path:
@@ -48,7 +32,7 @@ def settings(folder: Path) -> dict[str, str]:
     (folder / "features.yaml").write_text(view)  # JSON is YAML, too
     return {
         "SCORER_VIEW": str(folder / "features.yaml"),
-        "SCORER_MAPPING": orjson.dumps(FIELDS).decode(),
+        "SCORER_MAPPING": MAPPING.model_dump_json(exclude_unset=True),
         "SCORER_STORE": str(folder / "store"),
         "SCORER_CACHE": str(folder / "cache"),
     }

@@ -21,7 +21,8 @@ from scorer.sources.files import read_transactions
 from scorer.sources.tables import read_parquet
 from scorer.training.history import History, read_history
 from scorer.training.train import train
-from study.training.places import MAPPING, VIEW
+from study.handbook import MAPPING
+from study.training.places import VIEW
 from study.training.recount import auc_roc, average_precision, card_precision
 
 #: Where the last week to train on begins. Each earlier one begins a week before.

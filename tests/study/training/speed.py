@@ -16,7 +16,8 @@ from scorer.pipeline.events import Events
 from scorer.pipeline.features import Past
 from scorer.pipeline.transaction import Reading
 from scorer.sources.files import read_transactions
-from study.training.places import MAPPING, VIEW
+from study.handbook import MAPPING
+from study.training.places import VIEW
 
 
 def main() -> None:
