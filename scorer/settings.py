@@ -414,6 +414,13 @@ class ScorerSettings(CommonSettings):
         description="`scorer risk` holds a snapshot back if the fraud rates of more than this share of merchants would "
         "move further than they may; 1: never",
     )
+    fraud_share_factor: float = Field(
+        3.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="`scorer rotate`, and `scorer train --from-archive` with `--parent`, refuse labels whose share of "
+        "fraud is further from that of the model before than so many times, either way, beyond chance",
+    )
     memory_bytes: int | None = Field(
         None,
         ge=1,

@@ -76,7 +76,12 @@ DIFFERS, REJECTED = 1, 4
     is_flag=True,
     help="Fill the slots even if that throws away what runs have gathered.",
 )
-@click.option("--plan", "only_plan", is_flag=True, help="Say what is done and what is left to do, and change nothing.")
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Say what is done and what is left to do, or why it is refused, and change nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 @click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token]")
 @click.option("--reason", type=SAID, help="Why, for the record; default: the day of the data.")
@@ -133,7 +138,10 @@ def rotate(
         tell,
     )
     if only_plan:
-        _told_plan(job.look(), as_json)
+        planned = job.look()
+        if isinstance(planned, Planned):
+            job.require_learnable(planned)
+        _told_plan(planned, as_json)
         return
     with alone(store, FOLDER, "rotation"):
         sys.exit(_rotated(job, as_json))

@@ -22,11 +22,13 @@ from scorer.cli import tuned
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError, UserError
 from scorer.pipeline.features import check_functions
+from scorer.pipeline.instants import instant_ms
 from scorer.pipeline.view import FeatureView
 from scorer.process.answers import answer, json_option
 from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.training import environment
+from scorer.training.fraud_share import of_history, of_manifest, require_near
 from scorer.training.making import Making, rfc3339
 from scorer.training.parameters import PARAMETERS, checked
 from scorer.training.rotation import MOST_SEED, twin_recipe
@@ -219,6 +221,9 @@ def train(
     tell = partial(click.echo, err=True)
     if archive is not None:
         material = ServedMaking(recipe, view, settings.money).read(archive, tell)
+        if parent is not None and its_parent is not None:
+            found = of_history(material.history, recipe.label_delay * 1000, instant_ms(str(recipe.labels_known_by)))
+            require_near(found, of_manifest(store.manifest(its_parent)), its_parent, settings.fraud_share_factor)
     else:
         making = Making(
             recipe, view, mapping, settings.files, settings.money, settings.card_number_fields, settings.token_bytes

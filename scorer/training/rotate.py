@@ -28,7 +28,7 @@ from scorer.people import Who
 from scorer.pipeline.instants import instant_ms
 from scorer.pipeline.view import FeatureView
 from scorer.settings import ScorerSettings
-from scorer.training import elsewhere, environment
+from scorer.training import elsewhere, environment, fraud_share
 from scorer.training.making import Material
 from scorer.training.maturity import require_mature
 from scorer.training.parameters import PARAMETERS, checked
@@ -83,7 +83,10 @@ class Tried(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """What a look has found: a rotation and what is left to do of it. has_control: whether a twin of live is known."""
+    """What a look has found: a rotation and what is left to do of it. has_control: whether a twin of live is known.
+
+    is_begun: whether it is written down, which it is once its labels were looked at.
+    """
 
     begun: Begun
     found: Found
@@ -92,6 +95,7 @@ class Planned:
     live_twins: tuple[tuple[str, float], ...]
     ledger: Ledger
     has_control: bool
+    is_begun: bool
 
 
 @dataclass
@@ -139,7 +143,8 @@ class Rotate:
         has_control = bool(live_twins) or live.digest in deployments.twins
         if self.is_tried and found.backtest is None:
             elsewhere.tries()
-        return self._planned(Planned(wanted, found, (), archived, live_twins, ledger, has_control))
+        is_begun = wanted.key in known
+        return self._planned(Planned(wanted, found, (), archived, live_twins, ledger, has_control, is_begun))
 
     def _planned(self, before: Planned) -> Planned:
         rounds = int({**PARAMETERS, **checked(before.begun.recipe.parameters)}["num_iterations"])
@@ -212,10 +217,26 @@ class Rotate:
     def _keep(self, name: str, note: BaseModel) -> None:
         self.store.keep(f"{FOLDER}/{name}", note.model_dump_json().encode())
 
+    def require_learnable(self, planned: Planned) -> None:
+        """Raise UserError if the labels of a rotation that is not begun are not mature, or say of another share of
+        transactions than live's did that they are fraud. Reads the archive."""
+        if planned.is_begun or planned.found.change is not None:
+            return
+        begun, candidate = planned.begun, planned.found.candidate
+        if candidate is None:
+            self._read(begun)
+            return
+        found = fraud_share.of_manifest(self.store.manifest(candidate.digest))  # somebody has made it by hand
+        assert found is not None  # noqa: S101 - it was found by its lineage
+        self._require_near(begun, found)
+
+    def _require_near(self, begun: Begun, found: fraud_share.Labelled) -> None:
+        of_live = fraud_share.of_manifest(self.store.manifest(begun.parent))
+        fraud_share.require_near(found, of_live, begun.parent, self.settings.fraud_share_factor)
+
     def go(self, planned: Planned) -> tuple[Planned, str]:
         """Do what is left to do; what there is then, and the ledger key of its note. Raises UserError."""
-        if planned.found.candidate is None:
-            self._read(planned.begun)  # what is not mature is not begun: it would be gone on with for days
+        self.require_learnable(planned)  # what is refused is not begun: it would be gone on with for days
         self._keep(f"{planned.begun.key}.begun.json", planned.begun)
         for number, name in enumerate([step.name for step in planned.steps[:-1]], 1):
             step = next(one for one in planned.steps if one.name == name)
@@ -271,7 +292,9 @@ class Rotate:
         since_ms = None if recipe.since is None else instant_ms(recipe.since)
         history = material.history.between(since_ms, None)
         as_of_ms = instant_ms(str(recipe.labels_known_by))
-        require_mature(history.occurred_ms, history.labels, recipe.calibrate, recipe.label_delay * 1000, as_of_ms)
+        delay_ms = recipe.label_delay * 1000
+        self._require_near(begun, fraud_share.of_history(history, delay_ms, as_of_ms))
+        require_mature(history.occurred_ms, history.labels, recipe.calibrate, delay_ms, as_of_ms)
         self._material = begun.key, material
         return material
 

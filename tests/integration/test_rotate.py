@@ -3,6 +3,7 @@ refused."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -88,20 +89,28 @@ def archived(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def send_labels(stack: Stack) -> None:
     """Frauds, as likely as live's score has them."""
-    import asyncio
-
     rng = np.random.default_rng(3)
-    rows = [row for row in by_source(stack.decisions()).values() if not row.get("repeat")]
+    rows = decided(stack)
     frauds = [row for row in rows if rng.random() < min(1.0, 0.01 + 2 * (row["score"] or 0))]
+    send(stack, [(row, "fraud") for row in frauds], "2026-02-20T00:00:00Z")
+
+
+def decided(stack: Stack) -> list[dict[str, Any]]:
+    return [row for row in by_source(stack.decisions()).values() if not row.get("repeat")]
+
+
+def send(stack: Stack, verdicts: list[tuple[dict[str, Any], str]], at: str) -> None:
+    """Labels of decisions, as a feed sends them."""
 
     async def go() -> None:
         async with AIOKafkaProducer(bootstrap_servers=stack.broker.address) as producer:
-            for row in frauds:
+            sent = []
+            for row, verdict in verdicts:
                 source = "review" if row["decision"] == "block" else "chargeback"
                 name = row["transaction"]["transaction_id"]
-                said = {"transaction_id": name, "source": source, "verdict": "fraud", "by": source}
-                body = orjson.dumps({**said, "at": "2026-02-20T00:00:00Z"})
-                await producer.send_and_wait("labels", body, key=name.encode())
+                said = {"transaction_id": name, "source": source, "verdict": verdict, "by": source, "at": at}
+                sent.append(await producer.send("labels", orjson.dumps(said), key=name.encode()))
+            await asyncio.gather(*sent)
 
     asyncio.run(go())
 
@@ -332,3 +341,52 @@ def test_a_live_bundle_that_cannot_be_followed_is_told(archived: Archived, tmp_p
         foreign = fresh.run("scorer", "bundle", "create", "--model", str(model), "--threshold", "0.5")
         fresh.deploy(foreign, "live", discard=True)
         assert "was trained elsewhere, so it cannot be rotated here" in fresh.fails(*ask)
+
+
+def test_labels_whose_share_of_fraud_is_far_from_lives_are_not_learnt(archived: Archived) -> None:
+    stack, held = archived.stack, archived.ledger()
+    rows = decided(stack)
+    labels = (orjson.loads(record.value) for record in stack.read("labels") if record.value)
+    frauds = {label["transaction_id"] for label in labels if label["verdict"] == "fraud"}
+
+    def archive_now() -> str:
+        stack.run("shadow", "archive", "run", "--once")
+        time.sleep(0.01)
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def known(row: dict[str, Any]) -> bool:
+        return row["transaction"]["transaction_id"] in frauds
+
+    argv = ("scorer", "rotate", "--from-archive", "archive", *DELAY, *BY, "--discard-evidence")
+    live = json.loads((archived.store / archived.models.live / "manifest.json").read_text())
+    parts = live["lineage"]["split"].values()
+    made_on, its_frauds = sum(part["transactions"] for part in parts), sum(part["frauds"] for part in parts)
+    assert 2 < len(frauds) / len(rows) / (its_frauds / made_on) < 3
+    assert "1. train      to do" in stack.run(*argv, "--as-of", archived.at(8), "--plan"), "a share twice as large"
+
+    flipped = [(row, "legit" if known(row) else "fraud") for row in rows]
+    send(stack, flipped, "2026-02-22T00:00:00Z")
+    asked = ("--as-of", archive_now())
+    before, begun = archived.digests(), sorted(archived.store.glob("rotations/*.json"))
+    legitimate = sum(1 for row, verdict in flipped if verdict == "legit")
+    train = ("scorer", "train", "--from-archive", "archive", *DELAY, *asked)
+    for refused in (
+        stack.run(*argv, *asked, expect=2),
+        stack.run(*argv, *asked, "--plan", expect=2),
+        stack.run(*train, "--parent", archived.models.live, expect=2),
+    ):
+        line = refused.splitlines()[-1]
+        share = float(line.removeprefix("error: labels: ").partition(" %")[0])
+        assert share == pytest.approx(100 * (1 - legitimate / len(rows)), abs=0.5), line
+        assert f" {100 * its_frauds / made_on:.3g} % of the {made_on} that bundle {archived.models.live[:12]}" in line
+        assert "more than 3 times apart (setting fraud_share_factor)" in line
+        assert "look whether the feed of labels says fraud of what was legitimate" in line
+    assert archived.digests() == before
+    assert sorted(archived.store.glob("rotations/*.json")) == begun
+    assert archived.ledger() == held
+    assert "1. train      to do" in stack.run(*argv, *asked, "--plan", env={"SCORER_FRAUD_SHARE_FACTOR": "1000"})
+
+    by_hand = stack.run(*train, "--features", "amount,country,channel,card_count_1d,card_mean_30d",
+                        "--param", "num_iterations=25")  # fmt: skip
+    assert "labels: " in stack.run(*argv, *asked, expect=2), "what somebody has made of such labels by hand, too"
+    shutil.rmtree(archived.store / by_hand)
