@@ -283,6 +283,25 @@ class Rotation(_Record):
     at: str
 
 
+class Erasure(_Record):
+    """Somebody asked for what is held on a card to be deleted. Neither the card nor anything made of it is in here.
+
+    request: the id that the archive's table `erasures` has, too. partitions: whose scorers were asked to forget the
+    card. samples, cases, labels: that were deleted from Redis. verified: how the name was; None if it was not.
+    """
+
+    kind: Literal["erasure"] = "erasure"
+    request: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    partitions: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    cases: int = Field(ge=0)
+    labels: int = Field(ge=0)
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    verified: Means | None = None
+    at: str
+
+
 class PublishedView(_Record):
     """A feature view, as published by the scorers that use it.
 
@@ -311,7 +330,18 @@ class WorkerReport(_Record):
 
 
 Entry = (
-    Change | Forced | Prepare | Suggestion | Answer | Approval | Comment | Withdrawal | Watched | Automation | Rotation
+    Change
+    | Forced
+    | Prepare
+    | Suggestion
+    | Answer
+    | Approval
+    | Comment
+    | Withdrawal
+    | Watched
+    | Automation
+    | Rotation
+    | Erasure
 )
 KINDS: dict[str, type[Entry]] = {
     "change": Change,
@@ -325,6 +355,7 @@ KINDS: dict[str, type[Entry]] = {
     "watched": Watched,
     "automation": Automation,
     "rotation": Rotation,
+    "erasure": Erasure,
 }
 
 

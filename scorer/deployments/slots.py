@@ -22,6 +22,7 @@ from scorer.deployments.records import (
     Change,
     Comment,
     Entry,
+    Erasure,
     Forced,
     Override,
     PublishedView,
@@ -272,6 +273,11 @@ class Deployments:
     def forced(self) -> list[tuple[str, Forced]]:
         """Every forced release that there ever was, with its ledger key, oldest first."""
         return [(line.seq, line.entry) for line in self.ledger if isinstance(line.entry, Forced) and not line.is_void]
+
+    @property
+    def erasures(self) -> list[tuple[str, Erasure]]:
+        """Every erasure of a card that was asked for, with its ledger key, oldest first."""
+        return [(line.seq, line.entry) for line in self.ledger if isinstance(line.entry, Erasure)]
 
     @property
     def rotations(self) -> list[tuple[str, Rotation]]:

@@ -8,11 +8,15 @@ import sys
 import click
 import orjson
 
+from scorer.deployments.identity import own_identity
+from scorer.people import NOT_VERIFIED, Who
 from scorer.process.screen import say
+from scorer.process.signing import SAID
 from scorer.process.waiting import waiting
 from scorer.settings import load
 from shadow.comparison.case import by_transaction
 from shadow.intake.erasure import Erasing, erasing
+from shadow.release.erasures import NOBODY, entry, note, reason_of, require_notable
 from shadow.settings import ShadowSettings
 from shadow.store import keys
 from shadow.store.connection import connect, telling
@@ -30,7 +34,9 @@ from shadow.store.tallies import TallyStore
     help="Seconds to wait for the scorers' answers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def erase(card: str, wait: float, as_json: bool) -> None:
+@click.option("--by", type=SAID, help="Your name, for the record. [default: that of your signing key or token, if any]")
+@click.option("--reason", type=SAID, help="Why, for the record, such as the number of the person's request.")
+def erase(card: str, wait: float, as_json: bool, by: str | None, reason: str | None) -> None:
     """Delete the samples, cases and labels of a card from Redis, in every slot, and its state from the scorers.
 
     A scorer that owns a partition forgets what the card did there, in memory and on the topic of card states; the card
@@ -40,18 +46,20 @@ def erase(card: str, wait: float, as_json: bool) -> None:
     An archive (`shadow archive run`) deletes its rows and the files that had them, once it has archived what is on the
     topics by now; `shadow archive status` says when it has. Nobody waits for it here.
 
+    The ledger keeps who asked for it, when and why, and how much was deleted from Redis; never the card.
+
     Other topics keep their records until their retention ends. If Redis loses its data before that, a shadow that reads
     them again samples the card again.
     """
     settings = load(ShadowSettings)
+    who = _who(settings, by)
     with telling(settings.redis), waiting("erasing, and waiting for the scorers"):
-        (samples, cases, labels), found = asyncio.run(_erase_everywhere(settings, card, wait))
+        gone, found, seq = asyncio.run(_erase_everywhere(settings, card, wait, who, reason_of(reason, card, who)))
     if as_json:
-        gone = {"samples": samples, "cases": cases, "labels": labels}
         parts = {"erased_partitions": found.erased, "pending_partitions": found.pending}
-        click.echo(orjson.dumps({**gone, **parts, "request": found.request, "archive": found.archive}))
+        click.echo(orjson.dumps({**gone, **parts, "request": found.request, "archive": found.archive, "entry": seq}))
         sys.exit(1 if found.pending else 0)
-    say(f"erased {samples:,} samples, {cases:,} cases and {labels:,} labels")
+    say(f"erased {gone['samples']:,} samples, {gone['cases']:,} cases and {gone['labels']:,} labels")
     if found.erased:
         say(f"erased its state in partition {_listed(found.erased)}")
     elif not found.pending:
@@ -60,6 +68,8 @@ def erase(card: str, wait: float, as_json: bool) -> None:
     if found.archive is not None:
         told = "erased its rows in the archive" if found.archive == "erased" else "the archive holds no row of it"
     say(told)
+    unverified = f" ({NOT_VERIFIED})" if who.verified is None else ""
+    say(f"ledger entry {seq} has that, by {who.name}{unverified}, and not the card")
     if found.pending:
         say(
             f"its state is pending in partition {_listed(found.pending)}: no scorer has answered within {wait:g} s; "
@@ -72,15 +82,31 @@ def _listed(partitions: list[int]) -> str:
     return ", ".join(map(str, partitions))
 
 
-async def _erase_everywhere(settings: ShadowSettings, card: str, wait: float) -> tuple[tuple[int, int, int], Erasing]:
-    """Have the scorers erase a card's state, and meanwhile erase it from Redis."""
+def _who(settings: ShadowSettings, by: str | None) -> Who:
+    """Who asks for it: where settings say who people are, a releaser."""
+    is_known = settings.signing_key is not None or settings.token is not None or bool(settings.people)
+    return own_identity(settings, by or (None if is_known else NOBODY), "releaser")
+
+
+async def _erase_everywhere(
+    settings: ShadowSettings, card: str, wait: float, who: Who, reason: str
+) -> tuple[dict[str, int], Erasing, str]:
+    """Erase a card from Redis, note that on the ledger, and have the scorers erase its state. What was in Redis, the
+    request, and the entry's ledger key.
+
+    The entry is there before anybody is asked, so nothing that is asked for is without one. Whoever dies before leaves
+    it to the next, who finds less in Redis.
+    """
     async with erasing(settings, card) as found:
+        await require_notable(settings, who, reason)
         gone = await _erase(settings, card)
+        line = await note(settings, entry(found.request, len(found.pending), gone, who, reason))
+        await found.ask()
         await found.wait(wait)
-    return gone, found
+    return gone, found, line.seq
 
 
-async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int, int]:
+async def _erase(settings: ShadowSettings, card: str) -> dict[str, int]:
     redis = connect(settings.redis)
     try:
         slots = sorted(slot.decode() for slot in await redis.smembers(keys.slots(settings.prefix)))
@@ -91,10 +117,10 @@ async def _erase(settings: ShadowSettings, card: str) -> tuple[int, int, int]:
         labels = LabelStore(redis, settings.prefix)
         for slot in slots:
             await labels.unassign(slot, sorted({case.transaction for case in cases}))
-        return (
-            sum(samples for samples, _ in erased),
-            len(cases),
-            await labels.erase(card, subjects),
-        )
+        return {
+            "samples": sum(samples for samples, _ in erased),
+            "cases": len(cases),
+            "labels": await labels.erase(card, subjects),
+        }
     finally:
         await redis.aclose()

@@ -1,4 +1,4 @@
-"""Asks the scorers to erase a card's state, and waits for their answers."""
+"""Asks the scorers and the archive to erase a card, and waits for the scorers' answers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,35 @@ LOOK_MS = 500
 
 @dataclass
 class Erasing:
-    """A request, and what the scorers have answered. pending, erased: partitions, in order.
+    """A request, and what the scorers have answered.
 
+    value: as the topic gets it. pending, erased: partitions, in order.
     archive: what the archive has answered by now; None if nothing, or if there is none, which nobody here can tell.
     """
 
+    settings: CommonSettings
     request: str
+    value: bytes
     pending: list[int]
     consumer: AIOKafkaConsumer
-    card_number_fields: tuple[str, ...] = ()
     erased: list[int] = field(default_factory=list)
     archive: str | None = None
+
+    async def ask(self) -> None:
+        """Send the request. Raises BrokerError if Kafka does not take it."""
+        topic = self.settings.topics.erasures
+        producer = BatchProducer(self.settings)
+        try:
+            await producer.start(require_idempotence=False)
+            for partition in self.pending:
+                await producer.write(topic, partition, [(self.request.encode(), self.value)])
+            await producer.write(topic, self.pending[0], [(archive_key(self.request), self.value)])
+        except FORBIDDEN as error:
+            raise forbidden(self.settings, error) from None
+        except KafkaError as error:
+            raise BrokerError(f"topic {topic}: Kafka did not accept the request ({error}); send it again") from None
+        finally:
+            await producer.stop()
 
     async def wait(self, seconds: float) -> None:
         """Wait until every partition has answered, at most so long. Raises BrokerError."""
@@ -55,7 +73,7 @@ class Erasing:
     def _take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
         is_archives = is_for_archive(key)
         try:
-            name, said = (read_for_archive if is_archives else read)(key, value, self.card_number_fields)
+            name, said = (read_for_archive if is_archives else read)(key, value, self.settings.card_number_fields)
         except ValueError:
             return
         if name != self.request:
@@ -71,8 +89,8 @@ class Erasing:
 
 @asynccontextmanager
 async def erasing(settings: CommonSettings, card: str) -> AsyncIterator[Erasing]:
-    """Ask the scorers of every partition to erase a card. Raises UserError if it is no card, BrokerError if Kafka does
-    not take the request."""
+    """A request to erase a card, which is not sent yet. Raises UserError if it is no card, BrokerError if nobody could
+    be asked."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
         value = ErasureRequest.of(card, at, settings.card_number_fields).encode()
@@ -84,20 +102,7 @@ async def erasing(settings: CommonSettings, card: str) -> AsyncIterator[Erasing]
         raise BrokerError(
             f"topic {topic}: is missing, or this user may not describe it; create it with `scorer topics`"
         )
-    found = secrets.token_hex(8)
     async with reader(settings) as consumer:
-        producer = BatchProducer(settings)
-        try:
-            await producer.start(require_idempotence=False)
-            for partition in partitions:
-                await producer.write(topic, partition, [(found.encode(), value)])
-            await producer.write(topic, partitions[0], [(archive_key(found), value)])
-        except FORBIDDEN as error:
-            raise forbidden(settings, error) from None
-        except KafkaError as error:
-            raise BrokerError(f"topic {topic}: Kafka did not accept the request ({error}); send it again") from None
-        finally:
-            await producer.stop()
         consumer.assign([TopicPartition(topic, partition) for partition in partitions])
         await consumer.seek_to_beginning()
-        yield Erasing(found, partitions, consumer, settings.card_number_fields)
+        yield Erasing(settings, secrets.token_hex(8), value, partitions, consumer)

@@ -20,6 +20,7 @@ from scorer.deployments.records import (
     Change,
     Comment,
     Entry,
+    Erasure,
     Forced,
     Judged,
     Prepare,
@@ -51,6 +52,7 @@ Kind = Literal[
     "approval",
     "comment",
     "rotation",
+    "erasure",
 ]
 
 
@@ -298,7 +300,7 @@ def _is_by_itself(entry: Entry) -> bool:
     return isinstance(entry, Suggestion | Withdrawal | Prepare | Watched)
 
 
-def _said(entry: Change | Answer | Approval | Comment | Withdrawal | Watched | Automation | Rotation) -> str:
+def _said(entry: Change | Answer | Approval | Comment | Withdrawal | Watched | Automation | Rotation | Erasure) -> str:
     return entry.text if isinstance(entry, Comment) else entry.reason
 
 
@@ -338,6 +340,8 @@ def _kind(entry: Entry, before: dict[str, Slot]) -> Kind:
             return "comment"
         case Rotation():
             return "rotation"
+        case Erasure():
+            return "erasure"
     return "withdrawal"
 
 

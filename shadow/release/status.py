@@ -91,7 +91,7 @@ class Status:
     live: the row that put the bundle live at its threshold, kill: the one that turned the kill switch on; None if
     nobody has. trouble: why verdicts and reviews are not known. watch: None while nothing is watched, or it is not
     known. automated: the kinds of changes that are carried out by themselves. complaints: what they say of the last
-    release; None if nobody reports any.
+    release; None if nobody reports any. erasures: of cards, that were asked for.
     """
 
     at: datetime
@@ -107,6 +107,7 @@ class Status:
     watch: WatchSeen | None = None
     automated: tuple[str, ...] = ()
     complaints: ComplaintLook | None = None
+    erasures: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -137,6 +138,7 @@ class Status:
                 for one in self.waiting
             ],
             "forced": self.forced,
+            "erasures": self.erasures,
             "trouble": self.trouble,
             "watch": None if self.watch is None else self.watch.to_json(),
             "automated": list(self.automated),
@@ -207,6 +209,7 @@ def status(
         watch=watch,
         automated=tuple(automated),
         complaints=complaints,
+        erasures=len(deployments.erasures),
     )
 
 
@@ -310,6 +313,9 @@ def told(found: Status) -> Iterator[tuple[str, str]]:
         yield "automation", f"on for {', '.join(found.automated)}; see `shadow automate`"
     if found.forced:
         yield "forced", f"{found.forced:,} {'release' if found.forced == 1 else 'releases'}; see `shadow history`"
+    if found.erasures:
+        many = "1 erasure of a card was" if found.erasures == 1 else f"{found.erasures:,} erasures of cards were"
+        yield "erasures", f"{many} asked for; see `shadow history`"
 
 
 def _held(slot: Slot) -> str:

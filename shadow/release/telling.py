@@ -12,6 +12,7 @@ from scorer.deployments.records import (
     Automation,
     Change,
     Comment,
+    Erasure,
     Forced,
     Rotation,
     Suggestion,
@@ -85,6 +86,12 @@ def _entry(row: Row) -> str:
             return f"automation of {switched.change} {switched.state} by {switched.by}; reason: {switched.reason}"
         case Rotation() as rotated:
             return _rotated(rotated)
+        case Erasure() as erased:
+            return (
+                f"erasure of a card by {erased.by}: {erased.samples:,} samples, {erased.cases:,} cases and "
+                f"{erased.labels:,} labels in Redis, request {erased.request} to the scorers of {erased.partitions:,} "
+                f"partitions and to the archive; reason: {erased.reason}"
+            )
     return row.kind  # pragma: no cover - requests to prepare have no row
 
 

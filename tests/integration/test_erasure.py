@@ -1,8 +1,10 @@
-"""`shadow erase` has the scorers forget a card: once, whoever owns its partition, and whoever dies meanwhile."""
+"""`shadow erase` has the scorers forget a card: once, whoever owns its partition, and whoever dies meanwhile; and
+leaves an entry on the ledger, without the card."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -41,6 +43,12 @@ def seen_of(stack: Stack, models: Models, card: str, name: str, n: int) -> int:
     stack.until_settled(n)
     (decision,) = [d for d in stack.decisions() if d["transaction"]["transaction_id"] == name]
     return int(decision["features"][3 + VELOCITY_FEATURES.index("card_count_30d")])
+
+
+def entries(stack: Stack) -> list[dict[str, Any]]:
+    """What erasures have left on the ledger."""
+    said = [orjson.loads(record.value) for record in stack.read("deployments") if record.key.startswith(b"ledger/")]
+    return [one for one in said if one["kind"] == "erasure"]
 
 
 def write(stack: Stack, topic: str, partition: int, records: list[Record]) -> None:
@@ -107,3 +115,63 @@ def test_a_card_number_is_not_asked_for(stacks: Callable[[], Stack]) -> None:
     assert "looks like a card number" in told
     assert "4111111111111111" not in told
     assert stack.read("erasures") == []
+    assert entries(stack) == []
+
+
+def test_an_erasure_is_on_the_ledger_and_the_card_is_not(stack: Stack, models: Models) -> None:
+    stack.deploy(models.candidate, "candidate")
+    stack.start("scorer", "run")
+    shadow = stack.start("shadow", "run", "--slot", "candidate")
+    stack.run("scorer", "replay", str(models.stream), "--limit", "2000")
+    stack.until_settled(2000)
+    wait_for("compared", lambda: shadow.metric("shadow_comparisons_total") > 1900)
+    counts = Counter(orjson.loads(line).get("card_id") for line in models.stream.read_bytes().splitlines()[:2000])
+    (card, _), (other, _) = counts.most_common(2)
+    told = orjson.loads(
+        stack.run("shadow", "erase", "--card", card, "--by", "ann", "--reason", "request 17", "--json").splitlines()[-1]
+    )
+    assert told["samples"] > 0
+    (entry,) = entries(stack)
+    assert {**entry, "at": None} == {
+        "schema": 1, "kind": "erasure", "request": told["request"], "partitions": PARTITIONS, "by": "ann",
+        "samples": told["samples"], "cases": told["cases"], "labels": told["labels"], "reason": "request 17",
+        "verified": None, "at": None,
+    }  # fmt: skip
+    assert all(card.encode() not in record.value for record in stack.read("deployments") if record.value)
+    line = next(line for line in stack.run("shadow", "history").splitlines() if "erasure of a card" in line)
+    assert f"by ann: {told['samples']:,} samples" in line
+    assert "(name not verified)" in line
+    assert "1 erasure of a card was asked for" in stack.run("shadow", "status")
+
+    # what names the card is refused before anything is deleted, and so is whoever may not
+    held = len(stack.read("erasures"))
+    assert "--reason: names the card" in stack.fails("shadow", "erase", "--card", other, "--reason", f"is {other}!")
+    assert "--by: names the card" in stack.fails("shadow", "erase", "--card", other, "--by", other.upper())
+    assert "card number" in stack.fails("shadow", "erase", "--card", other, "--reason", "4111 1111 1111 1111")
+    people = {"eve": {"token": hashlib.sha256(b"of-eve").hexdigest(), "role": "reviewer"}}
+    known = {"SHADOW_PEOPLE": orjson.dumps(people).decode()}
+    assert "token: is missing" in stack.fails("shadow", "erase", "--card", other, **known)
+    assert "needs the role releaser" in stack.fails("shadow", "erase", "--card", other, **known, SHADOW_TOKEN="of-eve")
+    public = stack.run("scorer", "key", "new", "bob", "--out", str(stack.folder / "bob.pem"))
+    last = [record.key.decode().partition("/")[2] for record in stack.read("deployments") if b"ledger/" in record.key]
+    trusted = stack.folder / "trusted.yaml"
+    trusted.write_text(f"deployment: d\nunsigned_until: {last[-1]}\n{public}\n")
+    signed = {"SHADOW_TRUSTED_KEYS": str(trusted)}
+    assert "this would not count, as it is not signed" in stack.fails("shadow", "erase", "--card", other, **signed)
+    assert len(stack.read("erasures")) == held
+    assert len(entries(stack)) == 1
+    again = orjson.loads(stack.run("shadow", "erase", "--card", other, "--json").splitlines()[-1])
+    assert again["samples"] > 0, "nothing of it was deleted before"
+    assert entries(stack)[-1]["by"] == "shadow erase (nobody was asked)"
+    stack.run("shadow", "erase", "--card", other, env={**signed, "SHADOW_SIGNING_KEY": str(stack.folder / "bob.pem")})
+    assert entries(stack)[-1]["by"] == "bob"
+
+
+def test_whoever_dies_while_the_scorers_are_waited_for_has_left_the_entry(stack: Stack) -> None:
+    process = stack.begin("shadow", "erase", "--card", "gone", "--by", "ann", "--wait", "600")
+    wait_for("asked", lambda: stack.read("erasures"))
+    process.kill()
+    process.communicate()
+    (entry,) = entries(stack)
+    asked = {record.key.removeprefix(b"archive/").decode() for record in stack.read("erasures")}
+    assert asked == {entry["request"]}

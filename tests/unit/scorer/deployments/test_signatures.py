@@ -20,6 +20,7 @@ from scorer.deployments.records import (
     Automation,
     Change,
     Entry,
+    Erasure,
     First,
     Judged,
     Prepare,
@@ -67,6 +68,7 @@ ENTRIES: list[Entry] = [
     SUGGESTION,
     Answer(suggestion=SEQ, answer="rejected", by="ann", reason="no", at=AT),
     Withdrawal(suggestion=SEQ, cause="expired", reason="late", by="ann", at=AT),
+    Erasure(request="0" * 16, partitions=4, samples=2, cases=1, labels=0, by="ann", reason="asked", at=AT),
 ]
 
 

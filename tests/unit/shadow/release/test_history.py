@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.changes import a_change, fold
 from scorer.deployments.changes import forced, promotion, rollback, switch
-from scorer.deployments.records import Answer, Judged, Rotation, Suggestion, Target, Withdrawal
+from scorer.deployments.records import Answer, Erasure, Judged, Rotation, Suggestion, Target, Withdrawal
 from scorer.deployments.slots import Deployments
 from shadow.release.history import chosen, history, instant, times_of
 from shadow.release.telling import in_force, lines
@@ -258,6 +258,24 @@ def test_a_suggestion_that_somebody_else_wrote_is_told(evidence: dict[str, Any])
     (row,) = history(fold(made))
     assert orjson.dumps(row.to_json())
     assert next(iter(lines([row]))).endswith("suggested: slot candidate, no bundle, as 00000001-a1b2c3d4")
+
+
+def test_an_erasure_is_a_row_and_counts_in_the_status_without_a_card() -> None:
+    signed = {"by": "ann", "reason": "request 17", "at": at(2)}
+    state = fold(
+        Erasure(request="ab" * 8, partitions=4, samples=1200, cases=2, labels=1, verified="token", **signed),
+        Erasure(request="cd" * 8, partitions=4, samples=0, cases=0, labels=0, **signed),
+    )
+    one, two = rows = history(state)
+    assert [(row.kind, row.slots, row.by, row.is_void) for row in rows] == [("erasure", (), "ann", False)] * 2
+    assert (one.is_unverified, two.is_unverified) == (False, True)
+    told = list(lines(rows))
+    assert told[0].endswith(
+        "erasure of a card by ann: 1,200 samples, 2 cases and 1 labels in Redis, request abababababababab to the "
+        "scorers of 4 partitions and to the archive; reason: request 17"
+    )
+    assert orjson.dumps(one.to_json())
+    assert chosen(rows, slot="live") == []
 
 
 def a_rotation(**more: Any) -> Rotation:
