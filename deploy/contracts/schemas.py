@@ -18,6 +18,7 @@ from scorer.deployments.slots import Slot
 from scorer.pipeline import decision_avro, erasure, exploration
 from scorer.pipeline.card_row import LAST, ROW
 from scorer.pipeline.changelog import CLOCK, OFFSET
+from scorer.pipeline.distinct import MASKS, VALUES
 from scorer.pipeline.encode import OF_SOURCE, SENT_AT
 from scorer.pipeline.erasure import ErasureAnswer, ErasureRequest
 from scorer.pipeline.published import Decision, RejectionHeaders, ReplayedHeaders
@@ -247,17 +248,17 @@ def _window_key() -> Schema:
 
 
 def _window_row() -> Schema:
-    longest = np.dtype([*HEADER, COUNTS, MINOR])
-    fields: Mapping[str, Any] = longest.fields or {}
-    least, most = (4 * -(-np.dtype([*HEADER, COUNTS, *more]).itemsize // 3) for more in ((), (MINOR,)))
+    longest, distinct = np.dtype([*HEADER, COUNTS, MINOR]), np.dtype([*HEADER, VALUES, MASKS])
+    least, most = (4 * -(-row.itemsize // 3) for row in (np.dtype([*HEADER, COUNTS]), distinct))
     return {
         "description": "packed ring of buckets, each number little-endian; without sums for a count, and with float64 "
-        "for an attribute",
+        "for an attribute; of distinct values, these and the buckets that each was in",
         "type": "string",
         "contentEncoding": "base64",
         "minLength": least,
         "maxLength": most,
-        "x-layout": _layout(fields, longest.names),
+        "x-layout": _layout(longest.fields or {}, longest.names),
+        "x-layout-distinct": _layout(distinct.fields or {}, distinct.names),
     }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scorer.pipeline import velocity
+from scorer.pipeline import distinct, velocity
 from scorer.pipeline.batch import Matrix
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.events import Column, Events
@@ -18,7 +18,7 @@ from scorer.pipeline.instants import DAY_MS, HOUR_MS
 from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
-from scorer.pipeline.window import MERCHANT
+from scorer.pipeline.window import AMOUNT, MERCHANT
 from scorer.pipeline.window_states import row_texts, text_of
 from scorer.pipeline.windows import Taken
 from scorer.pipeline.windows import observe as observe_windows
@@ -174,8 +174,22 @@ def _taken(view: FeatureView, events: Events, offsets: npt.NDArray[np.int64], se
     for keys in dict.fromkeys(track.keys for track in view.tracks):
         columns = [encode(attributes[name], events.attributes[name]) for name in keys if name != MERCHANT]
         texts[keys] = row_texts(cards, columns, events.merchants if MERCHANT in keys else None)
-    numbers = {of: np.asarray(events.attributes[of]) for of in {track.of for track in view.tracks} if of in attributes}
-    return Taken(texts, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors)
+    added = {track.of for track in view.tracks if not track.is_distinct}
+    numbers = {of: np.asarray(events.attributes[of]) for of in added if of in attributes}
+    values = {of: _values(of, attributes, events) for of in {str(t.of) for t in view.tracks if t.is_distinct}}
+    return Taken(texts, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors, values)
+
+
+def _values(
+    of: str, attributes: Mapping[str, Attribute], events: Events
+) -> tuple[distinct.Values, npt.NDArray[np.bool_]]:
+    """What a window tells apart of n events: uint64 (n,); and which have one: bool (n,)."""
+    if of == MERCHANT:
+        return distinct.of_texts(events.merchants), np.ones(len(events), dtype=bool)
+    if of == AMOUNT:
+        return events.minor.astype(np.uint64), np.ones(len(events), dtype=bool)
+    column = encode(attributes[of], events.attributes[of])
+    return distinct.of_numbers(column), ~np.isnan(column)
 
 
 def history(view: FeatureView, events: Events, minor_digits: int = 2) -> Matrix:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from scorer.frozen import Frozen
 from scorer.pipeline.function import Function
 from scorer.pipeline.risk_view import Risk
-from scorer.pipeline.window import AMOUNT, BUCKETS, MERCHANT, Track, Window
+from scorer.pipeline.window import AMOUNT, BUCKETS, DISTINCT, MERCHANT, Track, Window
 
 #: Features of the transaction itself, in every view.
 EVENT_FEATURES = ("amount", "hour_of_day", "day_of_week")
@@ -120,7 +120,13 @@ class FeatureView(Frozen):
                         f"window {window.name}: key {name[:60]} is neither {MERCHANT} nor an attribute of the view "
                         "that is a category or a boolean"
                     )
-            if window.of is not None and window.of not in numbers:
+            if window.aggregate == DISTINCT:
+                if window.of not in (MERCHANT, AMOUNT, *(a.name for a in self.attributes)):
+                    raise ValueError(
+                        f"window {window.name}: of {str(window.of)[:60]} is neither {MERCHANT}, {AMOUNT} nor an "
+                        "attribute of the view"
+                    )
+            elif window.of is not None and window.of not in numbers:
                 raise ValueError(
                     f"window {window.name}: of {window.of[:60]} is neither {AMOUNT} nor an attribute of the view "
                     "that is a number"
@@ -163,10 +169,15 @@ class FeatureView(Frozen):
 
     def track(self, window: Window) -> Track:
         """What a window's rows keep."""
-        told = {**window.definition(self._keys(window)), "aggregate": None}
+        is_distinct = window.aggregate == DISTINCT
+        told = self._definition(window) | {"aggregate": DISTINCT if is_distinct else None}
         text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
         bucket_ms = window.seconds * 1000 // BUCKETS
-        return Track(window.key, bucket_ms, window.of, hashlib.sha256(text).hexdigest()[:8])
+        return Track(window.key, bucket_ms, window.of, hashlib.sha256(text).hexdigest()[:8], is_distinct)
+
+    def _definition(self, window: Window) -> dict[str, Any]:
+        of = next((a.definition for a in self.attributes if a.name == window.of), None)
+        return window.definition(self._keys(window), of)
 
     def _keys(self, window: Window) -> dict[str, dict[str, Any]]:
         known = {MERCHANT: {"kind": "event"}, **{a.name: a.definition for a in self.attributes}}
@@ -216,7 +227,7 @@ class FeatureView(Frozen):
         if "from_mean" in self.deltas:
             for window, seconds, buckets in WINDOWS:
                 known[f"card_delta_{window}"] = {"kind": "from_mean", "bucket_seconds": seconds, "buckets": buckets}
-        known |= {declared.name: declared.definition(self._keys(declared)) for declared in self.windows}
+        known |= {declared.name: self._definition(declared) for declared in self.windows}
         known |= {function.name: function.definition(known) for function in self.functions}
         if self.risk is not None:
             known |= self.risk.definitions(known.get(self.risk.key))

@@ -1,8 +1,8 @@
 """The packed row of a window: a ring of buckets for one card and one value of the window's keys.
 
-Windows of one view that add up the same, of the same keys and over the same time, share a row: a sum and a mean do. A
-row starts anew, as if there had been none, with an event for which its newest one is `idle_days` behind the
-partition's clock (`scorer.pipeline.clock`).
+Windows of one view that add up the same, of the same keys and over the same time, share a row: a sum and a mean do. One
+that counts distinct values keeps these instead (`scorer.pipeline.distinct`). A row starts anew, as if there had been
+none, with an event for which its newest one is `idle_days` behind the partition's clock (`scorer.pipeline.clock`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from scorer.pipeline.card_row import LATE_DAYS
 from scorer.pipeline.clock import NO_DAY
+from scorer.pipeline.distinct import MASKS, VALUES
 from scorer.pipeline.instants import DAY_MS
 from scorer.pipeline.window import AMOUNT, BUCKETS, Track
 
@@ -37,6 +38,8 @@ def idle_days(track: Track) -> int:
 @cache
 def row_type(track: Track) -> np.dtype[np.void]:
     """Of a track's rows."""
+    if track.is_distinct:
+        return np.dtype([*HEADER, VALUES, MASKS])
     sums = [] if track.of is None else [MINOR if track.of == AMOUNT else NUMBERS]
     return np.dtype([*HEADER, COUNTS, *sums])
 

@@ -8,17 +8,19 @@ adds up adds nothing to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from scorer.pipeline import distinct
 from scorer.pipeline.card_row import IDLE_DAYS
 from scorer.pipeline.clock import NO_DAY
 from scorer.pipeline.instants import DAY_MS
 from scorer.pipeline.turns import turns
-from scorer.pipeline.window import AMOUNT, BUCKETS, Track
+from scorer.pipeline.window import AMOUNT, BUCKETS, DISTINCT, Track
 from scorer.pipeline.window_row import LIVE, blank_of, held, idle_days
 from scorer.pipeline.window_states import Windows
 
@@ -29,15 +31,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Totals:
-    """What n events saw in a track: float64 (n,) each, NaN for an event that lacks a key. sums: in units, 0 without
-    `of`."""
+    """What n events saw in a track: float64 (n,) each, NaN for an event that lacks a key.
+
+    counts: of distinct values, if the track tells these apart. sums: in units, 0 without `of`.
+    """
 
     counts: Floats
     sums: Floats
 
     def of(self, aggregate: str) -> Floats:
         """float64 (n,); a mean of nothing is NaN."""
-        if aggregate == "count":
+        if aggregate in ("count", DISTINCT):
             return self.counts
         if aggregate == "sum":
             return np.where(np.isfinite(self.sums), self.sums, np.nan)
@@ -51,7 +55,8 @@ class Taken:
     """n events as windows take them.
 
     texts: of each combination of keys, what each event's row is known by, None where it lacks one. numbers: attributes
-    that are added up: float64 (n,), NaN where missing. adds: which events count: bool (n,). floors: int64 (n,), the
+    that are added up: float64 (n,), NaN where missing. values: what is told apart: of each event, uint64 (n,), and
+    whether it has one, bool (n,). adds: which events count: bool (n,). floors: int64 (n,), the
     newest day of a card that starts anew with each event.
     """
 
@@ -62,6 +67,7 @@ class Taken:
     offsets: Ints
     adds: Bools
     floors: Ints
+    values: Mapping[str, tuple[distinct.Values, Bools]] = field(default_factory=dict)
 
 
 def observe(
@@ -114,9 +120,12 @@ def _observe(
         return totals
     rows = np.concatenate(work)
     was, changed = rows.copy(), np.zeros(len(rows), dtype=bool)
-    value: Ints | Floats | None = None
+    value: npt.NDArray[Any] | None = None
     adds = events.adds
-    if track.of == AMOUNT:
+    if track.is_distinct:
+        value, has_one = events.values[str(track.of)]
+        adds = adds & has_one
+    elif track.of == AMOUNT:
         value = events.minor
     elif track.of is not None:
         value = events.numbers[track.of]
@@ -133,7 +142,7 @@ def _observe(
         )
         rows[at_rows[added]] = row[added]
         changed[at_rows[added]] = True
-    if track.of == AMOUNT:
+    if track.of == AMOUNT and not track.is_distinct:
         np.divide(totals.sums, units, out=totals.sums)
     for (states, places), base in zip(mine, bases, strict=False):
         its = slice(base, base + len(places))
@@ -154,7 +163,7 @@ def _step(
     floors: Ints,
     offsets: Ints,
     adds: Bools,
-    value: Ints | Floats | None,
+    value: npt.NDArray[Any] | None,
     totals: Totals,
 ) -> Bools:
     """Add one event to each of k rows, and note in `totals` what it saw; returns which were added: bool (k,).
@@ -163,30 +172,45 @@ def _step(
     """
     absorbed = offsets <= row["offset"]
     row[~absorbed & (row["day"] <= floors)] = blank_of(track)[0]
-    head, counts = row["head"], row["counts"].astype(np.int64)
+    head = row["head"]
     buckets = held(head)
     in_window = (buckets <= now[:, None]) & (buckets > now[:, None] - BUCKETS)
-    totals.counts[which] = (counts * in_window).sum(axis=1)
-    sums = None if value is None else row["sums"].copy()
-    totals.sums[which] = 0.0 if sums is None else _sum(np.where(in_window, sums, 0))
-
     added = adds & ~absorbed
     new_head = np.where(added, np.maximum(head, now), head)
-    stale = held(new_head) > buckets
+    new_buckets = held(new_head)
+    stale = new_buckets > buckets
     fits = added & (now > new_head - BUCKETS)
-    who, column = np.arange(len(row)), now % BUCKETS
-    counts[stale] = 0
-    counts[who, column] += fits
-    row["counts"] = counts
-    if sums is not None and value is not None:
-        sums[stale] = 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            sums[who, column] += np.where(fits, value, 0)
-        row["sums"] = sums
+    if track.is_distinct and value is not None:
+        totals.counts[which], totals.sums[which] = distinct.seen(row, in_window), 0.0
+        distinct.add(row, stale, new_buckets, fits, now, value)
+    else:
+        totals.counts[which], totals.sums[which] = _summed(row, in_window)
+        _add_up(row, stale, fits, now % BUCKETS, value)
     row["head"], row["layout"] = new_head, LIVE
     row["day"] = np.where(added, np.maximum(row["day"], days), row["day"])
     row["offset"] = np.maximum(row["offset"], offsets)
     return added
+
+
+def _summed(row: npt.NDArray[np.void], in_window: Bools) -> tuple[Ints, Ints | Floats | float]:
+    """Counts and sums of some places of the rings: (k,) each. in_window: bool (k, BUCKETS)."""
+    counts = (row["counts"].astype(np.int64) * in_window).sum(axis=1)
+    has_sums = "sums" in (row.dtype.names or ())
+    return counts, _sum(np.where(in_window, row["sums"], 0)) if has_sums else 0.0
+
+
+def _add_up(row: npt.NDArray[np.void], stale: Bools, fits: Bools, column: Ints, value: Ints | Floats | None) -> None:
+    """Empty what is `stale`, then add an event to each row that it `fits`. column: the place of its bucket."""
+    who, counts = np.arange(len(row)), row["counts"].astype(np.int64)
+    counts[stale] = 0
+    counts[who, column] += fits
+    row["counts"] = counts
+    if value is not None:
+        sums = row["sums"].copy()
+        sums[stale] = 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums[who, column] += np.where(fits, value, 0)
+        row["sums"] = sums
 
 
 def _sum(cells: npt.NDArray[np.int64] | Floats) -> npt.NDArray[np.int64] | Floats:

@@ -164,8 +164,8 @@ def view_of(told: ViewRecord) -> FeatureView:
             for key, known in definition["keys"].items():
                 if key != MERCHANT:
                     attributes.setdefault(key, known)
-            if windows[-1].of not in (None, AMOUNT):
-                attributes.setdefault(str(windows[-1].of), {"kind": "number"})
+            if windows[-1].of not in (None, AMOUNT, MERCHANT):
+                attributes.setdefault(str(windows[-1].of), definition.get("attribute") or {"kind": "number"})
         if definition.get("kind") == "risk" and "attribute" in definition:
             attributes.setdefault(str(definition["key"]), definition["attribute"])
     kinds = {str(definition.get("kind")) for definition in features.values()}

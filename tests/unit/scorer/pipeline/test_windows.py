@@ -55,6 +55,9 @@ WINDOWS: tuple[dict[str, Any], ...] = (
         "aggregate": "sum",
         "of": "distance",
     },
+    {"name": "merchants_1d", "window": "1d", "aggregate": "distinct", "of": "merchant_id"},
+    {"name": "distances_2d", "key": "online", "window": "2d", "aggregate": "distinct", "of": "distance"},
+    {"name": "countries_1d", "key": "merchant_id", "window": "1d", "aggregate": "distinct", "of": "country"},
 )
 
 
@@ -104,6 +107,11 @@ class Event:
             **({} if self.country is not None else {"country": None}),
         )
 
+    def told(self, of: str | None) -> Any:
+        """What a window tells apart."""
+        country = self.country if self.country in ("DE", "FR", None) else "other"
+        return {"merchant_id": self.merchant, "distance": self.distance, "country": country}[str(of)]
+
     def key(self, names: tuple[str, ...]) -> tuple[Any, ...] | None:
         country = self.country if self.country in ("DE", "FR", None) else "other"
         told = {"merchant_id": self.merchant, "country": country, "online": self.online}
@@ -143,6 +151,10 @@ class Row:
     held: list[tuple[int, Event]] = field(default_factory=list)
     head: int = -(10**9)
 
+    def add(self, event: Event, day: int, bucket: int) -> None:
+        self.newest, self.head = max(self.newest, day), max(self.head, bucket)
+        self.held = [one for one in [*self.held, (bucket, event)] if one[0] > self.head - BUCKETS]
+
 
 def told(events: list[Event], view: FeatureView = VIEW) -> list[list[float]]:
     """What each event sees: slowly, from every event of its card and keys that is still held."""
@@ -169,13 +181,18 @@ def told(events: list[Event], view: FeatureView = VIEW) -> list[list[float]]:
                 row = Row()
             bucket = event.ms // size
             mine = [one for at, one in row.held if bucket - BUCKETS < at <= bucket]
+            if window.aggregate == "distinct":
+                seen.append(len({one.told(window.of) for one in mine} - {None}))
+                if adds and event.told(window.of) is not None:
+                    row.add(event, day, bucket)
+                    rows[window.name, key] = row
+                continue
             given = [one.amount / 100 if window.of == "amount" else one.distance for one in mine]
             total = float(sum(x for x in given if x is not None)) if window.of else 0.0
             n = len([x for x in given if x is not None]) if window.of else len(mine)
             seen.append({"count": n, "sum": total, "mean": total / n if n else math.nan}[window.aggregate])
             if adds and not (window.of == "distance" and event.distance is None):
-                row.newest, row.head = max(row.newest, day), max(row.head, bucket)
-                row.held = [one for one in [*row.held, (bucket, event)] if one[0] > row.head - BUCKETS]
+                row.add(event, day, bucket)
                 rows[window.name, key] = row
         if adds:
             ids[event.card] = [event.id, *ids[event.card]][:REMEMBERED]
@@ -396,7 +413,7 @@ def test_a_view_that_declares_a_window_again_finds_its_rows() -> None:
     log = [r for one in settled(new_states(), [batch_of([Event("a", 0, 960)], 0)]) for r in written(one)]
     other = a_view(*WINDOWS[2:], {"name": "new", "key": "merchant_id", "window": "3h", "aggregate": "count"})
     found = features(settled(recovered(log, 1, other), [batch_of([Event("a", 1, 961)], 1)], view=other))
-    assert found[0, -len(other.windows) :].tolist() == [1, 1, 0.1, 0.1, 0]
+    assert found[0, -len(other.windows) :].tolist() == [1, 1, 0.1, 0.1, 1, 1, 1, 0]
 
 
 def test_what_is_not_settled_leaves_no_trace_in_windows() -> None:
@@ -460,6 +477,10 @@ def test_no_text_stops_the_reader(text: str) -> None:
         ({"name": "x", "window": "6h", "aggregate": "count", "key": "card_id"}, "leave card_id out"),
         ({"name": "x", "window": "6h", "aggregate": "count", "key": ["online", "online"]}, "named twice"),
         ({"name": "x", "window": "6h", "aggregate": "sum", "of": "country"}, "is neither amount nor"),
+        ({"name": "x", "window": "6h", "aggregate": "sum", "of": "merchant_id"}, "is neither amount nor"),
+        ({"name": "x", "window": "6h", "aggregate": "distinct"}, "need `of`"),
+        ({"name": "x", "window": "6h", "aggregate": "distinct", "of": "card_id"}, "is neither merchant_id, amount nor"),
+        ({"name": "x", "window": "6h", "aggregate": "distinct", "of": "country", "key": "country"}, "country is a key"),
         ({"name": "country", "window": "6h", "aggregate": "count"}, "country is declared twice"),
         ({"name": "amount", "window": "6h", "aggregate": "count"}, "amount is declared twice"),
     ],
@@ -479,7 +500,7 @@ def test_a_definition_tells_the_window_again_and_a_new_value_of_a_key_makes_anot
     grown[0]["values"] = ["DE", "FR", "IT"]
     other = a_view(*WINDOWS, attributes=grown)
     changed = {name for name in told_of if other.definitions((name,))[name] != told_of[name]}
-    assert changed == {"country_count_60d", "distance_sum_1d"}
+    assert changed == {"country_count_60d", "distance_sum_1d", "countries_1d"}
     assert {track.id for track in other.tracks} != {track.id for track in VIEW.tracks}
 
 
@@ -501,6 +522,7 @@ def test_a_manifest_tells_the_view_again_with_what_its_windows_are_made_of() -> 
     for names in (
         ("amount", "cents", "merchant_amount_6h", "country_count_60d"),
         ("cents",),
+        ("merchants_1d", "countries_1d", "distances_2d"),
         ("card_seconds_since_last",),
     ):
         record = ViewRecord(name=view.name, id=view.id, features=view.definitions(names))
