@@ -10,13 +10,13 @@ from typing import Any
 import click
 import orjson
 
+from scorer.bundles.function_proof import prove_functions
 from scorer.bundles.lock import alone
 from scorer.bundles.store import BundleStore
 from scorer.bundles.view_file import load_view
 from scorer.cli.train import cores, duration, parameters_of, rounds_shown
 from scorer.deployments.identity import own_identity
 from scorer.people import NOT_VERIFIED
-from scorer.pipeline.features import check_functions
 from scorer.process.signing import SAID
 from scorer.settings import ScorerSettings, load
 from scorer.sources.files import time_bound
@@ -123,7 +123,7 @@ def rotate(
     who = own_identity(settings, by or ("anybody" if only_plan and not _is_known(settings) else None), "releaser")
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     tell, view = partial(click.echo, err=True), load_view(settings.view)
-    check_functions(view)
+    prove_functions(view)
     job = Rotate(
         settings,
         view,

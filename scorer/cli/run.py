@@ -8,12 +8,13 @@ import click
 
 from scorer import metrics
 from scorer.bundles.bundle import library
+from scorer.bundles.function_proof import prove_functions
 from scorer.bundles.store import BundleStore
 from scorer.bundles.view_file import load_view
 from scorer.deployments.ledger import read
 from scorer.deployments.views import published_view
 from scorer.kafka.topics import ensure_topics
-from scorer.pipeline.features import check_functions
+from scorer.pipeline.features import load_functions
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import FeatureView
 from scorer.process.health import Health, HealthServer
@@ -40,7 +41,8 @@ def run(http_port: int | None, worker_id: str | None) -> None:
     checked_timing(settings)
     library()  # now, and not while it works
     view = load_view(settings.view)
-    check_functions(view)
+    prove_functions(view)
+    load_functions(view)
     schemas = schemas_of(settings.mapping, settings)
     reading = Reading(
         settings.money,

@@ -14,6 +14,7 @@ import click
 import orjson
 
 from scorer.bundles.card import Told
+from scorer.bundles.function_proof import prove_functions
 from scorer.bundles.lineage import ByCost, ByPrecision, ByRate, Given, Recipe, Rule
 from scorer.bundles.store import BundleStore
 from scorer.bundles.twin import why_not_twin
@@ -21,7 +22,6 @@ from scorer.bundles.view_file import load_view
 from scorer.cli import tuned
 from scorer.deployments.identity import maker
 from scorer.errors import BundleError, UserError
-from scorer.pipeline.features import check_functions
 from scorer.pipeline.instants import instant_ms
 from scorer.pipeline.view import FeatureView
 from scorer.process.answers import answer, json_option
@@ -184,7 +184,7 @@ def train(
     to = sinks(exports)
     settings = load(ScorerSettings)
     view = load_view(settings.view)
-    check_functions(view)
+    prove_functions(view)
     store = BundleStore(settings.store, settings.cache, settings.store_seconds)
     mapping = settings.mapping if label is None else settings.mapping.model_copy(update={"label": label})
     rule = _rule(block_rate, threshold, precision, insult_cost)

@@ -78,8 +78,7 @@ def check_functions(view: FeatureView) -> None:
     transactions made up for it what such a feature must; see `Function.check`."""
     if not view.functions:
         return
-    for function in view.functions:
-        assert function.feature  # noqa: S101 - raises what is wrong with it before anything is computed
+    load_functions(view)
     events = _made_up(view)
     bare = FeatureView(
         **{name: getattr(view, name) for name in FeatureView.model_fields if name not in ("functions", "risk")}
@@ -87,6 +86,12 @@ def check_functions(view: FeatureView) -> None:
     matrix = Past(bare).add(events)
     for function in view.functions:
         function.check(function.columns(bare.names, matrix, events.occurred_ms, events.merchants, events.attributes))
+
+
+def load_functions(view: FeatureView) -> None:
+    """Import the features in Python that a view declares. Raises SettingsError if one cannot be had."""
+    for function in view.functions:
+        assert function.feature  # noqa: S101 - raises what is wrong with it before anything is computed
 
 
 #: How many transactions a feature in Python is checked on.

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from scorer import metrics
 from scorer.bundles.bundle import Bundle
+from scorer.bundles.function_proof import prove_functions
 from scorer.bundles.predictor import PREDICTORS
 from scorer.bundles.store import BundleStore
 from scorer.deployments.records import LIVE, Change, Prepare, WorkerReport
@@ -164,6 +165,7 @@ class LiveLoader:
     def _load(self, digest: str) -> Bundle:
         bundle = self._store.fetch(digest)
         bundle.columns(self._view)
+        prove_functions(self._view, bundle.manifest.features)
         bundle.warm()
         return bundle
 

@@ -161,3 +161,28 @@ def test_a_function_that_is_not_there_stops_the_start_with_one_line(stacks: Call
     view.write_text(view.read_text().replace("share_of_6h, version: 1", "share_of_6h, version: 2"))
     line = stacks().fails("scorer", "run", SCORER_VIEW=str(view))
     assert "feature share_of_6h: the view declares version 2, and 1 is installed" in line
+
+
+def test_a_function_that_ends_its_process_keeps_a_bundle_from_becoming_live_and_live_goes_on(
+    stacks: Callable[[], Stack], view: Path, models: Models
+) -> None:
+    """It was installed anew under a worker that decides, as a new release of a package is."""
+    stack = stacks()
+    stack.env["SCORER_VIEW"] = str(view)
+    history = str(models.history)
+    with_it = ("scorer", "train", history, "--features", "amount,country,share_of_6h", "--param", "num_iterations=5")
+    digest = stack.run(*with_it)
+    stack.deploy(digest, "candidate")
+    scorer = stack.start("scorer", "run")
+    module = next(
+        Path(part) / "shop_share.py" for part in os.environ["PYTHONPATH"].split(os.pathsep) if "package" in part
+    )
+    module.write_text(CODE.replace("    amount, total", "    import os; os._exit(3)\n    amount, total"))
+    told = stack.run("shadow", "approve", "--force", "--by", "ann", "--reason", "a drill", expect=1)
+    assert "runs epoch 1, feature share_of_6h: its check ended the process with exit code 3" in told
+    assert "exit code 3" in stack.fails("scorer", "run"), "nor does a worker that begins now"
+    stack.run("scorer", "replay", str(write_lines(stack.folder / "rows.jsonl", rows_of(50))))
+    stack.until_settled(50)
+    assert {decision["model"] for decision in stack.decisions()} == {models.live}
+    module.write_text(CODE)
+    wait_for("loaded once it does", lambda: scorer.metric("scorer_live_epoch") == 2)
