@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from contracts.schemas import AVRO, Message, TopicSchemas, headers_document, topics
+from contracts.schemas import AVRO, AVRO_OF_RISK, Message, TopicSchemas, headers_document, topics
 from rights.users import Names, users
 from scorer.kafka.topics import beside, configs_of
 from scorer.settings import ScorerSettings, Topics
@@ -117,7 +117,8 @@ def _in_avro(decision: dict[str, Any]) -> dict[str, Any]:
     return decision | {
         "name": "decisionAvro",
         "title": "decisionAvro",
-        "summary": f"{decision['summary']}, with the setting `decisions_format: avro`",
+        "summary": f"{decision['summary']}, with the setting `decisions_format: avro`; by a view with "
+        f"merchant risk: schemas/{AVRO_OF_RISK}",
         "contentType": "application/vnd.apache.avro+binary",
         "payload": {
             "schemaFormat": "application/vnd.apache.avro+json;version=1.9.0",

@@ -30,7 +30,7 @@ from shadow.labels.label import Label
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: The schema of decisions in Avro.
-AVRO = "decisions.avsc"
+AVRO, AVRO_OF_RISK = "decisions.avsc", "decisions-risk.avsc"
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
@@ -373,7 +373,8 @@ def files() -> dict[str, str]:
         for name, schema in made.items():
             if schema is not None:
                 found[f"schemas/{name}"] = _shown(schema)
-    return found | {f"schemas/{AVRO}": _shown(decision_avro.SCHEMA)}
+    avro = {AVRO: decision_avro.SCHEMA, AVRO_OF_RISK: decision_avro.SCHEMA_OF_RISK}
+    return found | {f"schemas/{name}": _shown(schema) for name, schema in avro.items()}
 
 
 def _shown(schema: Schema) -> str:

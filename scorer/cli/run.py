@@ -74,7 +74,7 @@ async def _preflight(
     line; returns the id of the schema of decisions, None for JSON."""
     if schemas is not None:
         await schemas.check()
-    decision_schema = await schema_id(settings)
+    decision_schema = await schema_id(settings, view.risk is not None)
     await ensure_topics(settings)
     deployments = await read(settings)
     published_view(view, settings.money.reporting, deployments)

@@ -1,8 +1,9 @@
 """A decision in Avro: the schema that we ship, and how such a record is read. Pure.
 
 A value is a zero byte, four bytes of the schema's id in some registry, and the record. Whoever has no registry needs
-none: the record begins with the version of its format, so our own readers know its schema whatever the id is. They read
-what is in JSON, too, mixed on one topic.
+none: the record begins with the version of its format, so our own readers know its schema whatever the id is.
+Decisions by a feature view with merchant risk are of version 2, which has two more fields at its end; all others are of
+version 1, as ever. Our readers take both, and what is in JSON, mixed on one topic.
 
 `transaction` has the fields of the contract, and every other field in `others`, as JSON: they are different for each
 topic and each feature view, and sinks of Avro know no type for what may be anything.
@@ -25,8 +26,10 @@ from scorer.pipeline.transaction import REQUIRED
 HEADER = HEADER_BYTES["confluent"]
 #: Of enums, in the order of their numbers.
 VERDICTS, OVERRIDES = ("allow", "block"), ("allow_all", "block_all")
-#: What a record begins with: version 1 of the format.
-VERSION_1 = b"\x02"
+#: What a record begins with: the version of the format. The second has merchant risk.
+VERSION_1, VERSION_2 = b"\x02", b"\x04"
+#: The version of the format in JSON.
+VERSION_OF_JSON = 1
 _DOUBLE = struct.Struct("<d")
 
 
@@ -47,7 +50,8 @@ _TRANSACTION = [
     *(_field(name, "double" if name == "amount" else "string") for name in REQUIRED),
     _field("others", "string", "every other field, as a JSON object"),
 ]
-#: The schema. A later version of the format has another number in `schema`, which stays the first field.
+#: The schema. A later version of the format has another number in `schema`, which stays the first field, and has more
+#: fields at the end only, each with a default: so a registry takes it for compatible both ways.
 SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "Decision",
@@ -78,18 +82,37 @@ SCHEMA: dict[str, Any] = {
         _field("transaction", _record("Transaction", _TRANSACTION, "under our names")),
     ],
 }
+#: The schema of version 2.
+SCHEMA_OF_RISK: dict[str, Any] = SCHEMA | {
+    "fields": [
+        _field("schema", "int", "version of this format: 2"),
+        *SCHEMA["fields"][1:],
+        _field(
+            "risk_snapshot",
+            ["null", "string"],
+            "version of the snapshot of merchant risk in `features`; null without one",
+            default=None,
+        ),
+        _field(
+            "risk_staleness_seconds",
+            ["null", "long"],
+            "from when that snapshot began to count to the transaction's own time",
+            default=None,
+        ),
+    ]
+}
 #: Fields that the JSON has only where they say something.
-SOMETIMES = ("override", "repeat", "refund")
+SOMETIMES = ("override", "repeat", "refund", "risk_snapshot", "risk_staleness_seconds")
 
 
-def text() -> str:
-    """The schema as it is registered."""
-    return orjson.dumps(SCHEMA).decode()
+def text(has_risk: bool = False) -> str:
+    """The schema as it is registered. has_risk: of decisions by a feature view with merchant risk."""
+    return orjson.dumps(SCHEMA_OF_RISK if has_risk else SCHEMA).decode()
 
 
 @cache
-def _read() -> Read:
-    return reader(text().encode())
+def _reader(has_risk: bool) -> Read:
+    return reader(text(has_risk).encode())
 
 
 def is_avro(value: bytes) -> bool:
@@ -161,7 +184,7 @@ def release_probability(value: bytes) -> float:
 def _first(value: bytes) -> int:
     """Where the first field after the version begins. Raises ValueError for another version."""
     at = HEADER + len(VERSION_1)
-    if value[HEADER:at] != VERSION_1:
+    if value[HEADER:at] not in (VERSION_1, VERSION_2):
         raise DamagedError("of another version")
     return at
 
@@ -181,18 +204,21 @@ def _number(value: bytes, at: int) -> tuple[int, int]:
 
 def _fields(value: bytes) -> dict[str, Any]:
     """The fields of a record in the order of the JSON, those that say nothing left out."""
-    if not is_avro(value) or value[HEADER : HEADER + 1] != VERSION_1:
-        raise DamagedError("is no decision in Avro of version 1")
-    found = _read()(value, HEADER)
-    ordered = {name: found[name] for name in _ORDER}
-    for name in SOMETIMES:
-        if not ordered[name]:
-            del ordered[name]
-    return ordered
+    version = value[HEADER : HEADER + 1]
+    if not is_avro(value) or version not in (VERSION_1, VERSION_2):
+        raise DamagedError("is no decision in Avro of version 1 or 2")
+    found = _reader(version == VERSION_2)(value, HEADER)
+    found["schema"] = VERSION_OF_JSON
+    return {name: found[name] for name in _ORDER if name not in SOMETIMES or _says_something(found.get(name))}
+
+
+def _says_something(cell: Any) -> bool:
+    return cell is not None and cell is not False
 
 
 #: Fields in the order of the JSON.
 _ORDER = (
     *("schema", "transaction", "decision", "score", "threshold", "bundle", "epoch", "view", "release_probability"),
     *("override", "features", "amount_minor", "scored_at", "source", "repeat", "refund"),
+    *("risk_snapshot", "risk_staleness_seconds"),
 )

@@ -12,6 +12,7 @@ import orjson
 from scorer.pipeline.batch import LiveModel, Matrix, Part, Record, Rules, Scores, Unreadable, Whole
 from scorer.pipeline.card_number_json import masked_bytes, masked_json
 from scorer.pipeline.card_number_screen import screen, unquoted
+from scorer.pipeline.decision_avro import VERSION_OF_JSON
 from scorer.pipeline.events import Events
 from scorer.pipeline.exploring import Explored
 from scorer.pipeline.instants import stamps
@@ -22,7 +23,7 @@ from scorer.pipeline.transaction import LONGEST_VALUE, Reading
 from scorer.pipeline.wire import Wire
 
 #: Version of the format of decisions and of rejections.
-SCHEMA = 1
+SCHEMA = VERSION_OF_JSON
 #: Bytes of key and value together that a dead letter may have; a broker takes 1 MiB with the headers by default. What a
 #: record has beyond that is cut off: it may be much more where records are compressed.
 LONGEST_LETTER = 960_000

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from scorer.pipeline.batch import Record
-from scorer.pipeline.decision_avro import OVERRIDES, VERDICTS, VERSION_1
+from scorer.pipeline.decision_avro import OVERRIDES, VERDICTS, VERSION_1, VERSION_2
 from scorer.pipeline.encode import DecisionWriter
 from scorer.pipeline.encoding import MAGIC
 from scorer.pipeline.transaction import REQUIRED
@@ -51,12 +51,14 @@ def _optional_double(number: float | None) -> bytes:
 
 
 class AvroDecisionWriter(DecisionWriter):
-    """A `DecisionWriter` that writes Avro. Beside what that needs: schema, the id of the schema in the registry."""
+    """A `DecisionWriter` that writes Avro. Beside what that needs: schema, the id of the schema in the registry;
+    has_risk, whether the feature view has merchant risk, and the schema its fields."""
 
-    def __init__(self, *given: Any, schema: int) -> None:
+    def __init__(self, *given: Any, schema: int, has_risk: bool = False) -> None:
         super().__init__(*given)
         common = self._common
-        self._head = bytes([MAGIC]) + schema.to_bytes(4, "big") + VERSION_1
+        self._has_risk = has_risk
+        self._head = bytes([MAGIC]) + schema.to_bytes(4, "big") + (VERSION_2 if has_risk else VERSION_1)
         override = common.get("override")
         self._constant, self._of_drawn = (
             b"".join(
@@ -92,10 +94,16 @@ class AvroDecisionWriter(DecisionWriter):
                     _TRUE if "repeat" in marks else _FALSE,
                     _TRUE if "refund" in marks else _FALSE,
                     _transaction(events.documents[i]),
+                    self._risk_of(i) if self._has_risk else b"",
                 )
             )
             out.append((events.cards[i].encode(), value))
         return out
+
+    def _risk_of(self, i: int) -> bytes:
+        """The snapshot of merchant risk that an event found, and its age."""
+        version, staleness = (None, 0) if self._risk is None else self._risk[i]
+        return _NULL + _NULL if version is None else _SET + _text(version) + _SET + _long(staleness)
 
 
 def _arrays(matrix: npt.NDArray[np.float64]) -> list[bytes]:

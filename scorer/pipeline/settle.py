@@ -274,7 +274,11 @@ def _decide(
     marks = {"repeat": seen.repeat} if refunds is None else {"repeat": seen.repeat, "refund": refunds}
     given = whole, positions, events, matrix, scores, blocks, marks, model, rules, now_ms, found, risk
     schema = rules.decision_schema
-    decisions = DecisionWriter(*given) if schema is None else AvroDecisionWriter(*given, schema=schema)
+    decisions = (
+        DecisionWriter(*given)
+        if schema is None
+        else AvroDecisionWriter(*given, schema=schema, has_risk=rules.view.risk is not None)
+    )
     out = []
     for part, cut, (first, end) in zip(parts, cuts, pairwise(whole.bounds), strict=True):
         rows = cut.start + np.flatnonzero(is_decision[cut])

@@ -34,22 +34,17 @@ def registry_of(settings: ScorerSettings) -> str | None:
 
 
 def require_room(settings: ScorerSettings, view: FeatureView) -> None:
-    """Raise SettingsError if decisions in Avro would have more features than a reader of ours takes, or merchant risk,
-    whose snapshot the schema does not have."""
+    """Raise SettingsError if decisions in Avro would have more features than a reader of ours takes."""
     if settings.decisions_format == "avro" and len(view.names) > ITEMS:
         raise SettingsError(
             f"setting decisions_format: avro holds at most {ITEMS} features, the view has {len(view.names)}; set "
             "SCORER_DECISIONS_FORMAT=json"
         )
-    if settings.decisions_format == "avro" and view.risk is not None:
-        raise SettingsError(
-            "setting decisions_format: avro has no place for the snapshot of merchant risk, which the view has; set "
-            "SCORER_DECISIONS_FORMAT=json, or leave `risk` out of the feature view"
-        )
 
 
-async def schema_id(settings: ScorerSettings) -> int | None:
-    """The id by which decisions are written in Avro; None for JSON.
+async def schema_id(settings: ScorerSettings, has_risk: bool = False) -> int | None:
+    """The id by which decisions are written in Avro; None for JSON. has_risk: whether the feature view has merchant
+    risk, whose decisions have a schema with more fields, under the same subject.
 
     Raises SettingsError as `registry_of` does, UserError if the registry refuses the schema or this user, or stays
     away.
@@ -61,7 +56,7 @@ async def schema_id(settings: ScorerSettings) -> int | None:
     client = RegistryClient(address, settings)
     until = time.monotonic() + WAIT_SECONDS
     try:
-        return await _asked(client, subject, until)
+        return await _asked(client, subject, decision_avro.text(has_risk), until)
     except RefusedError as error:
         raise UserError(f"registry {address}: refuses the schema of decisions under {subject}: {error}") from None
     except AwayError as error:
@@ -73,11 +68,11 @@ async def schema_id(settings: ScorerSettings) -> int | None:
         await client.close()
 
 
-async def _asked(client: RegistryClient, subject: str, until: float) -> int:
+async def _asked(client: RegistryClient, subject: str, schema: str, until: float) -> int:
     has_said = False
     while True:
         try:
-            number = await client.register(subject, decision_avro.text())
+            number = await client.register(subject, schema)
         except AwayError as error:
             if time.monotonic() + AGAIN_SECONDS > until:
                 raise

@@ -23,7 +23,8 @@ MOST_REFERENCES, LONGEST_ANSWER = 100, 3 * LONGEST_SCHEMA
 _MISSING = (40401, 40402, 40403)
 #: Answers to a schema that is not taken, however often it is sent: why, and what to do.
 _REFUSALS = {
-    403: "this user may not register schemas; register docs/schemas/decisions.avsc, or allow it",
+    403: "this user may not register schemas; register docs/schemas/decisions.avsc, or "
+    "decisions-risk.avsc for a view with risk, or allow it",
     409: "it is not compatible with what is there; remove that, or relax the subject's compatibility",
     422: "the registry finds it not valid; look at its log",
 }

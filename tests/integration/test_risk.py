@@ -57,8 +57,9 @@ def env(models: Models, tmp_path: Path) -> dict[str, str]:
     return {**models.env, "SCORER_VIEW": str(view), "SCORER_CLOCK": "event"}
 
 
+@pytest.mark.parametrize("decisions", ["json", "avro"])
 def test_a_decision_has_the_snapshot_and_the_very_features_that_training_computes(
-    models: Models, env: dict[str, str], tmp_path: Path
+    models: Models, env: dict[str, str], tmp_path: Path, decisions: str
 ) -> None:
     rows = [orjson.loads(line) for line in models.stream.read_bytes().splitlines()[: FIRST + THEN]]
     paid = [row for row in rows if row["amount"] >= 0]
@@ -92,7 +93,9 @@ def test_a_decision_has_the_snapshot_and_the_very_features_that_training_compute
         assert len(snapshots) > 3
         assert (snapshots[-1].rate > snapshots[-1].overall + 0.02).any()
 
-        scorer = stack.start("scorer", "run")
+        scorer = stack.start(
+            "scorer", "run", env={"SCORER_DECISIONS_FORMAT": decisions, "SCORER_DECISIONS_SCHEMA_ID": "9"}
+        )
         stack.run("scorer", "replay", str(models.stream), "--skip", str(FIRST), "--limit", str(THEN))
         stack.until_settled(FIRST + THEN)
         before = by_source(early)

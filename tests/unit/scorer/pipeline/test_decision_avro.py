@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import fastavro
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pytest
 from hypothesis import given
@@ -25,6 +27,8 @@ from scorer.pipeline.decision_avro import decision_of, json_of, source_offset
 from scorer.pipeline.encode_avro import _long
 from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.published import Decision
+from scorer.pipeline.risk_lookup import Found as FoundInRisk
+from scorer.pipeline.risk_lookup import Snapshots
 from scorer.pipeline.settle import settle
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute, FeatureView
@@ -82,15 +86,22 @@ transactions = st.fixed_dictionaries(
 
 def both(values: list[bytes | None], model: LiveModel = MODEL, schema: int = 7) -> tuple[Settled, Settled]:
     """The same records settled in JSON and in Avro."""
-    as_avro = replace(RULES, decision_schema=schema)
+    return both_by(RULES, values, model, schema)
+
+
+def both_by(
+    plain: Rules, values: list[bytes | None], model: LiveModel = MODEL, schema: int = 7
+) -> tuple[Settled, Settled]:
+    """`both`, by some rules."""
+    as_avro = replace(plain, decision_schema=schema)
     inside = incoming(values)
-    return tuple(settle(inside, CardStates(), NOTHING, model, rules, NOW) for rules in (RULES, as_avro))  # type: ignore[return-value]
+    return tuple(settle(inside, CardStates(), NOTHING, model, rules, NOW) for rules in (plain, as_avro))  # type: ignore[return-value]
 
 
-def told_by_oracle(value: bytes) -> dict[str, Any]:
+def told_by_oracle(value: bytes, writer: Any = ORACLE, reader: Any = None) -> dict[str, Any]:
     """What fastavro reads, with what is said only in JSON or only in Avro brought together."""
     stream = io.BytesIO(value[5:])
-    found: Any = fastavro.schemaless_reader(stream, ORACLE, None)
+    found: Any = fastavro.schemaless_reader(stream, writer, reader)
     assert stream.read() == b"", "bytes are left over"
     transaction = found["transaction"]
     found["transaction"] = {**json.loads(transaction.pop("others")), **transaction}
@@ -215,9 +226,70 @@ def test_what_json_lacks_is_no_decision() -> None:
         with pytest.raises(DamagedError):
             decision_of(value[:amount] + np.float64(odd).tobytes() + value[amount + 8 :])
     with pytest.raises(DamagedError):
-        decision_of(value[:5] + b"\x04" + value[6:])  # another version
+        decision_of(value[:5] + b"\x06" + value[6:])  # another version
+    with pytest.raises(DamagedError):
+        decision_of(value[:5] + b"\x04" + value[6:])  # that of merchant risk, without what it has
     with pytest.raises(DamagedError):
         decision_of(value + b"\0")
+
+
+ORACLE_OF_RISK = fastavro.parse_schema(json.loads(decision_avro.text(has_risk=True)))
+RISKY = FeatureView.model_validate({"name": "risky", "attributes": VIEW.attributes, "risk": {"windows": ["7d"]}})
+RISK = {"risk_snapshot", "risk_staleness_seconds"}
+
+
+class FoundRisk(Snapshots):
+    """Says of every other transaction which snapshot it found; the first of these at once when that began to count."""
+
+    def find(self, keys: Sequence[str | None], occurred_ms: npt.NDArray[np.int64]) -> FoundInRisk:
+        n = len(keys)
+        features = np.full((n, 3), np.nan)
+        features[::2] = 0.25
+        versions = [f"{i:016x}" if i % 2 == 0 else None for i in range(n)]
+        return FoundInRisk(features, versions, np.arange(n, dtype=np.int64) * 10**7)
+
+
+@pytest.mark.parametrize("has_snapshots", [True, False])
+def test_a_view_with_merchant_risk_says_the_same_in_both_formats(has_snapshots: bool) -> None:
+    risk = FoundRisk(3, 100.0, 2) if has_snapshots else None
+    rules = Rules(RISKY, Reading(attributes=RISKY.attributes), ahead_ms=300_000, risk=risk)
+    values: list[bytes | None] = [a_value(i) for i in range(5)]
+    plain, avro = both_by(rules, values)
+    assert len(plain.decisions) == len(values)
+    for at, ((_, said), (_, value)) in enumerate(zip(plain.decisions, avro.decisions, strict=True)):
+        assert said is not None
+        assert value is not None
+        told = orjson.loads(said)
+        assert decision_of(value) == told
+        assert list(decision_of(value)) == list(told)
+        assert json_of(value) == orjson.dumps(told)
+        assert (told.keys() >= RISK) == (has_snapshots and at % 2 == 0)
+        by_oracle = told_by_oracle(value, ORACLE_OF_RISK)
+        assert by_oracle.pop("schema") == 2
+        assert {name: cell for name, cell in by_oracle.items() if name not in RISK or cell is not None} == {
+            name: cell for name, cell in told.items() if name != "schema"
+        }
+        assert source_of(value) == source_offset(value) == at
+        assert decision_avro.release_probability(value) == 1.0
+    mixed = [plain.decisions[0][1], avro.decisions[1][1], avro.decisions[2][1], both([a_value(3)])[1].decisions[0][1]]
+    decisions, bad = read(mixed, [0, 1, 2, 3], 5)
+    assert (len(decisions), bad) == (4, [])
+
+
+def test_whoever_has_either_schema_reads_records_of_the_other() -> None:
+    """As registries have it by default, and the other way round, so that either side may be replaced first."""
+    old = both([a_value(0)])[1].decisions[0][1] or b""
+    rules = Rules(RISKY, Reading(attributes=RISKY.attributes), ahead_ms=300_000, risk=FoundRisk(3, 100.0, 2))
+    new = both_by(rules, [a_value(0)])[1].decisions[0][1] or b""
+    assert told_by_oracle(old, ORACLE, ORACLE_OF_RISK).items() > dict.fromkeys(RISK).items()
+    assert told_by_oracle(new, ORACLE_OF_RISK, ORACLE).keys().isdisjoint(RISK)
+    assert new[5:6] != old[5:6]
+
+
+def test_views_without_merchant_risk_are_written_as_ever() -> None:
+    assert [field["name"] for field in decision_avro.SCHEMA_OF_RISK["fields"][-2:]] == sorted(RISK)
+    assert decision_avro.SCHEMA_OF_RISK["fields"][1:-2] == decision_avro.SCHEMA["fields"][1:]
+    assert (both([a_value(0)])[1].decisions[0][1] or b"")[5:6] == b"\x02"
 
 
 def foreign(**changes: Any) -> bytes:
@@ -270,10 +342,10 @@ def test_a_whole_number_is_written_as_the_oracle_does(number: int) -> None:
 
 def test_the_schema_has_the_fields_of_a_decision() -> None:
     hints = get_type_hints(Decision)
-    for name in ("risk_snapshot", "risk_staleness_seconds"):
-        del hints[name]  # a view with merchant risk is refused with Avro: see schemas/test_decisions.py
-    fields = {field["name"]: field["type"] for field in decision_avro.SCHEMA["fields"]}
-    assert set(fields) == set(hints)
+    risk = {"risk_snapshot", "risk_staleness_seconds"}
+    for schema, lacks in ((decision_avro.SCHEMA, risk), (decision_avro.SCHEMA_OF_RISK, set())):
+        fields = {field["name"]: field["type"] for field in schema["fields"]}
+        assert set(fields) == set(hints) - lacks
     assert decision_avro.SCHEMA["fields"][0]["name"] == "schema", "by which readers without a registry know the version"
     assert get_args(hints["decision"]) == decision_avro.VERDICTS
     assert get_origin(hints["override"]) is Literal

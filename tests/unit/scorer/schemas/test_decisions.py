@@ -149,11 +149,16 @@ def test_a_view_with_more_features_than_readers_take_is_refused_in_avro_alone() 
                 require_room(in_avro, view)
 
 
-def test_a_view_with_merchant_risk_is_refused_in_avro_alone() -> None:
-    """Its snapshot has no place in the schema."""
+def test_a_view_with_merchant_risk_has_a_schema_with_more_fields_under_the_same_subject() -> None:
     view = FeatureView(name="v", risk=Risk())
-    require_room(load(ScorerSettings), view)
-    with pytest.raises(
-        SettingsError, match=r"no place for the snapshot of merchant risk.*SCORER_DECISIONS_FORMAT=json"
-    ):
-        require_room(load(ScorerSettings, decisions_format="avro", decisions_schema_id=1), view)
+    require_room(load(ScorerSettings, decisions_format="avro", decisions_schema_id=1), view)
+    registry = Registry((200, {"id": 5}))
+
+    async def go() -> int | None:
+        async with registry.there() as address:
+            settings = load(ScorerSettings, decisions_format="avro", decisions_registry=address)
+            return await schema_id(settings, has_risk=True)
+
+    assert asyncio.run(go()) == 5
+    ((asked, body),) = registry.asked
+    assert (asked, body["schema"]) == ("POST /subjects/decisions-value", decision_avro.text(has_risk=True))
