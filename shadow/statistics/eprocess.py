@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln
+import scipy  # which loads `special` where it is first used
 
 Array = npt.NDArray[np.float64]
 
@@ -203,7 +203,7 @@ def log_unbalanced(live_only: Array | float, candidate_only: Array | float) -> A
     [7.89, -2.0]
     """
     live, candidate = np.asarray(live_only, dtype=np.float64), np.asarray(candidate_only, dtype=np.float64)
-    mixed = betaln(candidate + 0.5, live + 0.5) - betaln(0.5, 0.5)
+    mixed = scipy.special.betaln(candidate + 0.5, live + 0.5) - scipy.special.betaln(0.5, 0.5)
     return np.asarray(mixed + (live + candidate) * math.log(2))
 
 

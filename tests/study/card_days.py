@@ -44,11 +44,10 @@ def card_days(
     tops = np.zeros((looks * n_segments, 2 * MONEY_TOPS))
     for at_top, column in enumerate(heaviest.T):
         np.maximum.at(tops[:, at_top], where, column)
-    tops = tops.reshape(looks, n_segments, -1)
     return {
         "cells": sums[..., :CELLS],
         "money": sums[..., CELLS:].reshape(looks, n_segments, 2, MONEY_SUMS),
-        "tops": np.maximum.accumulate(tops, axis=0).reshape(looks, n_segments, 2, MONEY_TOPS),
+        "tops": np.maximum.accumulate(tops.reshape(looks, n_segments, 2, MONEY_TOPS), axis=0),
     }
 
 
