@@ -183,6 +183,6 @@ def test_a_function_that_ends_its_process_keeps_a_bundle_from_becoming_live_and_
     assert "exit code 3" in stack.fails("scorer", "run"), "nor does a worker that begins now"
     stack.run("scorer", "replay", str(write_lines(stack.folder / "rows.jsonl", rows_of(50))))
     stack.until_settled(50)
-    assert {decision["model"] for decision in stack.decisions()} == {models.live}
+    assert {decision["bundle"] for decision in stack.decisions()} == {models.live}
     module.write_text(CODE)
     wait_for("loaded once it does", lambda: scorer.metric("scorer_live_epoch") == 2)
