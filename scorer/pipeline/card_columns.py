@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from scorer.pipeline.card_row import BLANK, DAY, LENGTHS, RAW, RING, ROW, SIZES, SPAN_DAYS, STARTS, WINDOW_OF
+from scorer.pipeline.card_row import BLANK, DAY, LENGTHS, PLACE, RAW, RING, ROW, SIZES, SPAN_DAYS, STARTS, WINDOW_OF
 
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 _STARTS, _RING = STARTS[:, None], RING.astype(np.int32)[:, None]
 _LENGTHS = LENGTHS.astype(np.int32)[:, None]
 #: Place of each bucket within its ring.
-_PLACE = (np.arange(len(RING)) - STARTS[WINDOW_OF]).astype(np.int32)[:, None]
+_PLACE = PLACE.astype(np.int32)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
