@@ -13,8 +13,6 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
-from faust import SASLCredentials, SSLCredentials
-from faust.auth import OAuthCredentials
 
 from scorer.errors import BrokerError, SettingsError
 from scorer.kafka.bearer import FromEndpoint, FromFunction, InFile, TokenError, Tokens, as_fields, imported, tokens
@@ -44,7 +42,7 @@ def connection(settings: CommonSettings) -> dict[str, Any]:
     options["security_protocol"] = settings.kafka_security.upper()
     if _is_tls(settings):
         options["ssl_context"] = _tls(settings)
-    if _is_bearer(settings):
+    if is_bearer(settings):
         options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _tokens(settings)}
     elif settings.kafka_password is not None:
         options |= {
@@ -53,22 +51,6 @@ def connection(settings: CommonSettings) -> dict[str, Any]:
             "sasl_plain_password": settings.kafka_password.get_secret_value(),
         }
     return options
-
-
-def credentials(settings: CommonSettings) -> SASLCredentials | OAuthCredentials | SSLCredentials | None:
-    """The same for Faust; None with `plaintext`. Raises as `connection` does."""
-    options = connection(settings)
-    context = options.get("ssl_context")
-    if _is_bearer(settings):
-        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
-    if _is_sasl(settings):
-        return SASLCredentials(
-            username=options["sasl_plain_username"],
-            password=options["sasl_plain_password"],
-            mechanism=options["sasl_mechanism"],
-            ssl_context=context,
-        )
-    return SSLCredentials(context) if context is not None else None
 
 
 def forbidden(settings: CommonSettings, error: BaseException) -> BrokerError:
@@ -97,7 +79,7 @@ async def unreachable(settings: CommonSettings, error: BaseException) -> BrokerE
         return BrokerError(f"kafka {settings.bootstrap}: no token ({error}); see {prefix}KAFKA_TOKEN_…")
     fix = f"start it, or correct {prefix}KAFKA"
     if settings.kafka_security != "plaintext":
-        fix += f" or the {prefix}KAFKA_… settings for TLS and {'token' if _is_bearer(settings) else 'user'}"
+        fix += f" or the {prefix}KAFKA_… settings for TLS and {'token' if is_bearer(settings) else 'user'}"
     return BrokerError(f"kafka {settings.bootstrap}: cannot be reached ({error}); {fix}")
 
 
@@ -105,12 +87,14 @@ def _is_tls(settings: CommonSettings) -> bool:
     return settings.kafka_security in ("ssl", "sasl_ssl")
 
 
-def _is_sasl(settings: CommonSettings) -> bool:
+def is_sasl(settings: CommonSettings) -> bool:
+    """Whether clients say who they are."""
     return settings.kafka_security.startswith("sasl_")
 
 
-def _is_bearer(settings: CommonSettings) -> bool:
-    return _is_sasl(settings) and settings.kafka_mechanism == "OAUTHBEARER"
+def is_bearer(settings: CommonSettings) -> bool:
+    """Whether clients say so by a token."""
+    return is_sasl(settings) and settings.kafka_mechanism == "OAUTHBEARER"
 
 
 def _tokens(settings: CommonSettings) -> Tokens:
@@ -142,7 +126,7 @@ def _check(settings: CommonSettings) -> None:
     token = (*_SOURCES, "kafka_token_fields")
     given = {name for name in (*user, *files, *token) if getattr(settings, name) not in (None, {})}
     sources = [name for name in _SOURCES if name in given]
-    if _is_bearer(settings):
+    if is_bearer(settings):
         if len(sources) != 1:
             told = f"{' and '.join(sources)} are set, one expected; remove the others" if sources else "no token"
             fix = "" if sources else f"; set one of {', '.join(f'{prefix}{name.upper()}' for name in _SOURCES)}"
@@ -157,8 +141,8 @@ def _check(settings: CommonSettings) -> None:
                 f"setting {name}: has no effect without OAUTHBEARER; remove it, or set {prefix}KAFKA_MECHANISM and "
                 f"{prefix}KAFKA_SECURITY"
             )
-    wanted = {*(user if _is_sasl(settings) else ()), *(("kafka_certificate",) if "kafka_key" in given else ())}
-    idle = given & {*(() if _is_sasl(settings) else user), *(() if _is_tls(settings) else files)}
+    wanted = {*(user if is_sasl(settings) else ()), *(("kafka_certificate",) if "kafka_key" in given else ())}
+    idle = given & {*(() if is_sasl(settings) else user), *(() if _is_tls(settings) else files)}
     for name in sorted(idle):
         raise SettingsError(f"setting {name}: has no effect with {security}; remove it, or set {prefix}KAFKA_SECURITY")
     for name in sorted(wanted - given):

@@ -29,9 +29,9 @@ import faust
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from scorer.kafka.connection import credentials
 from scorer.settings import CommonSettings
 from scorer.streaming.consumer import RecordMonitor, Transport
+from scorer.streaming.credentials import credentials
 from scorer.streaming.faust_internals import thread_of
 from scorer.streaming.fetch import Batch
 from scorer.streaming.watchdog import Watchdog

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+import scipy  # which loads `special` where it is first used
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -340,7 +340,7 @@ def _share(weights: Floats, is_fraud: Flags, cards: Counts, width: int, effectiv
     # an error that is made of few cards is not to be relied on: then each card is one case
     most = effective if min(of_fraud, of_honest) < FEW else 1 / float((weights**2).sum())
     cases = min(most, value * (1 - value) / variance) if variance > 0 else effective
-    low, high = wilson(value * cases, cases, quantile=float(stdtrit(effective - 1, 0.975)))
+    low, high = wilson(value * cases, cases, quantile=float(scipy.special.stdtrit(effective - 1, 0.975)))
     return Share(value, min(low, value), max(high, value), errors)
 
 

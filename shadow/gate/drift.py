@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc, fdtri
+import scipy  # which loads `special` where it is first used
 
 from shadow.comparison.bins import ALLOWED, BLOCKED, BY_VALUE, LIVE, Counts
 from shadow.statistics.distance import drift_bounds
@@ -201,8 +201,8 @@ def compare(what: str, counts: Counts, alpha: float, apart: int = 0) -> Drift:
     statistic = float((change**2 / pooled).sum()) / (1 / n + 1 / m)
     top = (k - 1) / 2
     below = top * (groups - 1)
-    p = float(fdtrc(top, below, statistic / (k - 1) / factor))
-    limit = factor * (1 / n + 1 / m) * (k - 1) * float(fdtri(top, below, 1 - alpha))
+    p = float(scipy.special.fdtrc(top, below, statistic / (k - 1) / factor))
+    limit = factor * (1 / n + 1 / m) * (k - 1) * float(scipy.special.fdtri(top, below, 1 - alpha))
     return Drift(what, int(n), int(m), index, limit, p, factor)
 
 

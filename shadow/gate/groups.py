@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scipy.special import log_ndtr
+import scipy  # which loads `special` where it is first used
 
 from shadow.comparison.outcome import Outcome
 from shadow.comparison.sample import Sample
@@ -149,7 +149,7 @@ def _group(
         return None
     variance = sum(1 / (max(0.0, part.worth) + _HALF) for part in (*ours, *theirs))
     odds = [math.log((differ.weight + _HALF) / (both.weight + _HALF)) for differ, both in (ours, theirs)]
-    if float(log_ndtr(-(odds[0] - odds[1]) / math.sqrt(variance))) > bar:
+    if float(scipy.special.log_ndtr(-(odds[0] - odds[1]) / math.sqrt(variance))) > bar:
         return None
     blocks, elsewhere = (
         part[Outcome.BOTH_BLOCK].weight + part[Outcome.LIVE_ONLY].weight

@@ -21,7 +21,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import chdtri, gammaincinv
+import scipy  # which loads `special` where it is first used
 
 from shadow.statistics.eprocess import mixed
 
@@ -133,7 +133,7 @@ def compare(before: Sequence[Day], after: Sequence[Day], rise: float) -> Complai
     if thin is not None:
         return ComplaintLook(then, since, rise, thin=thin)
     dispersion = _dispersion(before)
-    bound = dispersion * float(gammaincinv(then.complaints / dispersion + 1, 1 - ERROR / 2)) / then.blocks
+    bound = dispersion * float(scipy.special.gammaincinv(then.complaints / dispersion + 1, 1 - ERROR / 2)) / then.blocks
     expected = (1 + rise) * bound * since.blocks / dispersion
     wins = since.complaints / dispersion * np.log(TIMES) - (TIMES - 1) * expected
     return ComplaintLook(then, since, rise, float(mixed(wins, PARTS)), bound, dispersion)
@@ -159,7 +159,7 @@ def _dispersion(days: Sequence[Day]) -> float:
     counts, blocks = (np.array([getattr(one, name) for one in told], dtype=float) for name in ("complaints", "blocks"))
     expected = blocks * counts.sum() / blocks.sum()
     squares = float((((counts - expected) ** 2) / expected).sum())
-    return max(1.0, squares / float(chdtri(len(told) - 1, SURE)))
+    return max(1.0, squares / float(scipy.special.chdtri(len(told) - 1, SURE)))
 
 
 def split(

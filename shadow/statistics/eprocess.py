@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln
+import scipy  # which loads `special` where it is first used
 
 Array = npt.NDArray[np.float64]
 
@@ -73,16 +73,16 @@ def log_evidence(
         c = bets * value
         even = np.log1p(c)
         if squares is None:
-            wins = wins + total * even
-            continue
-        is_gain = c >= 0
-        if is_gain.all():  # as for nearly every value: the other half would be worked out for nothing
-            wins = wins + np.maximum(even * total, c * total - c * c / 2 * squares[at])
+            won = total * even
+        elif (is_gain := c >= 0).all():  # as for nearly every value: the other half would be worked out for nothing
+            won = np.maximum(even * total, c * total - c * c / 2 * squares[at])
         elif not is_gain.any():
-            wins = wins + (c * total + (even - c) * squares[at])
+            won = c * total + (even - c) * squares[at]
         else:
             gain = np.maximum(even * total, c * total - c * c / 2 * squares[at])
-            wins = wins + np.where(is_gain, gain, c * total + (even - c) * squares[at])
+            won = np.where(is_gain, gain, c * total + (even - c) * squares[at])
+        # paths of looks are large: where it fits, the sum takes the place of a part of it
+        wins = np.add(wins, won, out=won if won.shape == np.broadcast_shapes(wins.shape, won.shape) else None)
     return mixed(wins, STAKES)
 
 
@@ -92,7 +92,8 @@ def mixed(wins: Array, stakes: Array) -> Array:
     most = wins.max(axis=0)
     most = np.where(np.isfinite(most), most, 0.0)
     with np.errstate(divide="ignore"):
-        return np.asarray(most + np.log(np.tensordot(stakes, np.exp(wins - most), axes=1)))
+        ratios = wins - most
+        return np.asarray(most + np.log(np.tensordot(stakes, np.exp(ratios, out=ratios), axes=1)))
 
 
 def log_smaller(part: Array, rest: Array, share: float, aim: float) -> Array:
@@ -202,7 +203,7 @@ def log_unbalanced(live_only: Array | float, candidate_only: Array | float) -> A
     [7.89, -2.0]
     """
     live, candidate = np.asarray(live_only, dtype=np.float64), np.asarray(candidate_only, dtype=np.float64)
-    mixed = betaln(candidate + 0.5, live + 0.5) - betaln(0.5, 0.5)
+    mixed = scipy.special.betaln(candidate + 0.5, live + 0.5) - scipy.special.betaln(0.5, 0.5)
     return np.asarray(mixed + (live + candidate) * math.log(2))
 
 

@@ -35,17 +35,19 @@ def card_days(
     group = np.cumsum(first) - 1
     after = summed - (summed - seen)[first][group] if len(at) else seen
     before = np.where(first[:, None], 0.0, np.roll(after, 1, axis=0))
-    where = at[:, 1], at[:, 0] % n_segments
-    new, old = _counted(after), _counted(before)
-    sums = np.zeros((looks, n_segments, CELLS + 2 * MONEY_SUMS))
-    np.add.at(sums, where, new[0] - old[0])
-    tops = np.zeros((looks, n_segments, 2 * MONEY_TOPS))
-    np.maximum.at(tops, where, new[1])
-    sums = sums.cumsum(axis=0)
+    where = at[:, 1] * n_segments + at[:, 0] % n_segments
+    added, heaviest = _counted(after)
+    again = np.flatnonzero(~first)  # what a card-day counted for before, is taken off
+    added[again] -= _counted(before[again])[0]
+    columns = [np.bincount(where, column, minlength=looks * n_segments) for column in added.T]
+    sums = np.stack(columns, axis=-1).reshape(looks, n_segments, -1).cumsum(axis=0)
+    tops = np.zeros((looks * n_segments, 2 * MONEY_TOPS))
+    for at_top, column in enumerate(heaviest.T):
+        np.maximum.at(tops[:, at_top], where, column)
     return {
         "cells": sums[..., :CELLS],
         "money": sums[..., CELLS:].reshape(looks, n_segments, 2, MONEY_SUMS),
-        "tops": np.maximum.accumulate(tops, axis=0).reshape(looks, n_segments, 2, MONEY_TOPS),
+        "tops": np.maximum.accumulate(tops.reshape(looks, n_segments, 2, MONEY_TOPS), axis=0),
     }
 
 

@@ -10,6 +10,7 @@ from shadow.comparison.totals import CAP_PARTS, CELLS, HELD_CAPS, MONEY_SUMS, MO
 from shadow.gate.criteria import Release
 from shadow.gate.harm import LabelledPairs, harm_claims, label_claims, labels_wanted
 from shadow.gate.sums import Sums
+from study.in_turn import in_turn
 from study.model import ABOVE_CAP, AMOUNT_AT, CAP_MINOR, CHANNEL_AT, DAYS, HOURS, NAMES, REGION_AT, Array, Stream
 
 REVIEWS_A_DAY, RIGHT = 40, 0.95
@@ -29,12 +30,12 @@ def sums(stream: Stream, of: str) -> Sums:
     mine = code > 0
     hour, segments, code = stream.hour[mine], segments_of(stream)[mine], code[mine]
     size, amount = stream.size[mine].astype(np.float64), stream.amount[mine]
-    n = len(code)
+    n, place = len(code), hour[:, None] * len(NAMES) + segments
 
     def by_hour(columns: int, column: Array, weight: Array) -> Array:
-        out = np.zeros((HOURS, len(NAMES), columns))
-        np.add.at(out, (hour[:, None], segments, column[:, None]), weight[:, None])
-        return np.cumsum(out, axis=0)
+        at = (place * columns + column[:, None]).ravel()
+        out = np.bincount(at, weight.repeat(segments.shape[1]), HOURS * len(NAMES) * columns)
+        return np.cumsum(out.reshape(HOURS, len(NAMES), columns), axis=0)
 
     counts = by_hour(4, code, size)
     allowed = stream.traffic.sum(axis=(1, 2)).cumsum()
@@ -55,9 +56,9 @@ def sums(stream: Stream, of: str) -> Sums:
         for column, weight in enumerate((net, base, held, *products)):
             money[..., at, column] = by_hour(1, np.zeros(n, dtype=np.int64), weight)[..., 0]
         for column, is_part in enumerate((code == 3, code == 2, code < 3)):
-            heaviest = np.zeros((HOURS, len(NAMES)))
-            np.maximum.at(heaviest, (hour[:, None], segments), (parts * is_part)[:, None])
-            tops[..., at, column] = np.maximum.accumulate(heaviest, axis=0)
+            heaviest = np.zeros(HOURS * len(NAMES))
+            np.maximum.at(heaviest, place.ravel(), (parts * is_part).repeat(segments.shape[1]))
+            tops[..., at, column] = np.maximum.accumulate(heaviest.reshape(HOURS, -1), axis=0)
     return Sums(counts, capped, cells, money, tops, np.zeros(counts.shape[:2]))
 
 
@@ -96,25 +97,11 @@ def reviewed(stream: Stream, candidate: Sums, control: Sums, release: Release, r
                     is_done[case] = True
                     left -= 1
         for at, queue in enumerate(mine):
-            counted = _in_turn(queue, day[queue], is_done[queue])
+            counted = in_turn(queue, day[queue], ~is_done[queue])
             for power in range(3):
                 out[today, at, :, power] = np.bincount(kind[counted], share[counted] ** power, minlength=6)
         known = out[today]
     return out
-
-
-def _in_turn(queue: Array, day: Array, is_done: Array) -> Array:
-    """Cases that count, of a queue by hash: up to the first open one, of the days up to the one with most of them."""
-    best = queue[:0]
-    for last in range(int(day.max(initial=-1)), -1, -1):
-        until = day <= last
-        still = np.flatnonzero(~is_done & until)
-        counted = queue[: still[0]][until[: still[0]]] if len(still) else queue[until]
-        if len(counted) > len(best):
-            best = counted
-        if until.sum() <= len(best):
-            break
-    return best
 
 
 def at_hour(sums: Sums, hour: int) -> Sums:

@@ -75,8 +75,10 @@ def table(report: dict[str, Any]) -> str:
         "times that automation was lost": report["lost"],
         "alarms of the watch; rolled back": f"{report['alarms']}; {report['rolled_back']}",
         "dossiers that give the same verdict again": f"{report['replayed']} of {report['dossiers']}",
-        "false alarms in a fortnight": f"{report['watch_false_alarm']:.2%}, at most {at_most:.2%} with 95 % confidence",
-        "planted harm found within seven days": f"{report['watch_power']:.1%}",
+        "false alarms in a fortnight": (
+            f"{100 * report['watch_false_alarm']:.2f} %, at most {100 * at_most:.2f} % with 95 % confidence"
+        ),
+        "planted harm found within seven days": f"{100 * report['watch_power']:.1f} %",
     }
     return "\n".join(["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows.items())])
 

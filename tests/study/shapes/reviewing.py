@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from shadow.gate.harm import LabelledPairs
+from study.in_turn import in_turn
 from study.shapes.catalogue import Reviews
 from study.shapes.seen import A_DAY, CAP, KINDS, NAMES, RELEASE, Seen, asked, at_looks, pairs_of
 from study.shapes.world import Array
@@ -70,19 +71,3 @@ def _hand_out(order: list[int], queues: list[Array], day: Array, handed: Array, 
             elif left:
                 handed[case] = today
                 left -= 1
-
-
-def in_turn(queue: Array, day: Array, is_open: Array) -> Array:
-    """The cases that count, of a queue by hash: up to the first open one, of the days up to the one with most."""
-    answered = np.flatnonzero(~is_open)
-    if not len(answered):
-        return queue[:0]
-    n = int(answered[-1]) + 1
-    queue, day, is_open = queue[:n], day[:n], is_open[:n]
-    first = np.full(int(day.max()) + 1, n)  # position of the first open case of the days up to each
-    np.minimum.at(first, day[is_open], np.flatnonzero(is_open))
-    first = np.minimum.accumulate(first)
-    last = np.arange(len(first))
-    counts = (day[:, None] <= last) & (np.arange(n)[:, None] < first)
-    best = int(last[::-1][counts.sum(axis=0)[::-1].argmax()])
-    return np.asarray(queue[counts[:, best]])

@@ -11,9 +11,10 @@ from shadow.comparison.case import Case
 from shadow.comparison.outcome import Outcome
 from shadow.labels.label import State
 from shadow.labels.queue import in_turn as by_the_product
+from study.in_turn import in_turn
 from study.shapes import shaped
 from study.shapes.catalogue import Reviews, Trial
-from study.shapes.reviewing import in_turn, reviewed
+from study.shapes.reviewing import reviewed
 from study.shapes.seen import NAMES, Seen
 from study.shapes.traffic import draw
 from study.shapes.world import Area, Array, Damage, Scene, World

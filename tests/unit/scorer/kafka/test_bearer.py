@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from scorer.errors import SettingsError
 from scorer.kafka import bearer
 from scorer.kafka.bearer import FromEndpoint, FromFunction, InFile, Token, TokenError, Tokens, checked
-from scorer.kafka.connection import connection, credentials
+from scorer.kafka.connection import connection
 from scorer.settings import load
+from scorer.streaming.credentials import credentials
 from shadow.settings import ShadowSettings
 
 SECRET = "s3cret &+%"
