@@ -13,7 +13,6 @@ A card starts anew, as if it had never been seen,
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from scorer.pipeline.clock import NO_DAY
 from scorer.pipeline.instants import DAY_MS
@@ -66,10 +65,3 @@ RAW = np.dtype((np.void, ROW.itemsize))
 #: The row of a card that has not been seen.
 BLANK = np.zeros(1, dtype=ROW)
 BLANK["layout"], BLANK["offset"], BLANK["heads"] = LAYOUT, -1, NO_DAY
-
-
-def bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number of the bucket that each place of the rings holds: int64 (k, buckets). head: newest of each window."""
-    newest = head[:, WINDOW_OF]
-    numbers: npt.NDArray[np.int64] = newest - (newest - PLACE) % RING
-    return numbers

@@ -112,7 +112,10 @@ class CardStates:
         found = np.array([get(card, -1) for card in cards], dtype=np.int64)
         new = np.flatnonzero(found < 0).tolist()
         if new:
-            found[new] = [self._add(cards[at]) for at in new]
+            places = found[new] = [self._add(cards[at]) for at in new]
+            self._rows.view(RAW)[places] = BLANK.view(RAW)[0]
+            if self._last is not None:
+                self._last[places] = NO_TIME
             if len(self._newcomers) < MOST_NEWCOMERS:
                 self._newcomers.extend([cards[at] for at in new[:MOST_NEWCOMERS]])
         return found
@@ -123,7 +126,7 @@ class CardStates:
         return set(new)
 
     def _add(self, card: str) -> int:
-        """The place of a card that may be new."""
+        """The place of a card that may be new; whoever asks for it makes its row blank."""
         place = self._places.get(card)
         if place is not None:
             return place
@@ -142,9 +145,6 @@ class CardStates:
                 if self._last is not None:
                     self._last = np.concatenate([self._last, np.full(len(grown) - len(self._last), NO_TIME)])
         self._places[card] = place
-        self._rows.view(RAW)[place] = BLANK.view(RAW)[0]
-        if self._last is not None:
-            self._last[place] = NO_TIME
         return place
 
     @property

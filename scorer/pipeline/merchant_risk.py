@@ -12,9 +12,11 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 #: Nobody's place among the merchants.
 NOBODY = -1
+#: Snapshots whose transactions' features a history computes at once. More only costs memory.
+STEPS = 128
 
 
 def as_of(risk: Risk, occurred_ms: Ints) -> Ints:
@@ -33,7 +37,7 @@ def as_of(risk: Risk, occurred_ms: Ints) -> Ints:
     return (occurred_ms - EFFECTIVE_AFTER_MS) // risk.period_ms * risk.period_ms
 
 
-def features(count: Ints, minor: Ints, rate: Floats, units: float) -> Floats:
+def features(count: Ints | Floats, minor: Ints, rate: Floats, units: float) -> Floats:
     """Features of n transactions: float64 (n, 3 w). count, minor, rate: of their merchants by window, (n, w). units:
     minor units in a unit of the currency."""
     n, w = count.shape
@@ -132,8 +136,9 @@ class Past:
         self._new: list[tuple[Ints, Ints, Ints, Ints]] = []
         self._ids = Ids()
         self._said: dict[int, list[tuple[int, bool]]] = {}  # what was said of a transaction, by time
-        self._sums = np.zeros((3, w, 0), dtype=np.int64)  # count, minor units, frauds
-        self._rate = np.zeros((w, 0))
+        # By window and merchant, with room for more: payments and frauds (whole, as float64), minor units, and rates.
+        self._count, self._fraud, self._rate = (np.zeros((w, 0)) for _ in range(3))
+        self._minor = np.zeros((w, 0), dtype=np.int64)
         self._overall = np.nan
         self._floor = int(np.iinfo(np.int64).min)
         self._end: int | None = None  # the hour at which all windows end
@@ -189,25 +194,29 @@ class Past:
 
     def codes(self, keys: Sequence[str | None]) -> Ints:
         """Number of each merchant: int64 (n,); NOBODY without a key. New ones get the next numbers."""
-        table = self._codes
-        for key in dict.fromkeys(keys):
-            if key is not None and key not in table:
-                table[key] = len(table)
-        more = len(table) - self._rate.shape[1]
-        if more > 0:
-            room = max(more, self._rate.shape[1])
-            self._sums = np.concatenate([self._sums, np.zeros((*self._sums.shape[:2], room), np.int64)], axis=2)
-            self._rate = np.concatenate([self._rate, np.full((len(self._rate), room), self._overall)], axis=1)
-        get = table.get
-        return np.array([NOBODY if key is None else get(key, NOBODY) for key in keys], dtype=np.int64)
+        table, known = self._codes, len(self._codes)
+        get: Callable[[Any, int], int] = table.get
+        codes = np.fromiter(map(get, keys, repeat(NOBODY)), np.int64, len(keys))
+        for at in np.flatnonzero(codes == NOBODY).tolist():
+            key = keys[at]
+            if key is not None:
+                codes[at] = table.setdefault(key, len(table))
+        if len(table) > self._rate.shape[1]:
+            room = max(len(table), 2 * self._rate.shape[1])
+            self._count, self._fraud, self._minor, self._rate = (
+                np.concatenate([cells, np.zeros((len(cells), room - cells.shape[1]), cells.dtype)], axis=1)
+                for cells in (self._count, self._fraud, self._minor, self._rate)
+            )
+        self._rate[:, known : len(table)] = self._overall
+        return codes
 
     def take(self, codes: Ints, at_hours: Ints, minor: Ints) -> None:
         """Add transactions of merchants by number, each once."""
         for hour, rows in _by(at_hours):
             self._paid[hour].append((codes[rows], minor[rows]))
             for window in self._windows_with(hour):
-                np.add.at(self._sums[0, window], codes[rows], 1)
-                np.add.at(self._sums[1, window], codes[rows], minor[rows])
+                np.add.at(self._count[window], codes[rows], 1.0)
+                np.add.at(self._minor[window], codes[rows], minor[rows])
 
     def learn(self, known_ms: Ints, at_hours: Ints, codes: Ints, changes: Ints) -> None:
         """Add n labels of transactions. known_ms: when they became known. changes: 1 for fraud, -1 to take one back."""
@@ -234,7 +243,7 @@ class Past:
 
     def step(self, as_of_ms: int) -> Moved:
         """Go forward to the snapshot of a time, a multiple of the period; `undo` takes its rates back."""
-        self._was = self._rate.copy(), self._overall
+        self._was = self._rate, self._overall  # `_rates` makes others
         self._windows_to(as_of_ms // HOUR_MS - self.risk.delay_hours)
         self._labels_to(as_of_ms)
         return self._rates()
@@ -250,7 +259,7 @@ class Past:
     @property
     def is_empty(self) -> bool:
         """Whether the longest window has no transaction: then there is no snapshot."""
-        return not self._sums[0, -1].any()
+        return not self._count[-1].any()
 
     def _windows_to(self, end: int) -> None:
         begin = end - self.risk.lengths[-1] if self._end is None else self._end
@@ -272,10 +281,10 @@ class Past:
 
     def _apply(self, hour: int, window: int, sign: int) -> None:
         for codes, minor in self._paid[hour]:
-            np.add.at(self._sums[0, window], codes, sign)
-            np.add.at(self._sums[1, window], codes, sign * minor)
+            np.add.at(self._count[window], codes, float(sign))  # of one type numpy is fast
+            np.add.at(self._minor[window], codes, sign * minor)
         for codes, changes in self._frauds.get(hour, ()):
-            np.add.at(self._sums[2, window], codes, sign * changes)
+            np.add.at(self._fraud[window], codes, float(sign) * changes)
 
     def _labels_to(self, as_of_ms: int) -> None:
         if self._new:
@@ -292,42 +301,48 @@ class Past:
                 continue
             self._frauds[hour].append((codes[rows], changes[rows]))
             for window in self._windows_with(hour):
-                np.add.at(self._sums[2, window], codes[rows], changes[rows])
+                np.add.at(self._fraud[window], codes[rows], changes[rows].astype(np.float64))
         self._changes = (known[n:], at_hours[n:], codes[n:], changes[n:]) if n < len(known) else None
 
     def _rates(self) -> Moved:
-        count, _, frauds = self._sums
+        n, room = len(self._codes), self._rate.shape[1]
+        count, frauds, before = self._count[:, :n], self._fraud[:, :n], self._rate[:, :n]
         total = int(count[-1].sum())
         if not total:
-            self._rate[:], self._overall = np.nan, np.nan
+            self._rate, self._overall = np.full_like(self._rate, np.nan), np.nan
             return Moved(0, 0)
         most, prior, was = self.risk.most_move, self.risk.prior, self._overall
         overall = float(frauds[-1].sum() / total)
-        is_first = np.isnan(was)
-        self._overall = overall if is_first else min(max(overall, was - most), was + most)
-        raw: Floats = (frauds + prior * self._overall).astype(np.float64, copy=False)
-        raw /= count + prior  # without payments there are no frauds, and this is the overall rate
-        before: Floats | float = self._overall if is_first else self._rate
+        if np.isnan(was):
+            self._overall = overall
+            before = np.broadcast_to(overall, before.shape)
+        else:
+            self._overall = min(max(overall, was - most), was + most)
+        self._rate = np.empty((len(count), room))
+        raw = np.add(frauds, prior * self._overall, out=self._rate[:, :n])
+        raw /= count + prior
+        if prior * self._overall / prior != self._overall:  # by rounding; who has no payments has the overall rate
+            raw[count == 0] = self._overall
+        moved = raw - before
         there = count[-1] > 0  # the longest window has what the others have
-        most_moved = np.abs(raw - before).max(initial=0.0)
-        self._rate = raw if most_moved <= most else np.clip(raw, before - most, before + most)
-        capped = 0 if most_moved <= most else int(((self._rate != raw).any(axis=0) & there).sum())
+        capped = 0
+        if moved.max() > most or moved.min() < -most:
+            free = raw.copy()
+            np.clip(free, before - most, before + most, out=raw)
+            capped = int(((raw != free).any(axis=0) & there).sum())
         return Moved(int(np.count_nonzero(there)), capped)
 
-    def features_of(self, codes: Ints, units: float) -> Floats:
-        """Features of n transactions from where the last step came to: float64 (n, 3 w)."""
-        if self.is_empty:
-            return np.full((len(codes), len(self.risk.names)), np.nan)
-        at = np.maximum(codes, 0)
-        out = features(self._sums[0][:, at].T, self._sums[1][:, at].T, self._rate[:, at].T, units)
-        out[codes == NOBODY] = np.nan
-        return out
+    def look(self, codes: Ints) -> tuple[Floats, Ints, Floats]:
+        """Payments, their minor units and rates of n merchants by number, where the last step came to: (w, n) each.
+
+        What it says of NOBODY means nothing.
+        """
+        return self._count[:, codes], self._minor[:, codes], self._rate[:, codes]
 
     def snapshot(self, as_of_ms: int) -> Snapshot:
         """Where the last step, to this time, came to. Merchants of whom it says nothing are left out."""
         n = len(self._codes)
-        count, minor = self._sums[0, :, :n], self._sums[1, :, :n]
-        rate = self._rate[:, :n]
+        count, minor, rate = self._count[:, :n].astype(np.int64), self._minor[:, :n], self._rate[:, :n]
         says = ((count > 0) | (rate != self._overall)).any(axis=0)
         named = sorted((key, code) for key, code in self._codes.items() if says[code])
         at = np.array([code for _, code in named], dtype=np.int64)
@@ -396,12 +411,24 @@ def history(
     first = past.first_ms
     if first is None:
         return out
-    snapshots = as_of(risk, occurred_ms)
-    order = np.argsort(snapshots, kind="stable")
-    bounds = snapshots[order]
-    for moment in range(first, int(bounds[-1]) + 1, risk.period_ms):
-        past.step(moment)
-        rows = order[slice(*np.searchsorted(bounds, [moment, moment + 1]).tolist())]
-        if len(rows):
-            out[rows] = past.features_of(codes[rows], units)
+    looks = _looks(past, codes, as_of(risk, occurred_ms), first)
+    while some := list(islice(looks, STEPS)):
+        rows = np.concatenate([its for its, _ in some])
+        count, paid, rate = (np.concatenate(cells, axis=1).T for cells in zip(*(of for _, of in some), strict=True))
+        out[rows] = features(count, paid, rate, units)
+    out[codes == NOBODY] = np.nan
     return out
+
+
+def _looks(past: Past, codes: Ints, snapshots: Ints, first: int) -> Iterator[tuple[Ints, tuple[Floats, Ints, Floats]]]:
+    """Steps to each snapshot from the first; which transactions have it, and what `Past.look` says of their merchants.
+
+    snapshots: int64 (n,), the time of that of each transaction. Of a snapshot that says nothing there is nothing.
+    """
+    order = np.argsort(snapshots, kind="stable")
+    ordered = snapshots[order]
+    for moment in range(first, int(ordered[-1]) + 1, past.risk.period_ms):
+        past.step(moment)
+        rows = order[slice(*np.searchsorted(ordered, [moment, moment + 1]).tolist())]
+        if len(rows) and not past.is_empty:
+            yield rows, past.look(codes[rows])

@@ -11,28 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scorer.pipeline.card_row import (
-    BLANK,
-    DAY,
-    IDLE_DAYS,
-    LENGTHS,
-    NO_TIME,
-    RAW,
-    RING,
-    ROW,
-    SIZES,
-    SPAN_DAYS,
-    STARTS,
-    WINDOW_OF,
-    bucket_numbers,
-)
+from scorer.pipeline.card_columns import CardColumns, CardEvents, Sight, card_events
+from scorer.pipeline.card_row import DAY, IDLE_DAYS, NO_TIME, RAW, ROW
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.clock import NO_DAY
-from scorer.pipeline.turns import turns
+from scorer.pipeline.turns import Order, in_order
 from scorer.pipeline.view import VELOCITY_FEATURES
 from scorer.pipeline.windows import Totals
 
@@ -102,8 +90,8 @@ def observe(
     bases = np.cumsum([0, *(part.places for part in states)])
     rows = _Rows(states, bases)
     places = np.concatenate([at + base for at, base in zip(found, bases.tolist(), strict=False)])
-    buckets = occurred_ms[:, None] // SIZES
-    days = np.where(trusted, buckets[:, DAY], NO_DAY)
+    events = card_events(hashes, occurred_ms, minor, offsets, trusted)
+    days = np.where(trusted, events.buckets[DAY].astype(np.int64), NO_DAY)
     units, has_last = states[0].units, states[0].has_last
     put_back: list[Callable[[], None]] = [part.checkpoint() for part in states]
 
@@ -113,26 +101,22 @@ def observe(
 
     try:
         for piece in _pieces(states, cuts, found, days, offsets):
-            its = places[piece.positions]
-            rounds = list(turns(its))
-            at = its[rounds[0]]  # every card once
+            order = in_order(places[piece.positions])
+            at, positions = order.rows, piece.positions[order.events]
             was = rows.take(at)
             put_back.append(partial(rows.put, at, was))
+            columns = CardColumns(was[order.ranked])
+            last = None
             if has_last:
-                put_back.append(partial(rows.put_last, at, rows.take_last(at)))
-            for turn in rounds:
-                now = piece.positions[turn]
-                row = rows.take(its[turn])
-                of_event = hashes[now], buckets[now], minor[now], offsets[now], trusted[now]
-                starts_anew, adds = _step(row, now, piece.floors[turn], *of_event, seen)
-                rows.put(its[turn], row)
-                seen.adds[now] = adds
-                if has_last:
-                    last = np.where(starts_anew, NO_TIME, rows.take_last(its[turn]))
-                    seen.since_last[now] = np.where(last == NO_TIME, np.nan, (occurred_ms[now] - last) / 1000)
-                    rows.put_last(its[turn], np.where(adds, np.maximum(last, occurred_ms[now]), last))
+                last_was = rows.take_last(at)
+                put_back.append(partial(rows.put_last, at, last_was))
+                last = last_was[order.ranked]
+            _take_turns(columns, last, order, events.at(positions), piece.floors[order.events], positions, seen)
+            rows.put(at, _unranked(columns.raw(), order))
+            if last is not None:
+                rows.put_last(at, _unranked(last, order))
             seen.floors[piece.positions] = piece.floors
-            rows.note(at, was["heads"][:, DAY], piece.last)
+            rows.note(at, was.view(ROW)["heads"][:, DAY], piece.last)
     except BaseException:
         undo()
         raise
@@ -162,10 +146,9 @@ class _Rows:
         taken = np.empty(len(places), dtype=RAW)
         for part, base, cut in self._parts(places):
             taken[cut] = part.take(places[cut] - base)
-        return taken.view(ROW)
+        return taken
 
-    def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
-        raw = rows.view(RAW)
+    def put(self, places: npt.NDArray[np.int64], raw: npt.NDArray[np.void]) -> None:
         for part, base, cut in self._parts(places):
             part.put(places[cut] - base, raw[cut])
 
@@ -227,54 +210,40 @@ def _pieces(
         yield _Piece(np.concatenate(positions), np.concatenate(floors), last)
 
 
-def _step(
-    row: npt.NDArray[np.void],
-    turn: npt.NDArray[np.int64],
+def _take_turns(
+    cards: CardColumns,
+    last: npt.NDArray[np.int64] | None,
+    order: Order,
+    events: CardEvents,
     floors: npt.NDArray[np.int64],
-    hashes: npt.NDArray[np.uint64],
-    now: npt.NDArray[np.int64],
-    minor: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    trusted: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int64],
     seen: Seen,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Add one event to each of k rows, and note in `seen` what it saw; returns which cards start anew with it, and
-    which events were added: two bool (k,).
+) -> None:
+    """Add events to the rows of distinct cards, in turns, and note in `seen` what they saw; means are sums as yet.
 
-    turn: int64 (k,), positions of the events in the batch. floors: int64 (k,), the newest day of a card that starts
-    anew. now: int64 (k, windows), number of each event's buckets.
+    last: int64 (c,), when the cards had their last transaction; None if that is not kept. events, floors, positions
+    (int64, in the batch): turn by turn, as in the order.
     """
-    absorbed = offsets <= row["offset"]
-    newest = row["heads"][:, DAY]
-    starts_anew = ~absorbed & ((newest <= floors) | (trusted & (now[:, DAY] - newest >= SPAN_DAYS)))
-    if starts_anew.any():
-        row.view(RAW)[starts_anew] = BLANK.view(RAW)[0]
-    head = row["heads"].astype(np.int64)
-    held = bucket_numbers(head)
-    counts, sums = row["counts"].astype(np.int64), row["sums"]
+    sights: list[Sight] = []
+    start = 0
+    for end in order.ends.tolist():
+        cut = slice(start, end)
+        sight = cards.add(events.at(cut), floors[cut])
+        if last is not None:
+            occurred_ms, its = events.occurred_ms[cut], last[: end - start]
+            its[sight.starts_anew] = NO_TIME
+            seen.since_last[positions[cut]] = np.where(its == NO_TIME, np.nan, (occurred_ms - its) / 1000)
+            np.maximum(its, occurred_ms, out=its, where=sight.adds)
+        sights.append(sight)
+        start = end
+    seen.features[positions, 0::3] = np.concatenate([sight.counts for sight in sights], axis=1).T
+    seen.features[positions, 1::3] = np.concatenate([sight.sums for sight in sights], axis=1).T
+    for name in ("absorbed", "repeat", "adds"):
+        getattr(seen, name)[positions] = np.concatenate([getattr(sight, name) for sight in sights])
 
-    in_window = (held <= now[:, WINDOW_OF]) & (held > now[:, WINDOW_OF] - RING)
-    seen.features[turn, 0::3] = np.add.reduceat(counts * in_window, STARTS, axis=1)
-    seen.features[turn, 1::3] = np.add.reduceat(sums * in_window, STARTS, axis=1)  # `observe` turns sums into means
 
-    repeat = (row["ids"] == hashes[:, None]).any(axis=1) & ~absorbed
-    seen.absorbed[turn] = absorbed
-    seen.repeat[turn] = repeat
-    adds = trusted & ~repeat & ~absorbed
-
-    new_head = np.where(adds[:, None], np.maximum(head, now), head)
-    stale = bucket_numbers(new_head) > held
-    counts[stale] = 0
-    sums[stale] = 0
-    fits = adds[:, None] & (now > new_head - LENGTHS)
-    column = STARTS + now % LENGTHS
-    who = np.arange(len(turn))[:, None]
-    counts[who, column] += fits
-    sums[who, column] += np.where(fits, minor[:, None], 0)
-
-    row["heads"] = new_head
-    row["counts"] = counts
-    row["ids"][adds, 1:] = row["ids"][adds, :-1]
-    row["ids"][adds, 0] = hashes[adds]
-    row["offset"] = np.maximum(row["offset"], offsets)
-    return starts_anew, adds
+def _unranked(values: npt.NDArray[Any], order: Order) -> npt.NDArray[Any]:
+    """Values of rows in the order of their places. values: (r, …), in that of their turns."""
+    out = np.empty_like(values)
+    out[order.ranked] = values
+    return out
