@@ -66,6 +66,7 @@ RAW = np.dtype((np.void, ROW.itemsize))
 #: The row of a card that has not been seen.
 BLANK = np.zeros(1, dtype=ROW)
 BLANK["layout"], BLANK["offset"], BLANK["heads"] = LAYOUT, -1, NO_DAY
+RAW_BLANK = BLANK.view(RAW)[0]
 
 
 def bucket_numbers(head: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
