@@ -77,7 +77,12 @@ NAMES = {
     "aiokafka.producer.message_accumulator": (
         "BatchBuilder._builder",
         "BatchBuilder._relative_offset",
+        "MessageAccumulator._append_batch",
+        "MessageAccumulator._batches",
+        "MessageAccumulator._closed",
+        "MessageAccumulator._exception",
         "MessageAccumulator._txn_manager",
+        "MessageBatch.future",
     ),
     "aiokafka.producer.producer": (
         "AIOKafkaProducer._message_accumulator",
@@ -120,6 +125,8 @@ from aiokafka.producer.transaction_manager import PidAndEpoch, TransactionManage
 
 log = logging.getLogger(__name__)
 
+#: What a cluster's metadata tells of a partition that has no leader now.
+NO_LEADER = -1
 #: Pause before a member that got an error joins its group again.
 REJOIN_SECONDS = 0.5
 
@@ -358,6 +365,21 @@ def fill(
     batch._relative_offset = n
     batch.close()
     return n
+
+
+def queue(producer: AIOKafkaProducer, batch: Any, tp: TopicPartition) -> asyncio.Future[Any] | None:
+    """Queue a closed batch of a started producer; returns its acknowledgement, which nobody may cancel.
+
+    Does what `send_batch` does where it has nothing to wait for, and None where it has: the partition's leader is not
+    known, another batch waits for the partition, or the producer has ended. `send_batch` copies the topic's set of
+    partitions twice for each batch, and makes two futures more.
+    """
+    accumulator = producer._message_accumulator
+    if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):
+        return None
+    if producer.client.cluster.leader_for_partition(tp) in (None, NO_LEADER):
+        return None
+    return accumulator._append_batch(batch, tp).future  # type: ignore[no-any-return]
 
 
 class PartitionEpochs(TransactionManager):  # type: ignore[misc]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from scorer.errors import BrokerError
-from scorer.kafka.aiokafka_internals import Headers, fill
+from scorer.kafka.aiokafka_internals import Headers, fill, queue
 from scorer.kafka.connection import connection, unreachable
 from scorer.kafka.stopping import stop
 from scorer.pipeline.batch import Record
@@ -48,6 +48,13 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+async def _acknowledged(ack: asyncio.Future[Any]) -> None:
+    """Wait for an acknowledgement; raises its error. Whoever is cancelled meanwhile leaves it to the producer."""
+    if not ack.done():
+        await asyncio.shield(ack)
+    ack.result()
 
 
 class BatchProducer:
@@ -119,7 +126,7 @@ class BatchProducer:
         Waits for all of them before it raises: a caller that gives up must have nothing in flight. Raises KafkaError;
         ProducerFenced only if there was no other error.
         """
-        acks: list[Awaitable[Any]] = []
+        acks: list[asyncio.Future[Any]] = []
         errors: list[Exception] = []
         for write in writes:
             if write.records:
@@ -129,26 +136,29 @@ class BatchProducer:
                     errors.append(error)
                 else:
                     acks.append(ack if n == len(write.records) else asyncio.create_task(self._go_on(write, ack, n)))
-        for ack in acks:  # all are in flight already, and `gather` would cost a callback for each
+        for ack in acks:  # all are in flight already: those of one request are acknowledged while the first is awaited
             try:
-                await ack
+                await _acknowledged(ack)
             except Exception as error:
                 errors.append(error)
         for found in sorted(errors, key=lambda found: isinstance(found, ProducerFenced)):
             raise found
 
-    async def _send(self, write: Write) -> tuple[Awaitable[Any], int]:
+    async def _send(self, write: Write) -> tuple[asyncio.Future[Any], int]:
         """Send as many records as fit into one batch; returns its acknowledgement, and how many records it holds."""
         if self._producer is None:
             raise BrokerError("producer: not started; call start() first")
         batch = self._producer.create_batch()
         n = fill(batch, write.records, write.headers, write.stamps_ms)
-        return await self._producer.send_batch(batch, write.topic, partition=write.partition), n
+        ack = queue(self._producer, batch, TopicPartition(write.topic, write.partition))
+        if ack is None:
+            ack = await self._producer.send_batch(batch, write.topic, partition=write.partition)
+        return ack, n
 
-    async def _go_on(self, write: Write, ack: Awaitable[Any], n: int) -> None:
+    async def _go_on(self, write: Write, ack: asyncio.Future[Any], n: int) -> None:
         """Send the records that did not fit into the first batch, each batch after the one before is acknowledged."""
         while True:
-            await ack
+            await _acknowledged(ack)
             stamps_ms = None if write.stamps_ms is None else write.stamps_ms[n:]
             write = replace(write, records=write.records[n:], headers=write.headers[n:], stamps_ms=stamps_ms)
             if not write.records:

@@ -96,9 +96,10 @@ class Published:
     rejected: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settled:
-    """The records to write for a batch of one partition, and numbers for the metrics.
+    """The records to write for a batch of one partition, and numbers for the metrics. Not frozen, which takes
+    longer to make; only who settles a batch changes it.
 
     decisions, states: records for these topics. carried: headers of each decision; empty if none has any. rejected:
     original key and value of each refused record. headers: of each rejection.

@@ -65,3 +65,4 @@ RAW = np.dtype((np.void, ROW.itemsize))
 #: The row of a card that has not been seen.
 BLANK = np.zeros(1, dtype=ROW)
 BLANK["layout"], BLANK["offset"], BLANK["heads"] = LAYOUT, -1, NO_DAY
+RAW_BLANK = BLANK.view(RAW)[0]

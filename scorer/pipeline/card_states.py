@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scorer.pipeline.card_row import BLANK, DAY, FREE, GRAVE, IDLE_DAYS, LAST, LAYOUT, NO_TIME, RAW, ROW
+from scorer.pipeline.card_row import BLANK, DAY, FREE, GRAVE, IDLE_DAYS, LAST, LAYOUT, NO_TIME, RAW, RAW_BLANK, ROW
 from scorer.pipeline.clock import CROWD, NO_DAY, Course, EventClock, Steps
 from scorer.pipeline.window import Track
 from scorer.pipeline.window_states import Windows
@@ -61,6 +61,7 @@ class CardStates:
         self._cards: list[str | None] = []  # by place
         self._free: list[int] = []
         self._rows = np.zeros(capacity, dtype=ROW)
+        self._raw = self._rows.view(RAW)  # the same memory: numpy takes long to make a view of fields
         self._last = np.full(capacity, NO_TIME, dtype=np.int64) if has_last else None
         self._crowd = crowd
         self._clock: EventClock | None = EventClock(crowd)  # None until it is needed after `load`
@@ -108,12 +109,18 @@ class CardStates:
 
     def find(self, cards: Sequence[str]) -> npt.NDArray[np.int64]:
         """Place of each card's row: int64 (n,). Adds a row for each new card."""
+        return np.array(self.places_of(cards), dtype=np.int64)
+
+    def places_of(self, cards: Sequence[str]) -> list[int]:
+        """`find`, as a list: of few cards, an array takes longer to make than it saves."""
         get = self._places.get
-        found = np.array([get(card, -1) for card in cards], dtype=np.int64)
-        new = np.flatnonzero(found < 0).tolist()
-        if new:
-            places = found[new] = [self._add(cards[at]) for at in new]
-            self._rows.view(RAW)[places] = BLANK.view(RAW)[0]
+        found = [get(card, -1) for card in cards]
+        if -1 in found:
+            new = [at for at, place in enumerate(found) if place < 0]
+            for at in new:
+                found[at] = self._add(cards[at])
+            places = [found[at] for at in new]
+            self._raw[places] = RAW_BLANK
             if self._last is not None:
                 self._last[places] = NO_TIME
             if len(self._newcomers) < MOST_NEWCOMERS:
@@ -141,7 +148,7 @@ class CardStates:
                 # them, and random access then takes a third longer.
                 grown = np.zeros(int(GROWTH * place) + 1024, dtype=ROW)
                 grown[:place] = self._rows
-                self._rows = grown
+                self._rows, self._raw = grown, grown.view(RAW)
                 if self._last is not None:
                     self._last = np.concatenate([self._last, np.full(len(grown) - len(self._last), NO_TIME)])
         self._places[card] = place
@@ -163,11 +170,11 @@ class CardStates:
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """Copies of the rows at some places, as plain bytes."""
-        return self._rows.view(RAW)[places]
+        return self._raw[places]
 
     def put(self, places: npt.NDArray[np.int64], rows: npt.NDArray[np.void]) -> None:
         """Write rows that `take` returned back to their places, which must be distinct."""
-        self._rows.view(RAW)[places] = rows
+        self._raw[places] = rows
 
     def newest_days(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Day of the newest event of the cards at some places: int32 (n,), NO_DAY for none."""
@@ -304,8 +311,10 @@ class CardStates:
     def steps(self) -> tuple[int, Steps]:
         """The clock's steps since the last call, and its day before them; what `resume` takes."""
         course = self._course
+        if not course.steps:
+            return course.stood, ()
         self._course = Course(course.day, course.known)
-        return course.stood, (*course.steps, *course.known) if course.steps else ()
+        return course.stood, (*course.steps, *course.known)
 
     def checkpoint(self) -> Callable[[], None]:
         """Remembers the clock; returns what puts it back."""
@@ -326,9 +335,15 @@ class CardStates:
         self._course = self._course.at(int(offsets[0]))
         if self._course.known:
             return int(np.searchsorted(offsets, self._course.known[0][0], side="right"))
-        if days.max() <= self.clock.day:
+        clock = self.clock
+        if len(days) < clock.missing or days.max() <= clock.day:
             return len(days)
-        return self.clock.before_step(days, self.newest_days(places), places)
+        return clock.before_step(days, self.newest_days(places), places)
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether the clock goes as it is known to have gone, while events are read again."""
+        return bool(self._course.known)
 
     def note(self, before: npt.NDArray[np.int32], after: npt.NDArray[np.int32], offset: int) -> None:
         """Tell the clock to which days k cards have come. offset: of the last event, which made the step if any."""

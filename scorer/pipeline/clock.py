@@ -31,7 +31,7 @@ class EventClock:
 
     crowd: int = CROWD
     day: int = NO_DAY + 1
-    reached: Counter[int] = field(default_factory=Counter)
+    reached: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, days: npt.NDArray[np.int32], crowd: int = CROWD) -> EventClock:
@@ -42,7 +42,12 @@ class EventClock:
 
     def copy(self) -> EventClock:
         """The same clock, that goes on by itself."""
-        return replace(self, reached=self.reached.copy())
+        return EventClock(self.crowd, self.day, self.reached.copy())
+
+    @property
+    def missing(self) -> int:
+        """How many cards more have to go beyond the clock's day for it to step."""
+        return self.crowd - sum(self.reached.values()) + self.reached.get(self.day, 0)
 
     def before_step(
         self, days: npt.NDArray[np.int64], newest: npt.NDArray[np.int32], cards: npt.NDArray[np.int64]
@@ -52,8 +57,8 @@ class EventClock:
         days: int64 (n,), of the events. newest: int32 (n,), newest day of each event's card before all of them.
         cards: int64 (n,), the same number for events of the same card.
         """
+        missing = self.missing
         ahead = np.flatnonzero((days > self.day) & (newest <= self.day))
-        missing = self.crowd - sum(self.reached.values()) + self.reached[self.day]
         if len(ahead) < missing:
             return len(days)
         first = np.sort(np.unique(cards[ahead], return_index=True)[1])
@@ -67,11 +72,10 @@ class EventClock:
         moved = (after != before) & (after >= self.day)
         if not moved.any():
             return False
-        for day, n in zip(*np.unique(after[moved], return_counts=True), strict=True):
-            self.reached[int(day)] += int(n)
-        was = before[moved & (before >= self.day)]
-        for day, n in zip(*np.unique(was, return_counts=True), strict=True):
-            self._leave(int(day), int(n))
+        for day, n in Counter(after[moved].tolist()).items():
+            self.reached[day] = self.reached.get(day, 0) + n
+        for day, n in Counter(before[moved & (before >= self.day)].tolist()).items():
+            self._leave(day, n)
         return self._step()
 
     def leave(self, day: int) -> bool:
@@ -85,9 +89,11 @@ class EventClock:
         return self.day == NO_DAY + 1 or sum(self.reached.values()) >= self.crowd
 
     def _leave(self, day: int, n: int) -> None:
-        self.reached[day] -= n
-        if not self.reached[day]:
-            del self.reached[day]  # a card dated far ahead may see many days
+        left = self.reached.get(day, 0) - n
+        if left:
+            self.reached[day] = left
+        else:
+            self.reached.pop(day, None)  # a card dated far ahead may see many days
 
     def _step(self) -> bool:
         """Move to the latest day that a crowd has reached."""
@@ -98,7 +104,7 @@ class EventClock:
                 if day == self.day:
                     return False
                 self.day = day
-                self.reached = Counter({d: n for d, n in self.reached.items() if d >= day})
+                self.reached = {d: n for d, n in self.reached.items() if d >= day}
                 return True
         return False
 

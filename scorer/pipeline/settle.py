@@ -91,12 +91,10 @@ def _with_states(part: Part, settled: Settled, cards: Sequence[str], explores: b
     if explores and n:
         part.budget.through = max(part.budget.through, int(part.incoming.offsets[-1]))
         states.append(account(part.budget.spending, part.budget.through))
-    return replace(
-        settled,
-        clock=[changelog.clock(stood, steps)] if steps else [],
-        states=states,
-        dropped=changelog.swept(part.states, n, int(part.incoming.offsets[-1]) + 1) if n else [],
-    )
+    settled.clock = [changelog.clock(stood, steps)] if steps else []
+    settled.states = states
+    settled.dropped = changelog.swept(part.states, n, int(part.incoming.offsets[-1]) + 1) if n else []
+    return settled
 
 
 def _turns(parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
@@ -280,13 +278,21 @@ def _decide(
         else AvroDecisionWriter(*given, schema=schema, has_risk=rules.view.risk is not None)
     )
     out = []
-    for part, cut, (first, end) in zip(parts, cuts, pairwise(whole.bounds), strict=True):
-        rows = cut.start + np.flatnonzero(is_decision[cut])
+    # what is the same for all partitions is asked once: with many, most have a record or two
+    decided_rows, at_of, its_ms = np.flatnonzero(is_decision), positions.tolist(), whole.appended_ms[positions]
+    begins = np.searchsorted(decided_rows, [cut.start for cut in cuts] + [len(events)]).tolist()
+    is_absorbed, is_untrusted, is_repeat = seen.absorbed.any(), not trusted.all(), seen.repeat.any()
+    for part, cut, (first, end), (begin, until) in zip(
+        parts, cuts, pairwise(whole.bounds), pairwise(begins), strict=True
+    ):
+        rows = decided_rows[begin:until]
         mine = [refusal for refusal in refused if first <= refusal[0] < end] if refused else []
         letters, headers, fields = rejections(whole, mine, part, rules.reading, now_ms)
-        changed = [card for card, was in zip(events.cards[cut], seen.absorbed[cut].tolist(), strict=True) if not was]
+        changed = list(events.cards[cut])
+        if is_absorbed:
+            changed = [card for card, was in zip(changed, seen.absorbed[cut].tolist(), strict=True) if not was]
         drawn, released, released_minor = (0, 0, 0) if found is None else found.counts(events, cut)
-        keys = zip(positions[cut].tolist(), events.cards[cut], strict=True)
+        keys = zip(at_of[cut], events.cards[cut], strict=True)
         out.append(
             (
                 Settled(
@@ -296,11 +302,11 @@ def _decide(
                     states=[],
                     scores=scores[rows],
                     blocks=blocks[rows],
-                    appended_ms=whole.appended_ms[positions[rows]],
+                    appended_ms=its_ms[rows],
                     fields=fields,
-                    repeats=int(seen.repeat[rows].sum()),
+                    repeats=int(seen.repeat[rows].sum()) if is_repeat else 0,
                     miskeyed=sum(whole.keys[at] != card.encode() for at, card in keys),
-                    untrusted=int((~trusted[cut]).sum()),
+                    untrusted=int((~trusted[cut]).sum()) if is_untrusted else 0,
                     refunds=0 if refunds is None else int(refunds[rows].sum()),
                     drawn=drawn,
                     released=released,

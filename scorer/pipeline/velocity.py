@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -86,10 +86,12 @@ def observe(
     )
     if n == 0:
         return seen
-    found = [part.find(cards[cut]) for part, cut in zip(states, cuts, strict=True)]
-    bases = np.cumsum([0, *(part.places for part in states)])
+    sizes = [cut.stop - cut.start for cut in cuts]
+    found = [place for part, cut in zip(states, cuts, strict=True) for place in part.places_of(cards[cut])]
+    bases = np.array([0, *accumulate(part.places for part in states)])
     rows = _Rows(states, bases)
-    places = np.concatenate([at + base for at, base in zip(found, bases.tolist(), strict=False)])
+    within = np.array(found, dtype=np.int64)
+    places = within + np.repeat(bases[:-1], sizes)
     events = card_events(hashes, occurred_ms, minor, offsets, trusted)
     days = np.where(trusted, events.buckets[DAY].astype(np.int64), NO_DAY)
     units, has_last = states[0].units, states[0].has_last
@@ -100,7 +102,7 @@ def observe(
             put()
 
     try:
-        for piece in _pieces(states, cuts, found, days, offsets):
+        for piece in _pieces(states, cuts, within, days, offsets):
             order = in_order(places[piece.positions])
             at, positions = order.rows, piece.positions[order.events]
             was = rows.take(at)
@@ -112,11 +114,12 @@ def observe(
                 put_back.append(partial(rows.put_last, at, last_was))
                 last = last_was[order.ranked]
             _take_turns(columns, last, order, events.at(positions), piece.floors[order.events], positions, seen)
-            rows.put(at, _unranked(columns.raw(), order))
+            now = _unranked(columns.raw(), order)
+            rows.put(at, now)
             if last is not None:
                 rows.put_last(at, _unranked(last, order))
             seen.floors[piece.positions] = piece.floors
-            rows.note(at, was.view(ROW)["heads"][:, DAY], piece.last)
+            rows.note(at, was.view(ROW)["heads"][:, DAY], now.view(ROW)["heads"][:, DAY], piece.last)
     except BaseException:
         undo()
         raise
@@ -136,38 +139,52 @@ class _Rows:
     states: Sequence[CardStates]
     bases: npt.NDArray[np.int64]
 
-    def _parts(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[CardStates, int, slice]]:
-        bounds = np.searchsorted(places, self.bases).tolist()
-        for part, base, (start, end) in zip(self.states, self.bases.tolist(), pairwise(bounds), strict=False):
+    def _parts(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[CardStates, slice, npt.NDArray[np.int64]]]:
+        """Each partition with some of the places: which these are, and what they are within the partition."""
+        bounds = np.searchsorted(places, self.bases)
+        within = places - np.repeat(self.bases[:-1], np.diff(bounds))
+        for part, (start, end) in zip(self.states, pairwise(bounds.tolist()), strict=False):
             if end > start:
-                yield part, base, slice(start, end)
+                cut = slice(start, end)
+                yield part, cut, within[cut]
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         taken = np.empty(len(places), dtype=RAW)
-        for part, base, cut in self._parts(places):
-            taken[cut] = part.take(places[cut] - base)
+        for part, cut, within in self._parts(places):
+            taken[cut] = part.take(within)
         return taken
 
     def put(self, places: npt.NDArray[np.int64], raw: npt.NDArray[np.void]) -> None:
-        for part, base, cut in self._parts(places):
-            part.put(places[cut] - base, raw[cut])
+        for part, cut, within in self._parts(places):
+            part.put(within, raw[cut])
 
     def take_last(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         taken = np.empty(len(places), dtype=np.int64)
-        for part, base, cut in self._parts(places):
-            taken[cut] = part.take_last(places[cut] - base)
+        for part, cut, within in self._parts(places):
+            taken[cut] = part.take_last(within)
         return taken
 
     def put_last(self, places: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> None:
-        for part, base, cut in self._parts(places):
-            part.put_last(places[cut] - base, times[cut])
+        for part, cut, within in self._parts(places):
+            part.put_last(within, times[cut])
 
     def note(
-        self, places: npt.NDArray[np.int64], before: npt.NDArray[np.int32], last: Mapping[CardStates, int]
+        self,
+        places: npt.NDArray[np.int64],
+        before: npt.NDArray[np.int32],
+        after: npt.NDArray[np.int32],
+        last: Mapping[CardStates, int],
     ) -> None:
-        """Tell each partition's clock to which days its cards have come. last: offset of each one's last event."""
-        for part, base, cut in self._parts(places):
-            part.note(before[cut], part.newest_days(places[cut] - base), last[part])
+        """Tell each partition's clock to which days its cards have come, if any has come to another one.
+
+        before, after: int32 (k,), newest day of each card. last: offset of each partition's last event.
+        """
+        moved = np.flatnonzero(after != before)
+        if not len(moved):
+            return
+        for part, cut, _ in self._parts(places[moved]):
+            mine = moved[cut]
+            part.note(before[mine], after[mine], last[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,28 +203,34 @@ class _Piece:
 def _pieces(
     states: Sequence[CardStates],
     cuts: Sequence[slice],
-    places: Sequence[npt.NDArray[np.int64]],
+    places: npt.NDArray[np.int64],
     days: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int64],
 ) -> Iterator[_Piece]:
     """Cut the events where a clock may step. Ask for the next piece once the one before is in the rows.
 
-    places: of each partition's events, within the partition.
+    places: int64 (n,), of each event within its partition.
     """
     firsts = [cut.start for cut in cuts]
     while True:
-        positions, floors, last = [], [], {}
-        for i, (part, cut, at) in enumerate(zip(states, cuts, places, strict=True)):
+        taken, floors, last = [], [], {}
+        for i, (part, cut) in enumerate(zip(states, cuts, strict=True)):
             first = firsts[i]
+            n = 0
             if first < cut.stop:
-                n = part.before_step(at[first - cut.start :], days[first : cut.stop], offsets[first : cut.stop])
+                n = part.before_step(places[first : cut.stop], days[first : cut.stop], offsets[first : cut.stop])
                 firsts[i] = first + n
-                positions.append(np.arange(first, firsts[i]))
-                floors.append(np.full(n, max(part.day - IDLE_DAYS, NO_DAY)))
-                last[part] = int(offsets[firsts[i] - 1])
-        if not positions:
+                last[part] = int(offsets[first + n - 1])
+            taken.append(n)
+            floors.append(max(part.day - IDLE_DAYS, NO_DAY))
+        if not last:
             return
-        yield _Piece(np.concatenate(positions), np.concatenate(floors), last)
+        total = sum(taken)
+        positions = np.arange(total)
+        if total < len(days):
+            begins = np.array(firsts) - taken
+            positions += np.repeat(begins - [0, *accumulate(taken[:-1])], taken)
+        yield _Piece(positions, np.repeat(np.array(floors), taken), last)
 
 
 def _take_turns(

@@ -21,7 +21,7 @@ class Memory:
     """The scores and epochs of a partition's recent decisions. sources: which source offsets are decided."""
 
     sources: Sources = field(default_factory=Sources)
-    _batches: deque[Remembered] = field(default_factory=deque)
+    _kept: deque[Remembered] = field(default_factory=deque)
     _n: int = 0
 
     def duplicates(self, decisions: Decisions) -> npt.NDArray[np.bool_]:
@@ -37,7 +37,7 @@ class Memory:
         at: positions of duplicates. If the first decision is forgotten, the first one in this batch stands for it.
         """
         first: dict[int, tuple[float, int]] = {}
-        for columns in (*self._batches, columns_of(decisions)):
+        for columns in (*self._kept, columns_of(decisions)):
             for source, score, epoch in zip(*(column.tolist() for column in columns), strict=True):
                 first.setdefault(source, (score, epoch))
         bad = []
@@ -50,20 +50,20 @@ class Memory:
 
     def copy(self) -> Memory:
         """The same memory, which stays as it is now."""
-        return Memory(self.sources.copy(), self._batches.copy(), self._n)
+        return Memory(self.sources.copy(), self._kept.copy(), self._n)
 
     def restore(self, before: Memory) -> None:
         """Become what a copy was."""
-        self.sources, self._batches, self._n = before.sources.copy(), before._batches.copy(), before._n
+        self.sources, self._kept, self._n = before.sources.copy(), before._kept.copy(), before._n
 
     def remember(self, decisions: Decisions) -> None:
         """Remember scores. The oldest batch is forgotten once younger ones hold REMEMBERED decisions."""
         if not len(decisions):
             return
-        self._batches.append(columns_of(decisions))
+        self._kept.append(columns_of(decisions))
         self._n += len(decisions)
-        while self._n - len(self._batches[0][0]) >= REMEMBERED:
-            self._n -= len(self._batches.popleft()[0])
+        while self._n - len(self._kept[0][0]) >= REMEMBERED:
+            self._n -= len(self._kept.popleft()[0])
 
 
 #: Sources, scores and epochs of a batch.

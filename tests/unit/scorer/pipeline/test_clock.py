@@ -35,7 +35,7 @@ def test_the_clock_stands_at_the_latest_day_that_a_crowd_has_reached(all_moves: 
         assert clock.day == day_of(newest)
         assert all(n > 0 and day >= clock.day for day, n in clock.reached.items())
         of_all = EventClock.of(np.array([*newest.values()], dtype=np.int32), CROWD)
-        assert (of_all.day, +of_all.reached) == (clock.day, +clock.reached)
+        assert (of_all.day, of_all.reached) == (clock.day, clock.reached)
 
 
 @settings(max_examples=300, deadline=None)
