@@ -164,7 +164,7 @@ def counted(decisions: list[Any], labels: list[Any], is_wall: bool = False) -> t
     reading.labels([a_record(label) for label in labels])
     reading.decisions([a_record(decision) for decision in decisions])
     past.step(48 * HOUR)
-    return int(past._sums[0].sum()), int(past._sums[2].sum())
+    return int(past._count.sum()), int(past._fraud.sum())
 
 
 HOSTILE = [None, b"{", b"[]", b'"x"', b"\xff\xfe", b"\x00\x00\x00\x00\x01", {}, {"transaction": 1}, {"transaction": {}}]
