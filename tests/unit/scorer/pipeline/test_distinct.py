@@ -135,6 +135,16 @@ def test_more_than_the_most_are_forgotten_oldest_first_and_come_down_again() -> 
     assert values[64:] == [0.0, 0.0 if BUCKETS <= (132 - 70) // 5 else 1.0]
 
 
+def test_those_that_were_seen_last_stay_when_there_are_more_than_the_most() -> None:
+    early: list[Row] = [(0, 0, n, 1) for n in range(20)]
+    again: list[Row] = [(0, 30, n, 1) for n in range(5)]
+    later: list[Row] = [(0, 30, 100 + n, 1) for n in range(MOST - 5)]
+    # what came early has left the window, but for what came again
+    for between in (again + later, later + again):
+        assert found([*early, *between, (0, 64, 999, 1)])[-1, 0] == MOST
+    assert found([*early, *again, *later[:-1], (0, 64, 999, 1)])[-1, 0] == MOST - 1
+
+
 def test_a_history_in_order_of_time_is_what_was_served() -> None:
     rng = np.random.default_rng(2)
     rows: list[Row] = [(0, n, int(rng.integers(80)), int(rng.integers(1, 90))) for n in range(400)]
