@@ -176,7 +176,8 @@ def observe(
 def _taken(view: FeatureView, events: Events, offsets: npt.NDArray[np.int64], seen: Seen) -> Taken:
     """Events as windows take them."""
     attributes = {attribute.name: attribute for attribute in view.attributes}
-    cards = [text_of(card) for card in events.cards]
+    text_by_card = {card: text_of(card) for card in dict.fromkeys(events.cards)}
+    cards = [text_by_card[card] for card in events.cards]
     texts: dict[tuple[str, ...], Sequence[str | None]] = {}
     for keys in dict.fromkeys(track.keys for track in view.tracks):
         columns = [encode(attributes[name], events.attributes[name]) for name in keys if name != MERCHANT]

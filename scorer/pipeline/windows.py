@@ -108,9 +108,11 @@ def _observe(
     mine, work, bases = [], [], [0]
     rows_of = np.full(n, -1)
     for part, cut in zip(windows, cuts, strict=True):
-        at = [i for i in range(cut.start, cut.stop) if texts[i] is not None]
+        wanted, at = texts[cut], np.arange(cut.start, cut.stop)
+        if None in wanted:
+            at = np.array([i for i, text in enumerate(wanted, cut.start) if text is not None], dtype=np.int64)
         states = part.of(track)
-        places, inverse = np.unique(states.find([texts[i] or "" for i in at]), return_inverse=True)
+        places, inverse = np.unique(states.find([text for text in wanted if text is not None]), return_inverse=True)
         rows_of[at] = inverse + bases[-1]
         bases.append(bases[-1] + len(places))
         mine.append((states, places))
