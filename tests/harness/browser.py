@@ -108,7 +108,7 @@ class Browser:
         return [one for one in found if one[0] in ("serious", "critical")]
 
     def leave(self) -> None:
-        """Leave the page, and forget what its log says: a page that stays open goes on asking a server that has gone."""
+        """Leave the page, and forget what its log says: one that stays open asks on after its server has gone."""
         self._call("POST", f"/session/{self._session}/url", {"url": "about:blank"})
         self.messages()
 
