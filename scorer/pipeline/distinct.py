@@ -51,20 +51,21 @@ def bits(places: Bools) -> Masks:
     return masks
 
 
-def seen(row: npt.NDArray[np.void], in_window: Bools) -> Ints:
-    """How many values each of k rows has had in some places of its ring: int64 (k,). in_window: bool (k, BUCKETS)."""
-    counts: Ints = ((row["masks"] & bits(in_window)[:, None]) != 0).sum(axis=1)
+def seen(masks: Masks, inside: Masks) -> Ints:
+    """How many values each of k rows has had in some places of its ring: int64 (k,).
+
+    masks: uint16 (k, MOST), of the rows. inside: uint16 (k,), the places.
+    """
+    counts: Ints = np.count_nonzero(masks & inside[:, None], axis=1)
     return counts
 
 
-def add(row: npt.NDArray[np.void], stale: Bools, held: Ints, fits: Bools, now: Ints, value: Values) -> None:
-    """Empty what is `stale`, then add a value to each row that it `fits`.
+def add(values: Values, masks: Masks, fits: Bools, heads: Ints, now: Ints, value: Values) -> None:
+    """Add a value to each row that it `fits`.
 
-    stale: bool (k, BUCKETS). held: number of the bucket that each place holds then, int64 (k, BUCKETS). now: the
-    value's bucket.
+    values: uint64 (k, MOST), masks: uint16 (k, MOST), of the rows, which are changed. heads: int64 (k,), the newest
+    bucket of each. now: int64 (k,), the value's bucket.
     """
-    masks = row["masks"] & ~bits(stale)[:, None]
-    values = np.where(masks != 0, row["values"], 0)
     which = np.flatnonzero(fits)
     mine, wanted, bit = masks[which], value[which], _BITS[now[which] % BUCKETS]
     has = (values[which] == wanted[:, None]) & (mine != 0)
@@ -74,7 +75,7 @@ def add(row: npt.NDArray[np.void], stale: Bools, held: Ints, fits: Bools, now: I
     full = np.flatnonzero(~has_room)
     if len(full):
         ours = values[which[full]]
-        newest = _newest(mine[full], held[which[full]])
+        newest = _newest(mine[full], heads[which[full]])
         last = newest == newest.min(axis=1)[:, None]
         places[full] = np.where(last, ours, np.iinfo(np.uint64).max).argmin(axis=1)  # of one bucket, the least value
         at = np.arange(len(full)), places[full]
@@ -83,10 +84,11 @@ def add(row: npt.NDArray[np.void], stale: Bools, held: Ints, fits: Bools, now: I
     rows, places = which[has_room], places[has_room]
     masks[rows, places] = np.where(is_known[has_room], masks[rows, places], 0) | bit[has_room]
     values[rows, places] = wanted[has_room]
-    row["masks"], row["values"] = masks, values
 
 
-def _newest(masks: Masks, held: Ints) -> Ints:
-    """The newest bucket of each value: int64 (k, MOST)."""
-    newest: Ints = np.where((masks[:, :, None] & _BITS) != 0, held[:, None, :], np.iinfo(np.int64).min).max(axis=2)
+def _newest(masks: Masks, heads: Ints) -> Ints:
+    """The newest bucket of each value, which has one: int64 (k, MOST). heads: int64 (k,), newest of each row."""
+    age = (heads[:, None] - np.arange(BUCKETS)) % BUCKETS  # of each place: how many buckets it is behind the head
+    ages = np.where((masks[:, :, None] & _BITS) != 0, age[:, None, :], BUCKETS).min(axis=2)
+    newest: Ints = heads[:, None] - ages
     return newest

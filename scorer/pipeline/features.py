@@ -19,8 +19,8 @@ from scorer.pipeline.risk_view import Risk
 from scorer.pipeline.velocity import Seen, id_hashes
 from scorer.pipeline.view import DELTAS, EVENT_FEATURES, VELOCITY_FEATURES, Attribute, FeatureView
 from scorer.pipeline.window import AMOUNT, MERCHANT
-from scorer.pipeline.window_states import row_texts, text_of
-from scorer.pipeline.windows import Taken
+from scorer.pipeline.window_states import row_texts
+from scorer.pipeline.windows import Rows, Taken, rows_of_cards, rows_of_keys
 from scorer.pipeline.windows import observe as observe_windows
 
 #: Rows of a history that are computed at once. More only costs memory.
@@ -159,9 +159,8 @@ def observe(
     if view is None or not view.windows:
         return seen
     try:
-        taken = _taken(view, events, offsets, seen)
-        windows = [part.windows for part in states]
-        totals, undo = observe_windows(windows, cuts, view.tracks, taken, states[0].units)
+        taken = _taken(view, cuts, events, offsets, seen)
+        totals, undo = observe_windows([part.windows for part in states], view.tracks, taken, states[0].units)
     except BaseException:
         seen.undo()
         raise
@@ -173,19 +172,23 @@ def observe(
     return replace(seen, windows=totals, undo=undo_all)
 
 
-def _taken(view: FeatureView, events: Events, offsets: npt.NDArray[np.int64], seen: Seen) -> Taken:
+def _taken(
+    view: FeatureView, cuts: Sequence[slice], events: Events, offsets: npt.NDArray[np.int64], seen: Seen
+) -> Taken:
     """Events as windows take them."""
     attributes = {attribute.name: attribute for attribute in view.attributes}
-    text_by_card = {card: text_of(card) for card in dict.fromkeys(events.cards)}
-    cards = [text_by_card[card] for card in events.cards]
-    texts: dict[tuple[str, ...], Sequence[str | None]] = {}
+    rows: dict[tuple[str, ...], Rows | None] = {}
     for keys in dict.fromkeys(track.keys for track in view.tracks):
+        if not keys:
+            rows[keys] = rows_of_cards(events.cards, seen.places, seen.bases, seen.order)
+            continue
         columns = [encode(attributes[name], events.attributes[name]) for name in keys if name != MERCHANT]
-        texts[keys] = row_texts(cards, columns, events.merchants if MERCHANT in keys else None)
+        texts = row_texts(events.cards, columns, events.merchants if MERCHANT in keys else None)
+        rows[keys] = rows_of_keys(texts, cuts)
     added = {track.of for track in view.tracks if not track.is_distinct}
     numbers = {of: np.asarray(events.attributes[of]) for of in added if of in attributes}
     values = {of: _values(of, attributes, events) for of in {str(t.of) for t in view.tracks if t.is_distinct}}
-    return Taken(texts, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors, values)
+    return Taken(rows, numbers, events.occurred_ms, events.minor, offsets, seen.adds, seen.floors, values)
 
 
 def _values(

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-
-def turns(places: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions of each row's first event, then of each row's second, and so on; the rows' places ascend in each."""
-    order = np.argsort(places, kind="stable")
-    ranked = places[order]
-    first = np.concatenate(([True], ranked[1:] != ranked[:-1]))
-    starts = np.flatnonzero(first)
-    rank = np.arange(len(places)) - np.repeat(starts, np.diff(np.append(starts, len(places))))
-    if rank.max() == 0:
-        yield order
-        return
-    by_rank = order[np.argsort(rank, kind="stable")]
-    cuts = np.cumsum(np.bincount(rank))
-    start = 0
-    for cut in cuts:
-        yield by_rank[start:cut]
-        start = cut
+#: Numbers below this have 16 bits; of fewer than these it is not worth to look.
+_SMALL, _MANY = 2**16, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +28,11 @@ class Order:
 
 def in_order(places: npt.NDArray[np.int64]) -> Order:
     """Events in turns. places: int64 (n,), n > 0, of the row of each event."""
-    by_place = np.argsort(places, kind="stable")
+    by_place = _argsort(places)
     sorted_places = places[by_place]
     starts = np.flatnonzero(np.concatenate(([True], sorted_places[1:] != sorted_places[:-1])))
     sizes = np.diff(np.append(starts, len(places)))
-    ranked = np.argsort(-sizes, kind="stable")
+    ranked = _argsort(sizes.max() - sizes)
     rank = np.empty_like(ranked)
     rank[ranked] = np.arange(len(ranked))
     turn = np.arange(len(places)) - np.repeat(starts, sizes)
@@ -55,3 +40,17 @@ def in_order(places: npt.NDArray[np.int64]) -> Order:
     events = np.empty_like(by_place)
     events[np.concatenate(([0], ends[:-1]))[turn] + np.repeat(rank, sizes)] = by_place
     return Order(sorted_places[starts], ranked, events, ends)
+
+
+def _argsort(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions by number, equal ones in their order. numbers: int64 (n,), n > 0, from 0 on."""
+    if len(numbers) >= _MANY and numbers.max() < _SMALL:
+        return np.argsort(numbers.astype(np.uint16), kind="stable")  # numpy sorts these by digits, ten times as fast
+    return np.argsort(numbers, kind="stable")
+
+
+def unranked(values: npt.NDArray[Any], order: Order) -> npt.NDArray[Any]:
+    """Values of rows in the order of their places. values: (r, …), in that of their turns."""
+    out = np.empty_like(values)
+    out[order.ranked] = values
+    return out

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from scorer.pipeline.card_columns import CardColumns, CardEvents, Sight, card_ev
 from scorer.pipeline.card_row import DAY, IDLE_DAYS, NO_TIME, RAW, ROW
 from scorer.pipeline.card_states import CardStates
 from scorer.pipeline.clock import NO_DAY
-from scorer.pipeline.turns import Order, in_order
+from scorer.pipeline.turns import Order, in_order, unranked
 from scorer.pipeline.view import VELOCITY_FEATURES
 from scorer.pipeline.windows import Totals
 
@@ -34,8 +33,9 @@ class Seen:
     the card's row held this source offset already; the features of such an event are not those it was decided with.
     since_last: float64 (n,), seconds since the card's newest transaction, negative for an event before it; NaN for
     none, or if the states do not keep it. adds: bool (n,), the event was added to its card. floors: int64 (n,), the
-    newest day of a card that starts anew with the event. windows: what it saw in each track of the view. undo: puts
-    every card back to where it was before these events.
+    newest day of a card that starts anew with the event. places: int64 (n,), of the cards' rows; those of the i-th
+    partition begin at bases[i]. order: of all places, None if it is not known. windows: what it saw in each track of
+    the view. undo: puts every card back to where it was before these events.
     """
 
     features: npt.NDArray[np.float64]
@@ -44,6 +44,9 @@ class Seen:
     since_last: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     adds: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
     floors: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    bases: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    order: Order | None = None
     windows: Mapping[str, Totals] = field(default_factory=dict)
     undo: Callable[[], None] = lambda: None
 
@@ -101,6 +104,7 @@ def observe(
         for put in reversed(put_back):
             put()
 
+    order: Order
     try:
         for piece in _pieces(states, cuts, within, days, offsets):
             order = in_order(places[piece.positions])
@@ -114,10 +118,10 @@ def observe(
                 put_back.append(partial(rows.put_last, at, last_was))
                 last = last_was[order.ranked]
             _take_turns(columns, last, order, events.at(positions), piece.floors[order.events], positions, seen)
-            now = _unranked(columns.raw(), order)
+            now = unranked(columns.raw(), order)
             rows.put(at, now)
             if last is not None:
-                rows.put_last(at, _unranked(last, order))
+                rows.put_last(at, unranked(last, order))
             seen.floors[piece.positions] = piece.floors
             rows.note(at, was.view(ROW)["heads"][:, DAY], now.view(ROW)["heads"][:, DAY], piece.last)
     except BaseException:
@@ -129,7 +133,8 @@ def observe(
     means[counts == 0] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         seen.features[:, 2::3] = np.where(means > 0, (minor / units)[:, None] / means, np.nan)
-    return replace(seen, undo=undo)
+    of_all = order if len(order.events) == n else None
+    return replace(seen, places=places, bases=bases, order=of_all, undo=undo)
 
 
 @dataclass(frozen=True)
@@ -263,10 +268,3 @@ def _take_turns(
     seen.features[positions, 1::3] = np.concatenate([sight.sums for sight in sights], axis=1).T
     for name in ("absorbed", "repeat", "adds"):
         getattr(seen, name)[positions] = np.concatenate([getattr(sight, name) for sight in sights])
-
-
-def _unranked(values: npt.NDArray[Any], order: Order) -> npt.NDArray[Any]:
-    """Values of rows in the order of their places. values: (r, …), in that of their turns."""
-    out = np.empty_like(values)
-    out[order.ranked] = values
-    return out

@@ -27,7 +27,6 @@ NO_BUCKET = -(2**60)
 HEADER = [("layout", "<u2"), ("idle", "<u2"), ("day", "<i4"), ("offset", "<i8"), ("head", "<i8")]
 COUNTS = ("counts", "<u4", (BUCKETS,))
 MINOR, NUMBERS = ("sums", "<i8", (BUCKETS,)), ("sums", "<f8", (BUCKETS,))
-PLACE = np.arange(BUCKETS)
 
 
 def idle_days(track: Track) -> int:
@@ -55,11 +54,3 @@ def blank(dtype: np.dtype[np.void], idle_days: int) -> npt.NDArray[np.void]:
     row = np.zeros(1, dtype=dtype)
     row["layout"], row["idle"], row["day"], row["offset"], row["head"] = LIVE, idle_days, NO_DAY, -1, NO_BUCKET
     return row
-
-
-def held(heads: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number of the bucket that each place of the rings holds: int64 (k, BUCKETS). heads: newest of each row."""
-    behind = (heads % BUCKETS)[:, None] - PLACE  # divided once for each row: a division takes as long as ten sums
-    behind += BUCKETS * (behind < 0)
-    numbers: npt.NDArray[np.int64] = heads[:, None] - behind
-    return numbers

@@ -54,20 +54,19 @@ def row_texts(
 ) -> list[str | None]:
     """What the row of each of n events is known by; None for an event that lacks a key.
 
-    cards: from `text_of`. codes: of each attribute that is a key: float64 (n,), NaN where missing. merchants: None if
-    these are no key.
+    codes: of each attribute that is a key: float64 (n,), NaN where missing. merchants: None if these are no key.
     """
-    if not codes and merchants is None:
-        return list(cards)
+    known = {card: text_of(card) for card in dict.fromkeys(cards)}
+    texts = [known[card] for card in cards]
     rests = [""] * len(cards) if merchants is None else [f"|{merchant}" for merchant in merchants]
     if not codes:
-        return [card + rest for card, rest in zip(cards, rests, strict=True)]
+        return [text + rest for text, rest in zip(texts, rests, strict=True)]
     table = np.array(codes).T
     lacks = np.isnan(table.sum(axis=1))
     coded = np.where(lacks[:, None], 0, table).astype(np.int64).tolist()
     return [
-        None if is_lacking else f"{card}{''.join([f'#{code}' for code in row])}{rest}"
-        for card, rest, row, is_lacking in zip(cards, rests, coded, lacks.tolist(), strict=True)
+        None if is_lacking else f"{text}{''.join([f'#{code}' for code in row])}{rest}"
+        for text, rest, row, is_lacking in zip(texts, rests, coded, lacks.tolist(), strict=True)
     ]
 
 
@@ -148,12 +147,12 @@ class WindowStates:
         return places
 
     def take(self, places: Places) -> Row:
-        """Copies of the rows at some places."""
-        return self._rows.view(self._raw)[places].view(self._rows.dtype)
+        """Copies of the rows at some places, as plain bytes."""
+        return self._rows.view(self._raw)[places]
 
     def put(self, places: Places, rows: Row) -> None:
         """Write rows that `take` returned back to their places, which must be distinct."""
-        self._rows.view(self._raw)[places] = rows.view(self._raw)
+        self._rows.view(self._raw)[places] = rows
 
     def note(self, places: Places) -> Callable[[], None]:
         """Remember that rows have changed, for `packed`; returns what forgets it again."""
@@ -183,9 +182,9 @@ class WindowStates:
         places = self.find(texts)
         order = np.argsort(rows["offset"], kind="stable")  # numpy keeps the last assignment to a place
         places, rows = places[order], rows[order]
-        held = self.take(places)
+        held = self._rows[["offset", "layout"]][places]
         newer = (rows["offset"] > held["offset"]) | ((rows["offset"] == held["offset"]) & (held["layout"] != GRAVE))
-        self.put(places[newer], rows[newer])
+        self.put(places[newer], rows.view(self._raw)[newer])
         self._unswept = len(self._texts)
 
     def bury(self, texts: Sequence[str], offsets: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from scorer.pipeline import distinct
 from scorer.pipeline.card_row import IDLE_DAYS
 from scorer.pipeline.clock import NO_DAY
 from scorer.pipeline.instants import DAY_MS
-from scorer.pipeline.turns import turns
-from scorer.pipeline.window import AMOUNT, BUCKETS, DISTINCT, Track
-from scorer.pipeline.window_row import LIVE, blank_of, held, idle_days
-from scorer.pipeline.window_states import Windows
+from scorer.pipeline.turns import Order, in_order, unranked
+from scorer.pipeline.window import AMOUNT, DISTINCT, Track
+from scorer.pipeline.window_columns import WindowColumns, window_events
+from scorer.pipeline.window_row import idle_days
+from scorer.pipeline.window_states import Windows, text_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,16 +53,70 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The rows that n events have of some keys, which are the same in every track of these keys.
+
+    texts: what each of r rows is known by, one partition after the other. bounds: where the rows of each partition
+    begin, and r. order: of the events that have a row, in turns. events: int64 (n,), positions of those in the batch;
+    None for all.
+    """
+
+    texts: Sequence[str]
+    bounds: Sequence[int]
+    order: Order
+    events: Ints | None = None
+
+
+def rows_of_cards(cards: Sequence[str], places: Ints, bases: Ints, order: Order | None) -> Rows | None:
+    """The rows of windows without keys; None without events.
+
+    cards: of n events. places: int64 (n,), of the cards' own rows; those of the i-th partition begin at bases[i].
+    order: of the places, if that is known.
+    """
+    if not len(cards):
+        return None
+    order = order or in_order(places)
+    firsts = unranked(order.events[: len(order.rows)], order)
+    bounds = np.searchsorted(order.rows, bases).tolist()
+    return Rows([text_of(cards[at]) for at in firsts.tolist()], bounds, order)
+
+
+def rows_of_keys(texts: Sequence[str | None], cuts: Sequence[slice]) -> Rows | None:
+    """The rows of windows with keys; None if no event has one.
+
+    texts: what the row of each of n events is known by, None where it lacks a key. cuts: which events are each
+    partition's, one after the other.
+    """
+    distinct_texts: list[str] = []
+    bounds, numbers = [0], []
+    for cut in cuts:
+        its = dict.fromkeys(texts[cut])
+        its.pop(None, None)
+        number: dict[str | None, int] = {text: at for at, text in enumerate(its, len(distinct_texts))}
+        number[None] = -1
+        numbers += [number[text] for text in texts[cut]]
+        distinct_texts += [text for text in its if text is not None]
+        bounds.append(len(distinct_texts))
+    if not distinct_texts:
+        return None
+    rows = np.array(numbers, dtype=np.int64)
+    present = np.flatnonzero(rows >= 0)
+    if len(present) == len(rows):
+        return Rows(distinct_texts, bounds, in_order(rows))
+    return Rows(distinct_texts, bounds, in_order(rows[present]), present)
+
+
+@dataclass(frozen=True)
 class Taken:
     """n events as windows take them.
 
-    texts: of each combination of keys, what each event's row is known by, None where it lacks one. numbers: attributes
+    rows: of each combination of keys; None if no event has all of them. numbers: attributes
     that are added up: float64 (n,), NaN where missing. values: what is told apart: of each event, uint64 (n,), and
     whether it has one, bool (n,). adds: which events count: bool (n,). floors: int64 (n,), the
     newest day of a card that starts anew with each event.
     """
 
-    texts: Mapping[tuple[str, ...], Sequence[str | None]]
+    rows: Mapping[tuple[str, ...], Rows | None]
     numbers: Mapping[str, Floats]
     occurred_ms: Ints
     minor: Ints
@@ -71,11 +127,11 @@ class Taken:
 
 
 def observe(
-    windows: Sequence[Windows], cuts: Sequence[slice], tracks: Sequence[Track], events: Taken, units: float
+    windows: Sequence[Windows], tracks: Sequence[Track], events: Taken, units: float
 ) -> tuple[dict[str, Totals], Callable[[], None]]:
     """Note what events see in each track, by its id, then add them, in order; and what puts all rows back.
 
-    windows: of each partition. cuts: which events are the partition's, one after the other. units: minor units in one.
+    windows: of each partition. units: minor units in one.
     """
     seen: dict[str, Totals] = {}
     put_back: list[Callable[[], None]] = []
@@ -85,8 +141,9 @@ def observe(
             put()
 
     try:
+        days = events.occurred_ms // DAY_MS
         for track in tracks:
-            seen[track.id] = _observe(windows, cuts, track, events, units, put_back)
+            seen[track.id] = _observe(windows, track, events, days, units, put_back)
     except BaseException:
         undo()
         raise
@@ -95,33 +152,20 @@ def observe(
 
 def _observe(
     windows: Sequence[Windows],
-    cuts: Sequence[slice],
     track: Track,
     events: Taken,
+    days: Ints,
     units: float,
     put_back: list[Callable[[], None]],
 ) -> Totals:
-    """`observe` of one track."""
+    """`observe` of one track. days: int64 (n,), of the events."""
     n = len(events.offsets)
-    texts = events.texts[track.keys]
     totals = Totals(np.full(n, np.nan), np.full(n, np.nan))
-    mine, work, bases = [], [], [0]
-    rows_of = np.full(n, -1)
-    for part, cut in zip(windows, cuts, strict=True):
-        wanted, at = texts[cut], np.arange(cut.start, cut.stop)
-        if None in wanted:
-            at = np.array([i for i, text in enumerate(wanted, cut.start) if text is not None], dtype=np.int64)
-        states = part.of(track)
-        places, inverse = np.unique(states.find([text for text in wanted if text is not None]), return_inverse=True)
-        rows_of[at] = inverse + bases[-1]
-        bases.append(bases[-1] + len(places))
-        mine.append((states, places))
-        work.append(states.take(places))
-    present = np.flatnonzero(rows_of >= 0)
-    if not len(present):
+    rows = events.rows[track.keys]
+    if rows is None:
         return totals
-    rows = np.concatenate(work)
-    was, changed = rows.copy(), np.zeros(len(rows), dtype=bool)
+    order = rows.order
+    positions = order.events if rows.events is None else rows.events[order.events]
     value: npt.NDArray[Any] | None = None
     adds = events.adds
     if track.is_distinct:
@@ -132,93 +176,30 @@ def _observe(
     elif track.of is not None:
         value = events.numbers[track.of]
         adds = adds & ~np.isnan(value)
-    now, days = events.occurred_ms // track.bucket_ms, events.occurred_ms // DAY_MS
     floors = np.maximum(events.floors + (IDLE_DAYS - idle_days(track)), NO_DAY)
-    for turn in turns(rows_of[present]):
-        which = present[turn]
-        at_rows = rows_of[which]
-        row = rows[at_rows]
-        given = None if value is None else value[which]
-        added = _step(
-            row, track, which, now[which], days[which], floors[which], events.offsets[which], adds[which], given, totals
-        )
-        rows[at_rows[added]] = row[added]
-        changed[at_rows[added]] = True
-    if track.of == AMOUNT and not track.is_distinct:
+    in_turns = window_events(track, events.occurred_ms, days, floors, events.offsets, adds, value).at(positions)
+
+    mine = [(part.of(track), cut) for part, cut in zip(windows, map(slice, rows.bounds, rows.bounds[1:]), strict=True)]
+    places = [states.find(rows.texts[cut]) for states, cut in mine]
+    was = np.concatenate([states.take(its) for (states, _), its in zip(mine, places, strict=True)])
+    columns = WindowColumns(track, was[order.ranked])
+    counts: list[Ints] = []
+    sums: list[npt.NDArray[Any]] = []
+    for start, end in pairwise((0, *order.ends.tolist())):
+        its_counts, its_sums = columns.add(in_turns.at(slice(start, end)))
+        counts.append(its_counts)
+        if its_sums is not None:
+            sums.append(its_sums)
+    totals.counts[positions] = np.concatenate(counts)
+    totals.sums[positions] = np.concatenate(sums) if sums else 0.0
+    if track.of == AMOUNT:
         np.divide(totals.sums, units, out=totals.sums)
-    for (states, places), base in zip(mine, bases, strict=False):
-        its = slice(base, base + len(places))
-        moved = changed[its]
-        if moved.any():
-            put_back.append(partial(states.put, places[moved], was[its][moved]))
-            put_back.append(states.note(places[moved]))
-            states.put(places[moved], rows[its][moved])
+    if columns.changed.any():
+        changed, now = unranked(columns.changed, order), unranked(columns.raw(), order)
+        for (states, cut), its in zip(mine, places, strict=True):
+            moved = changed[cut]
+            if moved.any():
+                put_back.append(partial(states.put, its[moved], was[cut][moved]))
+                put_back.append(states.note(its[moved]))
+                states.put(its[moved], now[cut][moved])
     return totals
-
-
-def _step(
-    row: npt.NDArray[np.void],
-    track: Track,
-    which: Ints,
-    now: Ints,
-    days: Ints,
-    floors: Ints,
-    offsets: Ints,
-    adds: Bools,
-    value: npt.NDArray[Any] | None,
-    totals: Totals,
-) -> Bools:
-    """Add one event to each of k rows, and note in `totals` what it saw; returns which were added: bool (k,).
-
-    which: positions of the events. now, days: their bucket and day.
-    """
-    absorbed = offsets <= row["offset"]
-    row[~absorbed & (row["day"] <= floors)] = blank_of(track)[0]
-    head = row["head"]
-    buckets = held(head)
-    in_window = (buckets <= now[:, None]) & (buckets > now[:, None] - BUCKETS)
-    added = adds & ~absorbed
-    new_head = np.where(added, np.maximum(head, now), head)
-    new_buckets = held(new_head)
-    stale = new_buckets > buckets
-    fits = added & (now > new_head - BUCKETS)
-    if track.is_distinct and value is not None:
-        totals.counts[which], totals.sums[which] = distinct.seen(row, in_window), 0.0
-        distinct.add(row, stale, new_buckets, fits, now, value)
-    else:
-        totals.counts[which], totals.sums[which] = _summed(row, in_window)
-        _add_up(row, stale, fits, now % BUCKETS, value)
-    row["head"], row["layout"] = new_head, LIVE
-    row["day"] = np.where(added, np.maximum(row["day"], days), row["day"])
-    row["offset"] = np.maximum(row["offset"], offsets)
-    return added
-
-
-def _summed(row: npt.NDArray[np.void], in_window: Bools) -> tuple[Ints, Ints | Floats | float]:
-    """Counts and sums of some places of the rings: (k,) each. in_window: bool (k, BUCKETS)."""
-    counts = (row["counts"].astype(np.int64) * in_window).sum(axis=1)
-    has_sums = "sums" in (row.dtype.names or ())
-    return counts, _sum(np.where(in_window, row["sums"], 0)) if has_sums else 0.0
-
-
-def _add_up(row: npt.NDArray[np.void], stale: Bools, fits: Bools, column: Ints, value: Ints | Floats | None) -> None:
-    """Empty what is `stale`, then add an event to each row that it `fits`. column: the place of its bucket."""
-    who, counts = np.arange(len(row)), row["counts"].astype(np.int64)
-    counts[stale] = 0
-    counts[who, column] += fits
-    row["counts"] = counts
-    if value is not None:
-        sums = row["sums"].copy()
-        sums[stale] = 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            sums[who, column] += np.where(fits, value, 0)
-        row["sums"] = sums
-
-
-def _sum(cells: npt.NDArray[np.int64] | Floats) -> npt.NDArray[np.int64] | Floats:
-    """The sum of each row: (k,), added column by column, so that it does not depend on how many rows there are."""
-    total = cells[:, 0].copy()
-    with np.errstate(over="ignore", invalid="ignore"):
-        for at in range(1, cells.shape[1]):
-            total += cells[:, at]
-    return total
