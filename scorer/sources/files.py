@@ -111,6 +111,9 @@ def read_transactions(
     if until is not None:
         keep = keep[occurred[keep] < time_bound(until, "--to")]
     keep = keep[by_time(occurred[keep], ids[keep])][skip:][:limit]
+    del ids
+    for part in parts:
+        part.ids.clear()  # they are as large as all columns together, and nobody needs them any more
     labels = None
     if all(part.labels is not None for part in parts):
         labels = np.concatenate([part.labels for part in parts if part.labels is not None])

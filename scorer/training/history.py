@@ -24,8 +24,8 @@ from scorer.pipeline.view import FeatureView
 from scorer.sources.files import FileChunk, Places
 from scorer.sources.label_cells import UNKNOWN
 from scorer.sources.source import LABEL, LABEL_TIME, shown
+from scorer.training.blocks import Blocks, Matrix
 
-Matrix = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 #: Between the texts of a column, as nothing in an id is.
 _BETWEEN = "\n"
@@ -77,26 +77,34 @@ class History:
         """Some of the labelled transactions. rows: their positions, int64 (k,)."""
         if len(rows) == len(self.labels):
             return self
+        some = without_gaps(rows)
         return replace(
             self,
             ids=[self.ids[row] for row in rows.tolist()],
-            occurred_ms=self.occurred_ms[rows],
-            amount=self.amount[rows],
-            matrix=self.matrix[rows],
-            labels=self.labels[rows],
-            known_ms=self.known_ms[rows],
+            occurred_ms=self.occurred_ms[some],
+            amount=self.amount[some],
+            matrix=self.matrix[some],
+            labels=self.labels[some],
+            known_ms=self.known_ms[some],
         )
+
+
+def without_gaps(rows: Times) -> slice | Times:
+    """The same positions, int64 (k,), as a slice if each follows the one before: numpy copies nothing for that."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 @dataclass
 class _Read:
     """What was read so far. count: of all transactions, with those that are not kept."""
 
+    matrix: Blocks
     count: int = 0
     ids: list[str] = field(default_factory=list)
     occurred_ms: list[Times] = field(default_factory=list)
     amount: list[Matrix] = field(default_factory=list)
-    matrix: list[Matrix] = field(default_factory=list)
     labels: list[npt.NDArray[np.int8]] = field(default_factory=list)
     known_ms: list[Times] = field(default_factory=list)
     merchants: list[Times] = field(default_factory=list)
@@ -155,7 +163,7 @@ def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Readin
     labels, one breaks the contract, or labels cannot be what they say.
     """
     of_files = replace(reading, mapping=reading.mapping.of_files, attributes=view.attributes)
-    read, past = _Read(), Past(view, reading.money.digits)
+    read, past = _Read(Blocks(len(view.names))), Past(view, reading.money.digits)
     at_merchants = None if view.risk is None else merchant_risk.Past(view.risk)
     content = _Content(view, reading.mapping.fields.get("transaction_id") != "$row")
     for chunk in chunks:
@@ -174,7 +182,7 @@ def read_history(chunks: Iterable[FileChunk], view: FeatureView, reading: Readin
         read.ids += events.ids
         read.occurred_ms.append(events.occurred_ms)
         read.amount.append(events.amount)
-        read.matrix.append(matrix)
+        read.matrix.add(matrix)
         read.labels.append(labels)
         read.known_ms.append(known_ms)
         if at_merchants is not None:
@@ -221,7 +229,7 @@ def _history(
         labels_last=_iso(told.max()) if len(told) else None,
         content=content,
     )
-    matrix = _joined(read.matrix)
+    matrix = read.matrix.joined()
     if at_merchants is not None:
         matrix[:, len(view.names) - len(at_merchants.risk.names) :] = merchant_risk.history(
             at_merchants,
@@ -235,18 +243,6 @@ def _history(
         )
     amount = np.concatenate(read.amount)
     return History(view, read.ids, occurred_ms, amount, matrix, labels, known_ms, data).only(firsts)
-
-
-def _joined(parts: list[Matrix]) -> Matrix:
-    """Parts as one matrix: float64 (n, features). Takes them out of the list, so that both are never there at once."""
-    matrix = np.empty((sum(map(len, parts)), parts[0].shape[1]))
-    at = 0
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        matrix[at : at + len(part)] = part
-        at += len(part)
-    return matrix
 
 
 def _is_repeat(ids: list[str]) -> npt.NDArray[np.bool_]:

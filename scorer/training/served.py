@@ -23,7 +23,8 @@ from scorer.pipeline.money import Money
 from scorer.pipeline.view import FeatureView
 from scorer.sources.label_cells import UNKNOWN
 from scorer.sources.source import LABEL
-from scorer.training.history import History, Matrix, Times, Unlabelled
+from scorer.training.blocks import Matrix
+from scorer.training.history import History, Times, Unlabelled
 from scorer.training.making import Material
 
 GROUP = "scorer.served"
