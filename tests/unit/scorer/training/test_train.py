@@ -16,6 +16,7 @@ from scorer.pipeline.mapping import FieldNames
 from scorer.pipeline.transaction import Reading
 from scorer.pipeline.view import Attribute, FeatureView
 from scorer.sources.files import FileChunk, read_transactions, time_bound
+from scorer.training.fitting import prepare
 from scorer.training.history import read_history
 from scorer.training.making import rfc3339
 from scorer.training.train import train
@@ -154,6 +155,22 @@ def test_a_model_learns_no_refunds_but_credits(tmp_path: Path, sign: str) -> Non
     (tmp_path / "only.jsonl").write_text("\n".join(map(json.dumps, mixed[1::2])))
     with pytest.raises(UserError, match="nothing but refunds"):
         read_history(read_transactions(tmp_path / "only.jsonl", mapping), VIEW, Reading(mapping=mapping), "only")
+
+
+def test_what_is_learnt_from_is_copied_only_where_it_must_be(history: Path) -> None:
+    data = a_history(history)
+    times = data.occurred_ms
+    since = rfc3339(str(np.datetime64(int(times[len(times) // 5]), "ms")) + "Z", "--from")
+    for features, is_copy in ((data.view.names, False), (data.view.names[::-1], True), (data.view.names[1:], True)):
+        for recipe in (Recipe(features=features), Recipe(features=features, since=since)):
+            prepared = prepare(data, recipe, lambda text: None)
+            rows = prepared.pieces.fit
+            found = prepared.matrix(rows)
+            assert np.shares_memory(found, data.matrix) != is_copy
+            wanted = data.matrix[len(times) - len(prepared.labels) :][np.ix_(rows, prepared.columns)]
+            np.testing.assert_array_equal(found, wanted)
+            scattered = prepared.matrix(rows[::2])
+            np.testing.assert_array_equal(scattered, wanted[::2])
 
 
 def test_too_little_to_learn_from_is_told(history: Path) -> None:
