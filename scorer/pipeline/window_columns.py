@@ -35,19 +35,19 @@ _BITS = distinct.bits(_INSIDE)
 _ALL_BITS = np.uint16(2**BUCKETS - 1)
 
 
-def _first_look(buckets: Ints) -> Ints:
-    """Where in the tables what is seen of rings begins, whose heads are these: int64 (k,)."""
-    looks: Ints = buckets % BUCKETS * _REACH + BUCKETS
-    return looks
+def _looks(places: Ints) -> Ints:
+    """Where in the tables it is what an event sees that is in the bucket of its ring's head: int64 (k,); so many
+    further on for one that is so many buckets after it. places: int64 (k,), of the heads."""
+    return places * _REACH + BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
 class WindowEvents:
     """n events as columns: int64 (n,) each, but for `adds` and `value`.
 
-    buckets, days: of their times; places: of the buckets in the rings; floors: the newest day of a row that starts anew
-    with the event; offsets: on the source. adds: bool (n,), whether the event counts. value: (n,), what is added up or
-    told apart; None for a count.
+    buckets, days: of their times; places: of the buckets in the rings; looks: see `_looks`, once the event is the head;
+    floors: the newest day of a row that starts anew with the event; offsets: on the source. adds: bool (n,), whether
+    the event counts. value: (n,), what is added up or told apart; None for a count.
     """
 
     buckets: Ints
@@ -85,7 +85,7 @@ def window_events(
     """Events as the windows of a track take them. occurred_ms: milliseconds since 1970."""
     buckets = occurred_ms // track.bucket_ms
     places = buckets % BUCKETS
-    return WindowEvents(buckets, places, places * _REACH + BUCKETS, days, floors, offsets, adds, value)
+    return WindowEvents(buckets, places, _looks(places), days, floors, offsets, adds, value)
 
 
 class WindowColumns:
@@ -97,7 +97,7 @@ class WindowColumns:
         rows = self._rows
         self._heads, self._offsets = rows["head"].copy(), rows["offset"].copy()
         self._days = rows["day"].astype(np.int64)
-        self._looks = _first_look(self._heads)
+        self._looks = _looks(self._heads % BUCKETS)
         self.changed = np.zeros(len(rows), dtype=bool)
         self._ring: _Ring | _DistinctRing = _DistinctRing(rows) if track.is_distinct else _Ring(rows)
 
@@ -134,7 +134,11 @@ class WindowColumns:
 
 
 class _Ring:
-    """Counts and sums in the buckets."""
+    """Counts and sums in the buckets.
+
+    `add` takes, of the first k rows: seen, int64 (k,), where in the tables it is what the event sees; moves, whether
+    the ring's head moves to the event's bucket; fits, whether it is added; heads, where the heads are then.
+    """
 
     def __init__(self, rows: npt.NDArray[np.void]) -> None:
         sums = rows["sums"] if "sums" in (rows.dtype.names or ()) else None
@@ -174,7 +178,7 @@ class _Ring:
 
 
 class _DistinctRing:
-    """Distinct values and their buckets."""
+    """Distinct values and their buckets; as `_Ring`."""
 
     def __init__(self, rows: npt.NDArray[np.void]) -> None:
         self._values, self._masks = rows["values"].copy(), rows["masks"].copy()

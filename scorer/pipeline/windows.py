@@ -110,10 +110,9 @@ def rows_of_keys(texts: Sequence[str | None], cuts: Sequence[slice]) -> Rows | N
 class Taken:
     """n events as windows take them.
 
-    rows: of each combination of keys; None if no event has all of them. numbers: attributes
-    that are added up: float64 (n,), NaN where missing. values: what is told apart: of each event, uint64 (n,), and
-    whether it has one, bool (n,). adds: which events count: bool (n,). floors: int64 (n,), the
-    newest day of a card that starts anew with each event.
+    rows: of each combination of keys; None if no event has all of them. numbers: attributes that are added up: float64
+    (n,), NaN where missing. values: what is told apart: of each event, uint64 (n,), and whether it has one, bool (n,).
+    adds: which events count: bool (n,). floors: int64 (n,), the newest day of a card that starts anew with each event.
     """
 
     rows: Mapping[tuple[str, ...], Rows | None]
