@@ -70,6 +70,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Half of what one fetch may bring of a partition: with a backlog, every partition has that much.
         settings, most_bytes = self.app.settings, self.app.conf.consumer_max_fetch_size // 2
         self._pace = Pace(settings.fetch_wait_ms / 2000, most_bytes, settings.is_eager)
+        self._owned: tuple[Any, frozenset[TP]] = (None, frozenset())
+
+    def assignment(self) -> frozenset[TP]:
+        """The partitions that are owned. For any thread.
+
+        Faust makes the set anew in each call, and calls once for each partition that it commits: their number squared.
+        """
+        theirs, ours = self._owned
+        now = client_of(self).assignment()
+        if now is not theirs:
+            ours = frozenset(TP(*tp) for tp in now)
+            self._owned = now, ours
+        return ours
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
