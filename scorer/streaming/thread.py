@@ -18,6 +18,7 @@ from faust.types import TP
 from mode.utils.futures import maybe_async
 
 from scorer.kafka.aiokafka_internals import (
+    committed,
     end,
     gather,
     isolate,
@@ -199,5 +200,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where nothing is committed."""
-        client = client_of(self)
-        return {tp: await self.call_thread(client.committed, TopicPartition(*tp)) for tp in tps}
+        every = list(tps)
+        found = await self.call_thread(committed, client_of(self), [TopicPartition(*tp) for tp in every])
+        return {tp: found.get(TopicPartition(*tp)) for tp in every}
