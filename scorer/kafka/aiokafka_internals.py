@@ -68,6 +68,7 @@ NAMES = {
         "GroupCoordinator._maybe_leave_group",
         "GroupCoordinator._push_error_to_user",
         "GroupCoordinator._send_req",
+        "GroupCoordinator.fetch_committed_offsets",
         "GroupCoordinator.request_rejoin",
         "JoinGroupRequest",
         "SyncGroupRequest",
@@ -219,6 +220,15 @@ def _state(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Any | None:
     subscription = consumer._subscription.subscription
     assignment = None if subscription is None else subscription.assignment
     return assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
+
+
+async def committed(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """What a consumer's group has committed, of partitions of which it has. On the consumer's own loop.
+
+    Asks for all at once; aiokafka's own `committed` asks for one partition at a time.
+    """
+    found = await consumer._coordinator.fetch_committed_offsets(list(tps))
+    return {tp: int(one.offset) for tp, one in found.items()}
 
 
 def gather(consumer: AIOKafkaConsumer, least_bytes: int, wait_ms: int) -> None:

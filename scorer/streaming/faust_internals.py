@@ -21,6 +21,7 @@ NAMES = {
     "faust.app.base": ("App._new_transport",),
     "faust.transport.consumer": (
         "Consumer._add_gap",
+        "Consumer._commit_offsets",
         "Consumer._committed_offset",
         "Consumer._drain_messages",
         "Consumer._filter_tps_with_pending_acks",
@@ -34,6 +35,7 @@ NAMES = {
         "Consumer.on_buffer_full",
         "Consumer.perform_seek",
         "Consumer.suspend_flow",
+        "ThreadDelegateConsumer._commit",
         "ThreadDelegateConsumer._new_consumer_thread",
         "ThreadDelegateConsumer._thread",
     ),
@@ -41,6 +43,7 @@ NAMES = {
         "AIOKafkaConsumerThread._create_worker_consumer",
         "AIOKafkaConsumerThread._ensure_consumer",
         "AIOKafkaConsumerThread._fetch_records",
+        "AIOKafkaConsumerThread.assignment",
         "AIOKafkaConsumerThread.commit",
         "AIOKafkaConsumerThread.earliest_offsets",
         "AIOKafkaConsumerThread.getmany",
@@ -102,3 +105,8 @@ def acknowledge(consumer: Any, message: Any) -> None:
 def forget_commit(consumer: Any, tp: TP) -> None:
     """Make Faust commit a partition's next offset even if it is below the last one that it committed."""
     consumer._committed_offset[tp] = None
+
+
+def note_commit(consumer: Any, offsets: Mapping[TP, int]) -> None:
+    """Have Faust commit a partition again only once it has come further."""
+    consumer._committed_offset.update(offsets)

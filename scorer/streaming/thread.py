@@ -18,6 +18,7 @@ from faust.types import TP
 from mode.utils.futures import maybe_async
 
 from scorer.kafka.aiokafka_internals import (
+    committed,
     end,
     gather,
     isolate,
@@ -70,6 +71,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Half of what one fetch may bring of a partition: with a backlog, every partition has that much.
         settings, most_bytes = self.app.settings, self.app.conf.consumer_max_fetch_size // 2
         self._pace = Pace(settings.fetch_wait_ms / 2000, most_bytes, settings.is_eager)
+        self._owned: tuple[Any, frozenset[TP]] = (None, frozenset())
+
+    def assignment(self) -> frozenset[TP]:
+        """The partitions that are owned. For any thread.
+
+        Faust makes the set anew in each call, and calls once for each partition that it commits: their number squared.
+        """
+        theirs, ours = self._owned
+        now = client_of(self).assignment()
+        if now is not theirs:
+            ours = frozenset(TP(*tp) for tp in now)
+            self._owned = now, ours
+        return ours
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -186,5 +200,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where nothing is committed."""
-        client = client_of(self)
-        return {tp: await self.call_thread(client.committed, TopicPartition(*tp)) for tp in tps}
+        every = list(tps)
+        found = await self.call_thread(committed, client_of(self), [TopicPartition(*tp) for tp in every])
+        return {tp: found.get(TopicPartition(*tp)) for tp in every}

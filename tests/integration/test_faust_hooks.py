@@ -280,6 +280,41 @@ async def test_a_partition_is_read_from_where_the_handler_says_not_from_the_comm
 
 
 @on_a_loop
+async def test_what_the_broker_refuses_to_commit_is_committed_later(
+    settings: ScorerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[TP, int]] = []
+    commit = ConsumerThread.commit
+
+    async def refused_once(self: ConsumerThread, offsets: dict[TP, int]) -> bool:
+        asked.append(dict(offsets))
+        return len(asked) > 1 and await commit(self, offsets)
+
+    monkeypatch.setattr(ConsumerThread, "commit", refused_once)
+    async with delivered(settings, 100):
+        await until("two commits", lambda: len(asked) > 1)
+        await asyncio.sleep(0.5)
+        assert await committed(settings) == 100
+    assert asked == [{TP(TOPIC, 0): 100}] * 2, "and once is enough"
+
+
+@on_a_loop
+async def test_what_is_owned_is_made_once_for_each_assignment(settings: ScorerSettings) -> None:
+    """Faust asks for each partition that it commits, and would make it anew: 512 of them took a tenth of a second."""
+    await make_topic(settings)
+    both = {TP(TOPIC, 0), TP(TOPIC, 1)}
+    async with running(settings) as first:
+        await until("assignment", first.app.is_assigned.is_set)
+        assert first.app.consumer.assignment() == both
+        assert first.app.consumer.assignment() is first.app.consumer.assignment()
+        async with running(settings) as second:
+            await until("assignment", second.app.is_assigned.is_set)
+            await until("one each", lambda: all(len(one.app.consumer.assignment()) == 1 for one in (first, second)))
+            assert first.app.consumer.assignment() | second.app.consumer.assignment() == both
+        await until("both again", lambda: first.app.consumer.assignment() == both)
+
+
+@on_a_loop
 async def test_a_failing_batch_stops_the_worker_and_is_not_committed(settings: ScorerSettings) -> None:
     await make_topic(settings)
     await send(settings, 10)
