@@ -113,7 +113,7 @@ class Demo:
         live = self.run(*train, *old, *FEW_ROUNDS)
         control = self.run(*train, *old, "--twin", live)
         self.say(
-            "Train a flawed challenger: six weeks of data, but on the labels of that day, when most fraud in France has none."
+            "Train a flawed challenger: six weeks of data, on the labels known then, when fraud in France has none."
         )
         tempting = self.run(*train, "--to", CUT, "--labels-known-by", CUT, "--parent", live)
         return {"live": live, "control": control, "challenger": tempting}
@@ -146,7 +146,7 @@ class Demo:
 
     def archive(self) -> int:
         """Have live decide the weeks before `CUT`; archive decisions and labels. Returns the number of decisions."""
-        self.say("Three weeks of payments that no model has seen: live alone decides.")
+        self.say("Three weeks of payments that no model has seen. Live decides, beside it only its twin.")
         served = self.stream("--from", SERVED, "--to", CUT)
         self.until_compared({"control": served})
         self.say("Chargebacks come in, and what live blocked is reviewed. Archive decisions, labels and the ledger.")

@@ -46,6 +46,22 @@ def left_of(demo: subprocess.Popen[bytes]) -> list[str]:
     return found
 
 
+def told_in_order(text: str) -> None:
+    """Live is archived, the challenger is caught there, a rotation fills the slot; then the shadow catches it again."""
+    archived, tried, rotated, deployed, gated, approved = (
+        text.index(f"$ {command}")
+        for command in ("shadow archive run", "shadow backtest", "scorer rotate", "scorer deploy", "shadow gate --slot "
+                        "challenger", "shadow approve")
+    )  # fmt: skip
+    assert archived < tried < rotated < deployed < gated < approved
+    for begin, end in ((tried, rotated), (gated, approved)):
+        verdicts = re.findall(r"^    reject: (country FR): ", text[begin:end], re.MULTILINE)
+        assert verdicts == ["country FR"]
+    (made,) = re.findall(r"^    slot candidate: bundle (\w+), with twin ", text[rotated:deployed], re.MULTILINE)
+    history = [line for line in text.splitlines() if f"rotation by demo: bundle {made}" in line]
+    assert len(history) == 1, "the history of the candidate tells who made it"
+
+
 def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> None:
     REPORT.unlink(missing_ok=True)
     log, other_log = tmp_path / "demo.log", tmp_path / "other.log"
@@ -65,8 +81,10 @@ def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> No
     assert told["comparisons"].keys() == {"candidate", "challenger", "control"}
     assert min(told["comparisons"].values()) >= 10_000
     assert told["rejected"] == {"slot": "challenger", "segment": "country=FR"}
-    assert told["promoted"] == told["live_after"] != told["live_before"]
+    assert told["backtest"] == "reject"
+    assert told["promoted"] == told["live_after"] == told["rotation"]["candidate"] != told["live_before"]
     text = log.read_text()
+    told_in_order(text)
     assert len(re.findall(r"^    equal$", text, re.MULTILINE)) == 4
     assert not re.findall(r"^    NOT", text, re.MULTILINE)
     assert "Traceback" not in text + other_log.read_text()
