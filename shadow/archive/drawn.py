@@ -330,7 +330,8 @@ def _effective(total: float, squares: float) -> float:
 
 def _share(weights: Floats, is_fraud: Flags, cards: Counts, width: int, effective: float) -> Share:
     """The weighed share of fraud. weights: of sum 1."""
-    value = min(1.0, max(0.0, float(weights @ is_fraud)))
+    frauds, honest = (float(weights[which].sum()) for which in (is_fraud, ~is_fraud))
+    value = frauds / (frauds + honest)  # exactly 1 or 0 where all are alike, however the weights were rounded
     errors: Floats = np.asarray(np.bincount(cards, weights * (is_fraud - value), minlength=width), dtype=np.float64)
     many, of_fraud, of_honest = (
         int(np.count_nonzero(np.bincount(cards, part, minlength=width)))

@@ -107,6 +107,11 @@ class Browser:
         found = self.run("return window.found.violations.map(v => [v.impact, v.id, v.nodes[0].html])")
         return [one for one in found if one[0] in ("serious", "critical")]
 
+    def leave(self) -> None:
+        """Leave the page, and forget what its log says: one that stays open asks on after its server has gone."""
+        self._call("POST", f"/session/{self._session}/url", {"url": "about:blank"})
+        self.messages()
+
     def messages(self) -> list[str]:
         """What the page's log says since it was last asked."""
         log = self._call("POST", f"/session/{self._session}/se/log", {"type": "browser"})

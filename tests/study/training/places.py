@@ -14,8 +14,8 @@ from scorer.pipeline.view import FeatureView
 from scorer.pipeline.window import Window
 from study.handbook import DAY_MS, DELAY_DAYS, MAPPING
 
-#: Labels take a week. What it declares beside risk was the simplest of what was best on six weeks that are tested before
-#: those of the protocol.
+#: Labels take a week. What it declares beside risk is the simplest of what was best on six weeks that are tested before
+#: the protocol's.
 VIEW = FeatureView(
     name="handbook",
     deltas=("from_mean",),
