@@ -70,9 +70,10 @@ _DESELECTED = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background; commands would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.pop(
-        "COLUMNS", None
-    )  # of pytest-xdist: commands that a test starts write into a pipe, where lines stay whole
+    # Of pytest-xdist, or of readline, which pytest imports and which tells the processes that we start, but not Python:
+    # commands that a test starts write into a pipe, where lines stay whole.
+    os.environ.pop("COLUMNS", None)
+    os.unsetenv("COLUMNS")
     if config.option.markexpr == "quick":
         settings.load_profile("quick")
     config.addinivalue_line("markers", "needs(part, ...): parts that may be missing; see tests/conftest.py")
