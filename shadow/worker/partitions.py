@@ -32,7 +32,7 @@ from shadow.worker.counting import Counting
 log = logging.getLogger(__name__)
 
 #: Decisions before the fence that are read again. They are not counted: their scores are compared with those of later
-#: decisions on the same transactions.
+#: decisions on the same transactions, and they show whether the slot was filled before them.
 LOOK_BACK = 4000
 #: Longest time that a call to Redis may take: its client repeats one that is not answered.
 ANSWER_SECONDS = 90.0
@@ -45,8 +45,9 @@ class Partition:
     """What a worker knows of a partition that it owns.
 
     position: offset of the next decision to take. turn: the consumer's count of rewinds; batches of another turn are
-    outdated. taus: the smallest sample hash that Redis has refused, by stratum. pending: sums that are not in Redis
-    yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
+    outdated. taus: the smallest sample hash that Redis has refused, by stratum. begun: the epoch of the candidate whose
+    slot was filled before a decision that was taken, -1 if there is none yet. pending: sums that are not in Redis yet.
+    reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
     acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none.
     """
 
@@ -56,10 +57,26 @@ class Partition:
     taus: dict[Stratum, float]
     turn: int
     reached: int
+    begun: int = -1
     pending: Increment = field(default_factory=Increment)
     waiting: list[Batch] = field(default_factory=list)
     since: float = 0.0
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def begins(self, batch: Batch, epoch: int, since_ms: int) -> int:
+        """Offset of a batch's first decision that counts for a candidate: none that was published before its slot was
+        filled does, as it may have been trained on that. `batch.next` if all of them were.
+
+        From the first one that came later, all do, whatever the clocks of their senders say: a run has no holes.
+        since_ms: when the slot was filled, milliseconds since 1970.
+        """
+        if self.begun == epoch:
+            return batch.offset
+        for record in batch.records:
+            if record.timestamp >= since_ms:
+                self.begun = epoch
+                return int(record.offset)
+        return batch.next
 
     def gather(self, batch: Batch, increment: Increment) -> None:
         """Add a batch's increment to what is pending."""
