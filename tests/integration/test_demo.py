@@ -47,19 +47,21 @@ def left_of(demo: subprocess.Popen[bytes]) -> list[str]:
 
 
 def told_in_order(text: str) -> None:
-    """Live is archived, the challenger is caught there, a rotation fills the slot; then the shadow catches it again."""
-    archived, tried, rotated, deployed, gated, approved = (
-        text.index(f"$ {command}")
-        for command in ("shadow archive run", "shadow backtest", "scorer rotate", "scorer deploy", "shadow gate --slot "
-                        "challenger", "shadow approve")
-    )  # fmt: skip
-    assert archived < tried < rotated < deployed < gated < approved
-    for begin, end in ((tried, rotated), (gated, approved)):
+    """Live is archived, the challenger is caught there and gets a slot, a rotation makes the candidate; then the shadow
+    catches the challenger again, and the candidate is reviewed and approved."""
+    steps = ("shadow archive run", "shadow backtest", "scorer deploy", "scorer rotate", "shadow gate --slot challenger",
+             "shadow review next --slot candidate", "shadow approve")  # fmt: skip
+    at = [text.index(f"$ {command}") for command in steps]
+    assert at == sorted(at)
+    _, tried, deployed, rotated, gated, reviewed, _ = at
+    for begin, end in ((tried, deployed), (gated, reviewed)):
         verdicts = re.findall(r"^    reject: (country FR): ", text[begin:end], re.MULTILINE)
         assert verdicts == ["country FR"]
-    (made,) = re.findall(r"^    slot candidate: bundle (\w+), with twin ", text[rotated:deployed], re.MULTILINE)
+    (made,) = re.findall(r"^    slot candidate: bundle (\w+), with twin ", text[rotated:gated], re.MULTILINE)
     history = [line for line in text.splitlines() if f"rotation by demo: bundle {made}" in line]
     assert len(history) == 1, "the history of the candidate tells who made it"
+    (told,) = re.findall(r"slot challenger: (\d+) decisions = .* duplicates \+ (\d+) skipped", text)
+    assert 0 < int(told[1]) < int(told[0]), "it is not judged on what came before it had a slot"
 
 
 def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> None:
