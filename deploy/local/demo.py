@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 #: Live is trained on the history from `LEARNT` to `SERVED`. It decides, archived, to `CUT`; then come the shadows.
 LEARNT, SERVED, CUT = "2026-01-08", "2026-01-22", "2026-02-12"
-#: First event day of the backtest: ten days are enough to reject, and take a third of the time.
+#: First event day of the backtest: ten days are enough to reject.
 TRIED = "2026-02-02"
 #: Transactions to stream from `CUT` to the promotion.
 FIRST_PART = 60_000
@@ -53,10 +53,34 @@ APPROVER, HISTORY = "Ann Example", 4
 FEW_ROUNDS, ROUNDS_SINCE = ("--param", "num_iterations=40"), ("--param", "num_iterations=150")
 #: Who fills the slots.
 SIGNED = ("--by", "demo", "--reason", "demo")
-#: Most rounds of reviews, of 100 cases each.
-ROUNDS = 12
-#: Longest wait in which nothing moves.
-WAIT_SECONDS = 90.0
+#: Who reviews, 100 cases each in a round, and the most rounds.
+REVIEWERS, ROUNDS = ("ann", "bob"), 6
+#: Longest wait in which nothing moves, and time between two looks: each costs `shadow serve` some time.
+WAIT_SECONDS, LOOK_SECONDS = 90.0, 0.5
+
+
+class Started:
+    """A command at work. It is shown once it has ended, if it runs beside others."""
+
+    def __init__(self, process: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
+        self.process, self.argv = process, argv
+
+    def end(self, expect: int = 0, quiet: bool = False) -> str:
+        """Wait for it, and show it and its output. Returns the output. Raises UserError as `output` does."""
+        print(f"  $ {shlex.join(self.argv)}", flush=True)
+        return self.output(expect, quiet)
+
+    def output(self, expect: int = 0, quiet: bool = False) -> str:
+        """Wait for it, and show its output. Returns that. Raises UserError if it ends with another code than
+        `expect`."""
+        out, said = self.process.communicate()
+        text = out.decode()
+        if not quiet:
+            print("".join(f"    {line}\n" for line in text.splitlines()), end="", flush=True)
+        if self.process.returncode != expect:
+            sys.stderr.write((said or b"").decode())
+            raise UserError(f"{' '.join(self.argv[:2])}: ended with code {self.process.returncode}; expected {expect}")
+        return text.strip()
 
 
 class Demo:
@@ -80,6 +104,7 @@ class Demo:
         }
         self.up: subprocess.Popen[bytes] | None = None
         self.shadow: subprocess.Popen[bytes] | None = None
+        self.started: list[subprocess.Popen[bytes]] = []
         self.url = ""
         self.sent = 0
 
@@ -87,22 +112,24 @@ class Demo:
         """Print a line of the story, with the time since the start."""
         print(f"\n[{time.monotonic() - self.began:5.1f} s] {text}", flush=True)
 
-    def run(self, *argv: str, expect: int | None = 0, quiet: bool = False) -> str:
-        """Run a command, and show it and its output. Returns the output. Raises UserError if it ends with another code
-        than `expect`; None expects any."""
-        print(f"  $ {shlex.join(argv)}", flush=True)
-        done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]], env=self.env, cwd=self.folder, stdout=subprocess.PIPE, check=False
-        )
-        text = done.stdout.decode()
-        if not quiet:
-            print("".join(f"    {line}\n" for line in text.splitlines()), end="", flush=True)
-        if expect is not None and done.returncode != expect:
-            raise UserError(f"{' '.join(argv[:2])}: ended with code {done.returncode}; expected {expect}")
-        return text.strip()
+    def _start(self, argv: tuple[str, ...], stderr: int | None) -> Started:
+        command = [str(BIN / argv[0]), *argv[1:]]
+        process = subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=subprocess.PIPE, stderr=stderr)
+        self.started.append(process)
+        return Started(process, argv)
 
-    def models(self) -> dict[str, str]:
-        """Make the history and train three bundles on it. Returns their digests by slot."""
+    def beside(self, *argv: str) -> Started:
+        """Start a command that runs beside what comes next. What it says of its progress is not shown."""
+        return self._start(argv, subprocess.PIPE)
+
+    def run(self, *argv: str, expect: int = 0, quiet: bool = False) -> str:
+        """Run a command, and show it and its output. Returns the output. Raises UserError as `Started.output` does."""
+        print(f"  $ {shlex.join(argv)}", flush=True)
+        return self._start(argv, None).output(expect, quiet)
+
+    def models(self) -> tuple[dict[str, str], Started]:
+        """Make the history and train live and its twin on it. Returns their digests by slot, and the training of a
+        challenger, which goes on."""
         self.say("Make a history of card payments with three kinds of fraud. In France, labels come weeks later.")
         self.run(
             "scorer", "simulate", "--out", "history.parquet", "--transactions", "200000", "--days", "63", "--seed", "7"
@@ -111,12 +138,8 @@ class Demo:
         train = ["scorer", "train", "history.parquet"]
         old = ["--from", LEARNT, "--to", SERVED]
         live = self.run(*train, *old, *FEW_ROUNDS)
-        control = self.run(*train, *old, "--twin", live)
-        self.say(
-            "Train a flawed challenger: six weeks of data, on the labels known then, when fraud in France has none."
-        )
-        tempting = self.run(*train, "--to", CUT, "--labels-known-by", CUT, "--parent", live)
-        return {"live": live, "control": control, "challenger": tempting}
+        tempting = self.beside(*train, "--to", CUT, "--labels-known-by", CUT, "--parent", live)
+        return {"live": live, "control": self.run(*train, *old, "--twin", live)}, tempting
 
     def begin(self, *argv: str, log: Path | None = None) -> subprocess.Popen[bytes]:
         """Start a command that runs until it is stopped, and show it. log: file for all that it says."""
@@ -145,7 +168,7 @@ class Demo:
         self.wait("shadow serve", lambda: self.get("/readyz") is not None)
 
     def archive(self) -> int:
-        """Have live decide the weeks before `CUT`; archive decisions and labels. Returns the number of decisions."""
+        """Have live decide the days before `CUT`; archive decisions and labels. Returns the number of decisions."""
         self.say("Three weeks of payments that no model has seen. Live decides, beside it only its twin.")
         served = self.stream("--from", SERVED, "--to", CUT)
         self.until_compared({"control": served})
@@ -162,27 +185,20 @@ class Demo:
         self.run("shadow", "archive", "run", "--once")
         return served
 
-    def rotate(self) -> tuple[str, str]:
-        """Have a rotation fill slot candidate from the archive. Returns the digests of the candidate and its twin."""
+    def rotation(self) -> Started:
+        """Start a rotation, which fills slot candidate from the archive."""
         as_of = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.run(
-            "scorer",
-            "rotate",
-            "--from-archive",
-            "archive",
-            "--label-delay",
-            "1d",
-            "--as-of",
-            as_of,
-            *ROUNDS_SINCE,
-            *SIGNED,
-        )
+        argv = ("--from-archive", "archive", "--label-delay", "1d", "--as-of", as_of)
+        return self.beside("scorer", "rotate", *argv, *ROUNDS_SINCE, *SIGNED)
+
+    def rotated(self) -> tuple[str, str]:
+        """The candidate that the rotation made, and its twin."""
         ((_, entry),) = asyncio.run(read(load(ScorerSettings))).rotations
         check(entry.outcome == "deployed", "it came out the same once more, and nothing in the archive rejects it")
         return entry.candidate, entry.twin
 
     def challenge(self, digest: str) -> None:
-        """Put a bundle into slot challenger, with a shadow of its own, which begins with what is on the topic."""
+        """Put a bundle into slot challenger, with a shadow of its own."""
         self.run("scorer", "deploy", digest, "--slot", "challenger", *SIGNED)
         port = free_port()
         argv = ("shadow", "run", "--slot", "challenger", "--http-port", str(port))
@@ -206,7 +222,7 @@ class Demo:
                 raise UserError(
                     f"{what}: not there, and nothing moved for {WAIT_SECONDS:g} s; see {self.folder / 'up.log'}"
                 )
-            time.sleep(0.2)
+            time.sleep(LOOK_SECONDS)
 
     def get(self, path: str) -> Any:
         """A page of `shadow serve`: parsed under /api, else as bytes; None if it does not answer."""
@@ -248,12 +264,10 @@ class Demo:
         """Answer what the review queue of a slot hands out, until the gate promotes or has no more questions."""
         done = 0
         for _ in range(ROUNDS):
-            handed = self.run(
-                *("shadow", "review", "next", "--slot", slot, "--by", "demo"),
-                *("--count", "100", "--output", "jsonl"),
-                quiet=True,
-            )
-            cases = [orjson.loads(line)["transaction_id"] for line in handed.splitlines()]
+            queue = ("shadow", "review", "next", "--slot", slot, "--count", "100", "--output", "jsonl")
+            asked = [self.beside(*queue, "--by", name) for name in REVIEWERS]
+            handed = [line for one in asked for line in one.end(quiet=True).splitlines()]
+            cases = [orjson.loads(line)["transaction_id"] for line in handed]
             if not cases:
                 break
             now = datetime.now(UTC).isoformat()
@@ -263,8 +277,8 @@ class Demo:
             ]
             self.load("answers.jsonl", rows, "--source", "review")
             done += len(cases)
-            self.wait("the answers", lambda wanted=done: self.answered(slot) >= wanted, lambda: self.answered(slot))
-            if self.get(f"/api/gate/verdict?slot={slot}")["decision"] == "promote":
+            self.wait("the answers", lambda wanted=done: self.answered(slot) >= wanted)
+            if len(cases) < 100 * len(REVIEWERS) or self.get(f"/api/gate/verdict?slot={slot}")["decision"] == "promote":
                 break
         print(f"    {done} cases reviewed", flush=True)
 
@@ -301,11 +315,15 @@ class Demo:
             self.wait(f"{whole} comparisons of {', '.join(wanted)}", done, lambda: shown)
 
     def compared(self, slot: str) -> int:
-        """Number of comparisons of a slot, over all runs."""
-        return sum(run["compared"] for run in self.get(f"/api/runs?slot={slot}") or [])
+        """Number of comparisons of a slot, over all runs: read from Redis, as `shadow serve` is busy judging."""
+        return asyncio.run(_compared([slot]))[slot]
 
     def stop(self) -> None:
-        """Stop the challenger's shadow, then `shadow up` and all processes that it started."""
+        """Stop commands that still run, the challenger's shadow, then `shadow up` and all that it started."""
+        for command in self.started:
+            if command.poll() is None:
+                command.kill()
+                command.wait()
         for process in (self.shadow, self.up):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -317,9 +335,21 @@ def _sent(told: str) -> int:
     return int(told.rpartition("sent ")[2].split()[0])
 
 
+async def _compared(slots: list[str]) -> dict[str, int]:
+    """Number of comparisons of each slot in Redis, over all runs."""
+    settings = load(ShadowSettings)
+    release, redis = load_release(settings.release), connect(settings.redis)
+    compared = {}
+    for slot in slots:
+        store = TallyReader(redis, slot, release.segments.names, settings.prefix)
+        compared[slot] = sum([(await store.totals(info.run)).compared for info in await store.runs()])
+    await redis.aclose()
+    return compared
+
+
 async def read_back(slots: list[str]) -> dict[str, Any]:
     """Read the topics to their ends, and the comparisons in Redis."""
-    settings, shadow_settings = load(ScorerSettings), load(ShadowSettings)
+    settings = load(ScorerSettings)
     topics = settings.topics
     offsets: dict[str, list[tuple[int, int]]] = {"transactions": [], "decisions": [], "rejects": []}
     repeats, bundles = 0, dict[str, int]()
@@ -343,19 +373,12 @@ async def read_back(slots: list[str]) -> dict[str, Any]:
                 else:
                     offset = int(dict(record.headers)["offset"])
                 offsets[names[topic]].append((partition, offset))
-    release = load_release(shadow_settings.release)
-    redis = connect(shadow_settings.redis)
-    compared = {}
-    for slot in slots:
-        store = TallyReader(redis, slot, release.segments.names, shadow_settings.prefix)
-        compared[slot] = sum([(await store.totals(info.run)).compared for info in await store.runs()])
-    await redis.aclose()
     return {
         "offsets": offsets,
         "repeats": repeats,
         "bundles": bundles,
         "newest": sorted({bundle for _, bundle in newest.values()}),
-        "compared": compared,
+        "compared": await _compared(slots),
         "deployments": await read(settings),
     }
 
@@ -369,36 +392,37 @@ def check(holds: bool, what: str) -> None:
 
 def story(demo: Demo) -> dict[str, Any]:
     """Run the whole demo. Returns the figures for build/demo.json."""
-    bundles = demo.models()
+    bundles, training = demo.models()
     demo.start(bundles)
     served = demo.archive()
 
-    demo.say("Try the flawed challenger on the archive: what would the gate have said in those weeks?")
+    demo.say("Meanwhile somebody trained a challenger on the labels that were known. Fraud in France had none yet.")
+    bundles["challenger"] = training.end()
+    demo.say("Try it on the archive: what would the gate have said in those days? Beside that, a rotation runs.")
     argv = ("--candidate", bundles["challenger"], "--control", bundles["control"], "--from", TRIED, "--brief")
-    told = demo.run("shadow", "backtest", *argv, expect=4)
+    tried, rotation = demo.beside("shadow", "backtest", *argv), demo.rotation()
+    told = tried.end(expect=4)
     check(
         told.startswith("reject: country FR: "), "the backtest rejects it, before it is in any slot, and names France"
     )
-    demo.say(
-        "Rotate: train the next candidate as live was, in more rounds, on what live has served, and fill its slot."
-    )
-    bundles["candidate"], bundles["heir"] = demo.rotate()
-    demo.say("A backtest never decides for the shadow: the flawed challenger gets a slot, too.")
+    demo.say("A backtest never decides for the shadow: the challenger gets a slot, too.")
     demo.challenge(bundles["challenger"])
+    demo.say("The rotation trained the next candidate as live was, in more rounds, on what live has served since.")
+    rotation.end()
+    bundles["candidate"], bundles["heir"] = demo.rotated()
 
     demo.say(f"Stream {FIRST_PART:,} transactions that no model has seen, at full speed. Every slot scores each.")
     demo.stream("--from", CUT, "--limit", str(FIRST_PART))
     demo.spoil()
     slots = ["candidate", "challenger", "control"]
-    both = served + FIRST_PART
-    demo.until_compared({"candidate": FIRST_PART, "challenger": both, "control": both})
+    demo.until_compared({"candidate": FIRST_PART, "challenger": FIRST_PART, "control": served + FIRST_PART})
 
     demo.say("Ask the gate about the flawed model. By the labels of its day it finds most fraud.")
-    for name in ("live", "challenger"):
-        overall = orjson.loads(demo.run("scorer", "bundle", "show", bundles[name], "--json", quiet=True))["metrics"][
-            "overall"
-        ]
+    shown = {name: demo.beside("scorer", "bundle", "show", bundles[name], "--json") for name in ("live", "challenger")}
+    for name, one in shown.items():
+        overall = orjson.loads(one.end(quiet=True))["metrics"]["overall"]
         print(f"    {name}: average precision {overall['average_precision']:.3f}, recall {overall['recall']:.3f}")
+    asked = demo.beside("shadow", "gate", "--slot", "candidate", "--brief")
     demo.run("shadow", "gate", "--slot", "challenger", "--brief", expect=4)
     verdict = demo.answer("/api/gate?slot=challenger")
     failed = [f for f in verdict["findings"] if f["verdict"] == "fail" and f["segment"] != "all"]
@@ -412,7 +436,7 @@ def story(demo: Demo) -> dict[str, Any]:
     )
 
     demo.say("Ask the gate about the rotation's model. It differs from live: is it right? The gate wants to know.")
-    told = demo.run("shadow", "gate", "--slot", "candidate", "--brief", expect=3, quiet=True)
+    told = asked.end(expect=3, quiet=True)
     print(f"    … {told.splitlines()[-1]}", flush=True)
     demo.say("Investigators review what the queue hands out, in random order. The gate stops asking when it knows.")
     demo.review("candidate")
@@ -426,10 +450,12 @@ def story(demo: Demo) -> dict[str, Any]:
 
     demo.say("Stream the rest through the new model. The old one runs on as a shadow, in slot previous.")
     rest = demo.stream("--from", CUT, "--skip", str(FIRST_PART))
-    demo.until_compared(dict.fromkeys(["challenger", "control"], demo.sent - BAD))
+    demo.until_compared({"challenger": demo.sent - BAD - served, "control": demo.sent - BAD})
     demo.wait("comparisons of previous", lambda: demo.compared("previous") >= rest, lambda: demo.compared("previous"))
 
     demo.say("Check the books: read back all topics and Redis, and recount every slot.")
+    recounts = [demo.beside("shadow", "verify", "--slot", slot) for slot in (*slots, "previous")]
+    replayed = demo.beside("shadow", "replay", suggested[0]["dossier"][:12])
     found = asyncio.run(read_back(slots))
     offsets = found["offsets"]
     sent, decided, refused = (offsets[name] for name in ("transactions", "decisions", "rejects"))
@@ -447,13 +473,17 @@ def story(demo: Demo) -> dict[str, Any]:
         all(found["compared"][slot] >= 10_000 for slot in slots),
         "three slots have compared 10,000 or more",
     )
-    for slot in (*slots, "previous"):
-        demo.run("shadow", "verify", "--slot", slot)
+    check(
+        found["compared"]["challenger"] == demo.sent - BAD - served,
+        "the challenger was judged on nothing that was decided before it had a slot",
+    )
+    for recount in recounts:
+        recount.end()
     run = present_run(found["deployments"], "control")
     check(isinstance(run, Run) and run.live_epoch == live.epoch, "the control is compared with the new live model")
 
     demo.say("Judge again what was approved: the dossier of the suggestion has all that the verdict follows from.")
-    again = demo.run("shadow", "replay", suggested[0]["dossier"][:12])
+    again = replayed.end()
     check("the same verdict, byte for byte" in again, "the same verdict, from the dossier alone")
     demo.say("Who did what to the candidate, for ever on the ledger. Live is watched beside the model before it.")
     entries = demo.run("shadow", "history", "--slot", "candidate", "--brief").splitlines()
