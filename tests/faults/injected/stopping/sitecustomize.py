@@ -10,21 +10,22 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import MessageAccumulator
 
-_send = AIOKafkaProducer.send_batch
+# Every batch comes by here, whether it is queued at once or has waited for the one before.
+_append = MessageAccumulator._append_batch
 _order = Path(os.environ["STOP_IN"]) / f"stop-{os.getpid()}"
 
 
-async def _stopping(self: Any, batch: Any, topic: str, *, partition: int) -> Any:
-    if topic == "decisions" and _order.is_file():
+def _stopping(self: MessageAccumulator, builder: Any, tp: Any) -> Any:
+    if tp.topic == "decisions" and _order.is_file():
         left = int(_order.read_text())
         if left:
             _order.write_text(str(left - 1))
         else:
             _order.unlink()
             os.kill(os.getpid(), signal.SIGSTOP)
-    return await _send(self, batch, topic, partition=partition)
+    return _append(self, builder, tp)
 
 
-AIOKafkaProducer.send_batch = _stopping
+MessageAccumulator._append_batch = _stopping
