@@ -32,7 +32,7 @@ from shadow.worker.counting import Counting
 log = logging.getLogger(__name__)
 
 #: Decisions before the fence that are read again. They are not counted: their scores are compared with those of later
-#: decisions on the same transactions, and they show whether the slot was filled before them.
+#: decisions on the same transactions.
 LOOK_BACK = 4000
 #: Longest time that a call to Redis may take: its client repeats one that is not answered.
 ANSWER_SECONDS = 90.0
@@ -46,9 +46,9 @@ class Partition:
 
     position: offset of the next decision to take. turn: the consumer's count of rewinds; batches of another turn are
     outdated. taus: the smallest sample hash that Redis has refused, by stratum. begun: the epoch of the candidate whose
-    slot was filled before a decision that was taken, -1 if there is none yet. pending: sums that are not in Redis yet.
-    reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
-    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none.
+    run has begun, -1 if there is none yet. pending: sums that are not in Redis yet. reached: the offset up to which
+    decisions are in `pending`. waiting: the batches in `pending`, which are not acknowledged yet. since: monotonic time
+    at which the oldest of them came, 0 if there are none.
     """
 
     fence: Fence
@@ -167,7 +167,8 @@ class Partitions:
         start = max(oldest, fence.next - LOOK_BACK)
         turn = self._app.consumer.turns[TP(self._topic, partition)]
         memory = Memory(Sources.read(fence.decided, fence.source))
-        return Partition(fence, start, memory, await self._store.taus(partition), turn, fence.next)
+        taus, begun = await self._store.taus(partition), await self._store.newest_epoch(partition)
+        return Partition(fence, start, memory, taus, turn, fence.next, begun)
 
     async def is_whole(self, part: Partition, batch: Batch) -> bool:
         """Whether no decision is missing before a batch, although offsets are: Kafka's own records take some, too.

@@ -217,7 +217,6 @@ class Shadow:
         given = self._segments, part.taus, *money
         increment = Increment()
         if candidate is not None:
-            # the decisions before the fence, too, say whether the slot was filled by then
             early = decisions.offsets < part.begins(batch, candidate.epoch, candidate.since_ms)
             if early.any():
                 increment = absorb(decisions.take(np.flatnonzero(early)), None, part.memory, *given)
