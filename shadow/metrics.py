@@ -24,7 +24,12 @@ SCORES = ArrayHistogram("shadow_candidate_score", "Scores of the candidate, by s
 ERRORS = Counter(
     "shadow_candidate_errors_total", "Decisions that the candidate could not score.", ["slot"], registry=REGISTRY
 )
-SKIPPED = Counter("shadow_skipped_total", "Decisions read while the slot was empty.", ["slot"], registry=REGISTRY)
+SKIPPED = Counter(
+    "shadow_skipped_total",
+    "Decisions read while the slot was empty, or made before it was filled.",
+    ["slot"],
+    registry=REGISTRY,
+)
 DUPLICATES = Counter(
     "shadow_duplicates_total",
     "Decisions on a transaction that was compared before; they are not counted again.",

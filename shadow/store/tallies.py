@@ -21,6 +21,7 @@ from shadow.comparison.case import Case, card_hash
 from shadow.comparison.increment import Increment
 from shadow.comparison.sample import Sample
 from shadow.comparison.sampling import WHOLE_RUN, Stratum
+from shadow.comparison.totals import Run
 from shadow.store import keys
 from shadow.store.former import forget
 from shadow.store.keys import Keys
@@ -163,6 +164,11 @@ class TallyStore(TallyReader):
                     if segment in self._segments:
                         found[run, day, int(outcome), self._segments.index(segment)] = float(tau)
         return found
+
+    async def newest_epoch(self, partition: int) -> int:
+        """Epoch of the newest candidate that has a run in a partition, -1 if none has."""
+        runs = await self._members(self._keys(partition).runs)
+        return max((Run.parse(run).candidate_epoch for run in runs), default=-1)
 
     async def erase_card(self, card: str) -> tuple[int, list[Case]]:
         """Delete the samples and cases of a card. Returns the number of samples, and the cases, so that their labels

@@ -13,22 +13,26 @@ from scorer.bundles.bundle import Bundle
 from scorer.bundles.predictor import PREDICTORS
 from scorer.bundles.store import BundleStore
 from scorer.deployments.records import PublishedView
-from scorer.deployments.slots import Deployments
+from scorer.deployments.slots import Deployments, Slot
 from scorer.errors import BundleError, UnavailableError, UserError
 from scorer.pipeline.batch import Matrix
+from scorer.pipeline.instants import instant_ms
 from shadow import metrics
 
 log = logging.getLogger(__name__)
 
 #: Time until a bundle that could not be had is tried again.
 AGAIN_SECONDS = 5.0
+#: Later than every record.
+NEVER_MS = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Candidate:
     """The candidate of one epoch. bundle: None if it could not be loaded; then every score is NaN.
 
-    threshold: score from which it blocks. views: every published feature view, by id.
+    threshold: score from which it blocks. views: every published feature view, by id. since_ms: when its slot was
+    filled, milliseconds since 1970; 0 where whoever asks chooses the decisions.
     """
 
     digest: str
@@ -36,6 +40,7 @@ class Candidate:
     threshold: float
     bundle: Bundle | None
     views: Mapping[str, PublishedView] = field(default_factory=dict)
+    since_ms: int = 0
 
     def score(self, view: str, matrix: Matrix) -> Matrix:
         """Scores of n snapshots of a view: float64 (n,), NaN if the candidate cannot score them. Never raises."""
@@ -53,6 +58,14 @@ def own_columns(bundle: Bundle, view: PublishedView, matrix: Matrix) -> Matrix:
     """The columns of a snapshot that a bundle uses, in its order. Raises BundleError if the view lacks one of them."""
     columns = bundle.columns_in(view.names, view.definitions)
     return np.ascontiguousarray(matrix[:, columns])
+
+
+def filled_ms(state: Slot) -> int:
+    """When a slot was filled, milliseconds since 1970; `NEVER_MS` if the ledger does not say: then nothing is after."""
+    try:
+        return instant_ms(state.since or "")
+    except ValueError:
+        return NEVER_MS
 
 
 class SlotFollower:
@@ -109,7 +122,12 @@ class SlotFollower:
             metrics.THRESHOLD.labels(self.slot).set(float("nan") if threshold is None else threshold)
             for name in PREDICTORS:
                 metrics.PREDICTOR.labels(self.slot, name).set(bundle is not None and bundle.predictor == name)
-            candidate = Candidate(state.digest, state.epoch, threshold or 0.0, bundle, dict(deployments.views))
+            views, since_ms = dict(deployments.views), filled_ms(state)
+            if since_ms == NEVER_MS:
+                log.error(
+                    "slot %s: was filled at %r, which is no time; deploy its bundle again", self.slot, state.since
+                )
+            candidate = Candidate(state.digest, state.epoch, threshold or 0.0, bundle, views, since_ms)
         else:
             for gauge in (metrics.THRESHOLD, metrics.MODEL_BROKEN, metrics.MODEL_AGE, metrics.PREDICTOR):
                 gauge.remove_by_labels({"slot": self.slot})
@@ -117,7 +135,7 @@ class SlotFollower:
             held = f"bundle {candidate.digest[:12]}" if candidate else "empty"
             if candidate and candidate.bundle:
                 held += f", predictor {candidate.bundle.predictor}"
-            log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)
+            log.info("slot %s: %s, epoch %d, since %s", self.slot, held, state.epoch, state.since or "ever")
         self._epoch, self.candidate = state.epoch, candidate
         self.is_current.set()
 

@@ -45,9 +45,10 @@ class Partition:
     """What a worker knows of a partition that it owns.
 
     position: offset of the next decision to take. turn: the consumer's count of rewinds; batches of another turn are
-    outdated. taus: the smallest sample hash that Redis has refused, by stratum. pending: sums that are not in Redis
-    yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
-    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none.
+    outdated. taus: the smallest sample hash that Redis has refused, by stratum. begun: the epoch of the candidate whose
+    run has begun, -1 if there is none yet. pending: sums that are not in Redis yet. reached: the offset up to which
+    decisions are in `pending`. waiting: the batches in `pending`, which are not acknowledged yet. since: monotonic time
+    at which the oldest of them came, 0 if there are none.
     """
 
     fence: Fence
@@ -56,10 +57,26 @@ class Partition:
     taus: dict[Stratum, float]
     turn: int
     reached: int
+    begun: int = -1
     pending: Increment = field(default_factory=Increment)
     waiting: list[Batch] = field(default_factory=list)
     since: float = 0.0
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def begins(self, batch: Batch, epoch: int, since_ms: int) -> int:
+        """Offset of a batch's first decision that counts for a candidate: none that was published before its slot was
+        filled does, as it may have been trained on that. `batch.next` if all of them were.
+
+        From the first one that came later, all do, whatever the clocks of their senders say: a run has no holes.
+        since_ms: when the slot was filled, milliseconds since 1970.
+        """
+        if self.begun == epoch:
+            return batch.offset
+        for record in batch.records:
+            if record.timestamp >= since_ms:
+                self.begun = epoch
+                return int(record.offset)
+        return batch.next
 
     def gather(self, batch: Batch, increment: Increment) -> None:
         """Add a batch's increment to what is pending."""
@@ -150,7 +167,8 @@ class Partitions:
         start = max(oldest, fence.next - LOOK_BACK)
         turn = self._app.consumer.turns[TP(self._topic, partition)]
         memory = Memory(Sources.read(fence.decided, fence.source))
-        return Partition(fence, start, memory, await self._store.taus(partition), turn, fence.next)
+        taus, begun = await self._store.taus(partition), await self._store.newest_epoch(partition)
+        return Partition(fence, start, memory, taus, turn, fence.next, begun)
 
     async def is_whole(self, part: Partition, batch: Batch) -> bool:
         """Whether no decision is missing before a batch, although offsets are: Kafka's own records take some, too.

@@ -3,7 +3,8 @@
 For each partition:
 
 1. on assignment, read its fence in Redis and continue from there (the group's commits only show the lag);
-2. take batches: score the snapshots with the candidate, compare, add to the sums (in a thread);
+2. take batches: score the snapshots with the candidate, compare, add to the sums (in a thread); of what was published
+   before the slot was filled, nothing is compared;
 3. every `flush_seconds` or `flush_records`, write the sums and move the fence in one script, then acknowledge.
 
 Decisions whose sums were not written are read again: by this worker, by the next owner, or after Redis lost writes.
@@ -35,7 +36,7 @@ from scorer.streaming.fetch import Batch
 from shadow import metrics
 from shadow.comparison.absorb import absorb
 from shadow.comparison.decisions import read
-from shadow.comparison.increment import Increment
+from shadow.comparison.increment import Increment, add
 from shadow.comparison.resets import CRITERIA
 from shadow.gate.criteria import Release
 from shadow.settings import ShadowSettings
@@ -213,7 +214,14 @@ class Shadow:
             part.memory.remember(decisions.take(np.flatnonzero(before)))
             decisions = decisions.take(np.flatnonzero(~before))
         money = currency.minor_per_unit, self._release.cap_minor(currency.minor_per_unit)
-        increment = absorb(decisions, candidate, part.memory, self._segments, part.taus, *money)
+        given = self._segments, part.taus, *money
+        increment = Increment()
+        if candidate is not None:
+            early = decisions.offsets < part.begins(batch, candidate.epoch, candidate.since_ms)
+            if early.any():
+                increment = absorb(decisions.take(np.flatnonzero(early)), None, part.memory, *given)
+                decisions = decisions.take(np.flatnonzero(~early))
+        add(increment, absorb(decisions, candidate, part.memory, *given))
         for marks in increment.marks.values():
             marks[CRITERIA] = self._criteria
         increment.unreadable += sum(offset >= part.fence.next for offset in unreadable)

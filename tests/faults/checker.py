@@ -239,11 +239,30 @@ def _check_slot(arena: Arena, seen: Evidence, slot: str, verdict: Verdict) -> No
             if counted.skipped != int(fence.get("skipped", 0)):
                 verdict.miscounted += 1
                 verdict.tell(f"slot {slot} partition {p}: skipped {fence.get('skipped')}, recounted {counted.skipped}")
-            if slot not in seen.history.emptied and counted.skipped:
-                verdict.lost += counted.skipped
-                verdict.tell(f"slot {slot} partition {p}: {counted.skipped} decisions are in no run")
+            in_no_run, too_early = _around(within, ranges, fillings)
+            if slot not in seen.history.emptied and in_no_run:
+                verdict.lost += in_no_run
+                verdict.tell(f"slot {slot} partition {p}: {in_no_run} decisions are in no run")
+            if too_early:
+                verdict.miscounted += too_early
+                verdict.tell(f"slot {slot} partition {p}: {too_early} runs begin before their slot was filled")
             _compare_tallies(client, base, f"slot {slot} partition {p}", counted, verdict)
             _compare_samples(client, base, f"slot {slot} partition {p}", counted, verdict)
+
+
+def _around(
+    records: Sequence[Any], ranges: list[tuple[int, int, int]], fillings: dict[int, Filling]
+) -> tuple[int, int]:
+    """How many decisions are in no run, although they were made after the slot was filled for the run that follows; and
+    how many runs begin with one that was made before. ranges: from `_ranges`."""
+    in_no_run = 0
+    for record in records:
+        if any(first <= record.offset < after for first, after, _ in ranges):
+            continue
+        epoch = next((epoch for first, _, epoch in ranges if first > record.offset), max(fillings, default=0))
+        in_no_run += epoch not in fillings or record.timestamp >= fillings[epoch].since_ms
+    begun = {record.offset: record.timestamp for record in records}
+    return in_no_run, sum(first in begun and begun[first] < fillings[epoch].since_ms for first, _, epoch in ranges)
 
 
 def _ranges(client: Any, base: str) -> list[tuple[int, int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -11,11 +12,12 @@ import orjson
 
 @dataclass(frozen=True)
 class Filling:
-    """What a slot held at an epoch."""
+    """What a slot held at an epoch. since_ms: when it was filled, milliseconds since 1970."""
 
     epoch: int
     digest: str
     threshold: float
+    since_ms: int
 
 
 @dataclass
@@ -57,7 +59,8 @@ def fold(records: Sequence[Any]) -> History:
         for slot, target in body["slots"].items():
             epochs[slot] = epochs.get(slot, 0) + 1
             if target is not None and target["digest"] is not None:
-                filling = Filling(epochs[slot], target["digest"], target["threshold"])
+                since_ms = int(datetime.fromisoformat(body["at"]).timestamp() * 1000)
+                filling = Filling(epochs[slot], target["digest"], target["threshold"], since_ms)
                 history.fillings.setdefault(slot, {})[epochs[slot]] = filling
             else:
                 history.emptied.add(slot)

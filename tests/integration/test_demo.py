@@ -46,6 +46,24 @@ def left_of(demo: subprocess.Popen[bytes]) -> list[str]:
     return found
 
 
+def told_in_order(text: str) -> None:
+    """Live is archived, the challenger is caught there and gets a slot, a rotation makes the candidate; then the shadow
+    catches the challenger again, and the candidate is reviewed and approved."""
+    steps = ("shadow archive run", "shadow backtest", "scorer deploy", "scorer rotate", "shadow gate --slot challenger",
+             "shadow review next --slot candidate", "shadow approve")  # fmt: skip
+    at = [text.index(f"$ {command}") for command in steps]
+    assert at == sorted(at)
+    _, tried, deployed, rotated, gated, reviewed, _ = at
+    for begin, end in ((tried, deployed), (gated, reviewed)):
+        verdicts = re.findall(r"^    reject: (country FR): ", text[begin:end], re.MULTILINE)
+        assert verdicts == ["country FR"]
+    (made,) = re.findall(r"^    slot candidate: bundle (\w+), with twin ", text[rotated:gated], re.MULTILINE)
+    history = [line for line in text.splitlines() if f"rotation by demo: bundle {made}" in line]
+    assert len(history) == 1, "the history of the candidate tells who made it"
+    (told,) = re.findall(r"slot challenger: (\d+) decisions = .* duplicates \+ (\d+) skipped", text)
+    assert 0 < int(told[1]) < int(told[0]), "it is not judged on what came before it had a slot"
+
+
 def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> None:
     REPORT.unlink(missing_ok=True)
     log, other_log = tmp_path / "demo.log", tmp_path / "other.log"
@@ -65,8 +83,10 @@ def test_demo_tells_its_story_while_another_is_interrupted(tmp_path: Path) -> No
     assert told["comparisons"].keys() == {"candidate", "challenger", "control"}
     assert min(told["comparisons"].values()) >= 10_000
     assert told["rejected"] == {"slot": "challenger", "segment": "country=FR"}
-    assert told["promoted"] == told["live_after"] != told["live_before"]
+    assert told["backtest"] == "reject"
+    assert told["promoted"] == told["live_after"] == told["rotation"]["candidate"] != told["live_before"]
     text = log.read_text()
+    told_in_order(text)
     assert len(re.findall(r"^    equal$", text, re.MULTILINE)) == 4
     assert not re.findall(r"^    NOT", text, re.MULTILINE)
     assert "Traceback" not in text + other_log.read_text()

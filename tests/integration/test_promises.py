@@ -142,6 +142,57 @@ def test_a_run_has_all_that_is_decided_after_its_slot_was_filled_however_slowly_
     assert compared(stack, "candidate") == SENT - BAD - REPEATED
 
 
+def test_nothing_that_was_decided_before_its_slot_was_filled_counts_for_a_candidate(
+    stack: Stack, models: Models
+) -> None:
+    """It may have been trained on that: for it, such decisions are no evidence."""
+
+    def skipped(slot: str) -> int:
+        client = redis.Redis(port=stack.store.port, decode_responses=True)
+        found = [client.hget(Keys("shadow", slot, partition).fence, "skipped") for partition in range(4)]
+        client.close()
+        return sum(int(one or 0) for one in found)
+
+    def decided(*which: str) -> int:
+        """Have a part of the stream decided; how many decisions there are then."""
+        before = len(stack.settled())
+        told = stack.run("scorer", "replay", str(models.stream), *which)
+        stack.until_settled(before + int(told.rpartition("sent ")[2].split()[0]))
+        return len(stack.read("decisions"))
+
+    def counted(slot: str) -> tuple[int, int, str]:
+        return compared(stack, slot), skipped(slot), stack.run("shadow", "verify", "--slot", slot).splitlines()[-1]
+
+    stack.start("scorer", "run")
+    before = decided("--limit", "4000")
+    stack.deploy(models.candidate, "challenger")
+    shadow = stack.start("shadow", "run", "--slot", "challenger")
+    wait_for("all of it read", lambda: applied(stack, "challenger") == before)
+    assert compared(stack, "challenger") == 0, "a slot that is new in Redis begins with what is on the topic"
+    assert skipped("challenger") == before
+    first = decided("--skip", "4000", "--limit", "3000") - before
+    wait_for("the rest", lambda: applied(stack, "challenger") == before + first)
+    once = compared(stack, "challenger")
+    assert 0.9 * first < once <= first
+    assert counted("challenger") == (once, before, "equal")
+
+    redis.Redis(port=stack.store.port).flushall()
+    wait_for("all of it again", lambda: applied(stack, "challenger") == before + first)
+    assert counted("challenger") == (once, before, "equal"), "a run that is rebuilt begins where it began"
+
+    shadow.stop()
+    late = decided("--skip", "7000", "--limit", "1000") - before - first
+    stack.deploy(models.control, "challenger", discard=True)
+    stack.start("shadow", "run", "--slot", "challenger")
+    wait_for("what the shadow was late for", lambda: applied(stack, "challenger") == before + first + late)
+    assert counted("challenger") == (once, before + late, "equal"), "it counts for no candidate"
+    last = decided("--skip", "8000", "--limit", "1000") - before - first - late
+    wait_for("what came since", lambda: applied(stack, "challenger") == before + first + late + last)
+    total, missed, told = counted("challenger")
+    assert once + 0.9 * last < total <= once + last
+    assert (missed, told) == (before + late, "equal")
+
+
 def test_live_goes_on_unchanged_when_shadows_store_and_serve_stop_in_mid_stream(
     stack: Stack, models: Models, undisturbed: Decisions
 ) -> None:

@@ -7,10 +7,12 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from faust.types import TP
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from harness.kept import samples_of
 from harness.samples import a_sample
 from harness.stores import RedisServer, debian_redis, valkey
 from scorer.errors import UserError
+from scorer.streaming.fetch import Batch
 from shadow.comparison.bins import BINS, FEATURE_BINS, KINDS
 from shadow.comparison.card_days import DIRECTIONS, Blocked, DaySums, count
 from shadow.comparison.case import card_hash
@@ -32,6 +35,7 @@ from shadow.local.process import free_port
 from shadow.store.connection import connect, telling
 from shadow.store.reader import TallyReader
 from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
+from shadow.worker.partitions import Partitions
 
 RUN = Run(1, 1)
 SEGMENTS = ("all", "country=DE", "country=other")
@@ -95,6 +99,20 @@ async def test_a_range_is_applied_once_and_read_back(store: TallyStore) -> None:
     assert totals.live_digest == "a" * 64
     (info,) = await store.runs()
     assert (info.live_threshold, info.candidate_threshold, info.offsets) == (0.5, 0.25, {0: (0, 11)})
+
+
+async def test_a_run_that_has_begun_goes_on_with_a_new_owner_whatever_the_clocks_say_by_then(store: TallyStore) -> None:
+    """A scorer's clock was set back: all that it sends bears times from before the slot was filled."""
+    nothing: Any = None
+    app: Any = SimpleNamespace(consumer=SimpleNamespace(turns=defaultdict(int)), should_stop=False)
+    partitions, epoch = Partitions(app, "decisions", "candidate", store, nothing), RUN.candidate_epoch
+    late = Batch(TP("decisions", 0), [SimpleNamespace(offset=at, timestamp=900) for at in (8, 9)], 10, 8, nothing, 0)
+    part = await partitions.open(0, 0)
+    assert part.begins(late, epoch, 1000) == 10, "it has not begun"
+    await store.apply(0, part.fence, 8, an_increment(3))
+    part = await partitions.open(0, 0)
+    assert part.begins(late, epoch, 1000) == 8
+    assert part.begins(late, epoch + 1, 1000) == 10, "that of another candidate has not"
 
 
 async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:

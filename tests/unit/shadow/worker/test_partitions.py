@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
+from scorer.deployments.slots import Slot
+from scorer.streaming.fetch import Batch
 from shadow.comparison.memory import Memory
 from shadow.store.tallies import Fence
+from shadow.worker.candidate import NEVER_MS, filled_ms
 from shadow.worker.partitions import ANSWER_SECONDS, Partition, Partitions
 
 
@@ -40,3 +45,24 @@ async def test_it_waits_for_an_answer_while_one_may_come_and_for_sums_while_they
     assert partitions.patient_until(60.0) == 0
     part.since = began
     assert partitions.patient_until(60.0) == began + 90
+
+
+def a_batch(offset: int, *stamps_ms: int) -> Batch:
+    nothing: Any = None
+    records = [SimpleNamespace(offset=offset + 2 * i, timestamp=stamp) for i, stamp in enumerate(stamps_ms)]
+    return Batch(TP("decisions", 0), records, offset + 2 * len(records), offset, nothing, 0)
+
+
+def test_a_candidate_counts_from_the_first_decision_after_its_slot_was_filled_whatever_clocks_say_later() -> None:
+    part = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0, 0)
+    assert part.begins(a_batch(10, 997, 998), 3, 1000) == 14, "all of it was before"
+    assert part.begins(a_batch(14, 998, 999, 1000, 999), 3, 1000) == 18, "the one of that very moment counts"
+    assert part.begins(a_batch(22, 900, -1), 3, 1000) == 22, "a run has no holes"
+    assert part.begins(a_batch(26, 1500, 2000), 4, 1900) == 28, "the next candidate begins anew"
+    assert part.begins(a_batch(30, 5000), 5, NEVER_MS) == 32
+
+
+@pytest.mark.parametrize("since", [None, "", "yesterday", "2026-01-31T12:00:00"])
+def test_a_slot_that_was_filled_at_no_time_is_before_no_decision(since: str | None) -> None:
+    assert filled_ms(Slot(1, "a" * 64, since=since)) == NEVER_MS
+    assert filled_ms(Slot(1, "a" * 64, since="1970-01-01T00:00:01.5+00:00")) == 1500
