@@ -135,7 +135,7 @@ class SlotFollower:
             held = f"bundle {candidate.digest[:12]}" if candidate else "empty"
             if candidate and candidate.bundle:
                 held += f", predictor {candidate.bundle.predictor}"
-            log.info("slot %s: %s, epoch %d, since %s", self.slot, held, state.epoch, state.since or "ever")
+            log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)
         self._epoch, self.candidate = state.epoch, candidate
         self.is_current.set()
 
