@@ -44,7 +44,8 @@ class Partition:
     position: offset of the next decision to take. taus: the smallest sample hash that Redis has refused, by stratum.
     begun: the epoch of the candidate whose run has begun, -1 if there is none yet. pending: sums that are not in Redis
     yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
-    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none.
+    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none. is_left: whether
+    other slots of the worker go on without this one, whose bundle cannot be had.
     """
 
     fence: Fence
@@ -56,6 +57,7 @@ class Partition:
     pending: Increment = field(default_factory=Increment)
     waiting: list[Batch] = field(default_factory=list)
     since: float = 0.0
+    is_left: bool = False
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def begins(self, batch: Batch, start: int, epoch: int, since_ms: int) -> int:
@@ -117,9 +119,24 @@ class Partitions:
             del self._asked[call]
 
     def position(self, partition: int) -> int | None:
-        """Offset of the next decision to take of a partition; None if this worker does not own it."""
+        """Offset of the next decision to take of a partition; None if this worker does not own it, or others go on
+        without this slot."""
         part = self.owned.get(partition)
-        return None if part is None else part.position
+        return None if part is None or part.is_left else part.position
+
+    def pass_over(self, batch: Batch) -> None:
+        """Leave a batch to the other slots; it is read again for this one by `catch_up`."""
+        part = self.owned.get(batch.partition)
+        if part is not None and batch.next > part.position:
+            part.is_left = True
+        self._reading.finish(self._slot, batch)
+
+    def catch_up(self) -> None:
+        """Read on from where the others went on without this slot."""
+        for partition, part in self.owned.items():
+            if part.is_left:
+                part.is_left = False
+                self._reading.rewind(partition)
 
     def drop(self, *batches: Batch) -> None:
         """Give up batches without acknowledging them; see `Reading.drop`."""
@@ -132,7 +149,7 @@ class Partitions:
         None if it takes nothing: it has all of it, or cannot go on with it. Then the batch is finished or dropped.
         """
         part = self.owned.get(batch.partition)
-        if part is None:
+        if part is None or part.is_left:
             self.drop(batch)
             return None
         if batch.next <= part.position:  # it came again for another slot; what is pending of it is on its way to Redis

@@ -146,15 +146,18 @@ class Shadow:
 
     async def _take(self, batch: Batch) -> None:
         self._reading.take(batch)
-        is_current = await self._are_current()
-        if self._is_draining or not is_current or self._reading.is_outdated(batch):
+        current = await self._current()
+        if self._is_draining or not current or self._reading.is_outdated(batch):
             self._drop(batch)
             return
         currency = await self._known_currency()
         if currency is None:
             self._drop(batch)
             return
-        shares = [(one, share) for one in self._slots if (share := await one.take(batch)) is not None]
+        for one in self._slots:
+            if one not in current:
+                one.partitions.pass_over(batch)
+        shares = [(one, share) for one in current if (share := await one.take(batch)) is not None]
         if not shares:
             return
         loop = asyncio.get_running_loop()
@@ -166,15 +169,19 @@ class Shadow:
         for one in self._slots:
             one.partitions.drop(batch)
 
-    async def _are_current(self) -> bool:
+    async def _current(self) -> list[SlotWorker]:
         """Wait until what the slots hold is loaded: a run has all decisions since its slot was filled, however long the
-        bundle takes. False if the worker stops or a rebalance begins before that."""
-        current = [one.model.is_current for one in self._slots]
-        while not (all(event.is_set() for event in current) or self._is_draining or self.app.rebalancing):
+        bundle takes. The others do not wait for a slot whose bundle cannot be had. None of them if the worker stops or
+        a rebalance begins before that."""
+        while not (self._is_draining or self.app.rebalancing):
+            current = [one for one in self._slots if one.model.is_current.is_set()]
+            awaited = [one for one in self._slots if one not in current and not (current and one.model.is_away)]
+            if not awaited:
+                return current
             with suppress(TimeoutError):
-                await asyncio.wait_for(next(event for event in current if not event.is_set()).wait(), LOAD_SECONDS)
+                await asyncio.wait_for(awaited[0].model.is_current.wait(), LOAD_SECONDS)
             self._waited += 1
-        return all(event.is_set() for event in current)
+        return []
 
     async def _known_currency(self) -> Currency | None:
         """The reporting currency; waits until a scorer has published it. None if the worker stops before that."""
@@ -207,6 +214,8 @@ class Shadow:
         checked = time.monotonic()
         while not self._is_closed:  # a cancellation may get lost in `asyncio.wait_for`, which the Redis client uses
             try:
+                if one.model.is_current.is_set():
+                    one.partitions.catch_up()
                 await one.partitions.flush_due(self.settings.flush_seconds)
                 if time.monotonic() - checked >= CHECK_SECONDS:
                     checked = time.monotonic()

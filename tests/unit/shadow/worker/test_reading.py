@@ -65,6 +65,7 @@ class Store:
     def __init__(self) -> None:
         self.counted: list[int] = []
         self.next, self.nonce = 0, 0
+        self.is_away = False  # the bundle of its slot
 
     async def forget_former(self, partition: int) -> None: ...
     async def taus(self, partition: int) -> dict[Any, float]:
@@ -105,9 +106,12 @@ def workers(consumer: Consumer) -> tuple[Reading, dict[str, tuple[Partitions, St
 async def take(reading: Reading, every: dict[str, tuple[Partitions, Store]], batch: Batch) -> None:
     """What `Shadow` does with a batch; decisions stand for themselves in the sums."""
     reading.take(batch)
-    for partitions, _ in every.values():
+    for partitions, store in every.values():
         if reading.is_outdated(batch):
             partitions.drop(batch)
+            continue
+        if store.is_away:
+            partitions.pass_over(batch)
             continue
         part = await partitions.wanted(batch)
         if part is None:
@@ -126,6 +130,8 @@ events = st.one_of(
     st.tuples(st.just("lose"), st.sampled_from(SLOTS), st.integers(0, 40)),
     st.tuples(st.just("wipe"), st.sampled_from(SLOTS)),
     st.tuples(st.just("late"), st.integers(1, 9)),
+    st.tuples(st.just("away"), st.sampled_from(SLOTS)),
+    st.tuples(st.just("back"), st.sampled_from(SLOTS)),
 )
 
 
@@ -154,6 +160,14 @@ async def test_each_decision_counts_once_for_each_slot_whoever_goes_back(told: l
         elif what == "wipe":
             every[given_[0]][1].lose(0)
             every[given_[0]][1].nonce += 1
+        elif what in ("away", "back"):
+            partitions, store = every[given_[0]]
+            store.is_away = what == "away"
+            if what == "back":
+                partitions.catch_up()
+    for partitions, store in every.values():
+        store.is_away = False
+        partitions.catch_up()
     for one in late:
         await take(reading, every, one)
     for _ in range(200):
