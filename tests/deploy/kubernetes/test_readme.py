@@ -13,6 +13,7 @@ import pytest
 from harness.manifests import SOURCE, Manifest, build, built, container_of, find
 from harness.places import ROOT
 from harness.references import problems
+from rights.users import users
 from scorer.cli import cli as scorer_cli
 from shadow.cli import cli as shadow_cli
 
@@ -81,6 +82,8 @@ def test_the_slot_that_is_added_to_simple_changes_nothing_else(tmp_path: Path) -
 
     before = shadow(built("simple"))["args"]
     assert before == ["shadow", "run", "--slot", "candidate", "--slot", "control", "--slot", "previous"]
+    (user,) = [one for one in users(slots=[".".join(before[3::2])]) if one.name.startswith("shadow-")]
+    assert shadow(manifests)["envFrom"][1]["secretRef"]["name"] == user.secret
     assert shadow(manifests)["args"] == [*before, "--slot", "challenger"]
     shadow(manifests)["args"] = before
     assert find(manifests, "Deployment", "scorer") == find(built("simple"), "Deployment", "scorer")
