@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -23,8 +24,14 @@ Event = Literal[
 EVENTS: tuple[Event, ...] = get_args(Event)
 #: How a header is named.
 HEADER = r"^[A-Za-z0-9-]{1,64}$"
+
 #: How an address of Redis begins.
 _ADDRESS = re.compile(r"(?:(?:redis|valkey)s?(?:\+(?:cluster|sentinel))?|unix)://\S")
+
+
+def together(slots: Iterable[str]) -> str:
+    """Slots of one process as one name, whatever their order; no slot has a dot in its own."""
+    return ".".join(sorted(slots))
 
 
 class ShadowSettings(CommonSettings):
@@ -44,7 +51,10 @@ class ShadowSettings(CommonSettings):
     scorer_group: str = Field(
         "scorer", description="consumer group of the scorers; a promotion waits for all of its members"
     )
-    group_prefix: str = Field("shadow-", description="a shadow's consumer group is this and the name of its slot")
+    group_prefix: str = Field(
+        "shadow-",
+        description="a shadow's consumer group is this and the name of its slot, or of its slots with dots between",
+    )
     # Nobody waits for a shadow: few large fetches spare the broker, which live needs, too.
     fetch_wait_ms: FetchWait = 400
     flush_seconds: Seconds = Field(0.5, description="longest time that sums wait in memory before they go to Redis")

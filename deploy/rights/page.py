@@ -64,6 +64,12 @@ If your settings rename topics, groups or keys (`SCORER_TOPICS`, `SCORER_GROUP`,
 ```sh
 make deploy-render SLOTS="candidate control previous challenger"
 ```
+
+Slots of one process (`shadow run --slot candidate --slot control`) have one user, whose name has dots between them:
+
+```sh
+make deploy-render SLOTS="candidate.control previous"
+```
 """
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from scorer.deployments.records import CANDIDATE, CONTROL, PREVIOUS
 from scorer.settings import ScorerSettings, Topics
-from shadow.settings import ShadowSettings
+from shadow.settings import ShadowSettings, together
 from shadow.store.keys import SCHEMA
 
 Kind = Literal["topic", "group", "transactional id"]
@@ -92,7 +93,7 @@ _APPLY = (
 
 
 def users(names: Names | None = None, slots: Sequence[str] = SLOTS) -> tuple[User, ...]:
-    """Every user, with one shadow for each slot."""
+    """Every user, with one shadow for each slot; slots of one process have one, as in `candidate.control`."""
     of = names or Names()
     return (
         _topics(of),
@@ -149,19 +150,26 @@ def _scorer(of: Names) -> User:
     )
 
 
-def _shadow(of: Names, slot: str) -> User:
-    own = f"{of.prefix}:{{{slot}:"
+def _shadow(of: Names, place: str) -> User:
+    """place: a slot, or several of one process with dots between."""
+    slots = place.split(".")
+    keys = [(f"~{of.prefix}:{{{slot}:*", f"~{of.prefix}:{slot}:partitions") for slot in slots]
     return User(
-        f"shadow-{slot}",
-        (f"shadow run --slot {slot}",),
+        f"shadow-{together(slots)}",
+        (f"shadow run {' '.join(f'--slot {slot}' for slot in slots)}",),
         (
             Right("topic", of.topics.decisions, "Read", "compares them"),
             Right("topic", of.topics.deployments, "Read", "learns what is in its slot"),
-            Right("group", f"{of.group_prefix}{slot}", "Read", "shares the partitions with other shadows of its slot"),
+            Right(
+                "group",
+                f"{of.group_prefix}{together(slots)}",
+                "Read",
+                "shares the partitions with other shadows of its slot",
+            ),
         ),
         (
             Selector(
-                (f"~{own}*", f"~{of.prefix}:{slot}:partitions"),
+                tuple(chain.from_iterable(keys)),
                 ("evalsha", *_APPLY, "hgetall", "smembers", "srandmember"),
                 "applies what decisions add up to, reads it back after a rebalance, explains samples",
             ),

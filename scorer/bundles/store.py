@@ -34,6 +34,8 @@ SHORTEST = 8
 LARGEST = 1 << 30
 #: Longest wait for one answer of the store.
 SECONDS = 30.0
+#: Answers over HTTP that say that there is no such file.
+MISSING = (404, 410)
 
 
 class StoreError(UnavailableError):
@@ -83,6 +85,8 @@ class BundleStore:
         if not wrong:
             raise StoreError(f"store {self.uri}: {what}: no answer in {self._seconds:g} s; is it up?")
         error = wrong[0]
+        if isinstance(error, FileNotFoundError) and (failed := _failed_request(error)) is not None:
+            error = failed
         if isinstance(error, FileNotFoundError | StoreError):
             raise error
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -279,6 +283,14 @@ class BundleStore:
             told, fix = (str(len(found)), "give more digits") if found else ("no", "check them")
             raise BundleError(f"bundle {name}: {told} digests in store {self.uri} begin with these digits; {fix}")
         return found[0]
+
+
+def _failed_request(error: FileNotFoundError) -> BaseException | None:
+    """Why a file that is called missing could not be asked for; None if it is missing. Over HTTP, fsspec calls a file
+    missing whatever the server answers, and whether it answers at all."""
+    cause = error.__cause__
+    is_of_http = isinstance(cause, TimeoutError | ConnectionError) or type(cause).__module__.startswith("aiohttp.")
+    return cause if is_of_http and getattr(cause, "status", None) not in MISSING else None
 
 
 def _quickened(bundle: Bundle, unfit: str | None) -> Bundle:

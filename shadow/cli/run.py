@@ -1,8 +1,9 @@
-"""`shadow run`: runs the shadow of one slot until it is stopped."""
+"""`shadow run`: runs the shadows of slots until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import click
 
@@ -23,17 +24,25 @@ from shadow.worker.shadow import Shadow
 
 @click.command()
 @click.option(
-    "--slot", type=SLOT, required=True, help="Slot to run: candidate, control, previous or any other but live."
+    "--slot",
+    "slots",
+    type=SLOT,
+    required=True,
+    multiple=True,
+    help="Slot to run: candidate, control, previous or any other but live. Given several times, one process reads for "
+    "all of them.",
 )
 @click.option("--http-port", type=int, help="Port of /metrics, /livez and /readyz (setting SHADOW_HTTP_PORT).")
 @click.option("--worker-id", help="Name of this worker (setting SHADOW_WORKER_ID).")
-def run(slot: str, http_port: int | None, worker_id: str | None) -> None:
-    """Score every live decision with the slot's candidate and compare the two, until stopped.
+def run(slots: tuple[str, ...], http_port: int | None, worker_id: str | None) -> None:
+    """Score every live decision with each slot's candidate and compare the two, until stopped.
 
     Live does not notice: a shadow only reads what live has published.
     """
-    if slot == LIVE:
+    if LIVE in slots:
         raise UserError(f"--slot {LIVE}: has no shadow; name the slot of a candidate")
+    if twice := [slot for slot, times in Counter(slots).items() if times > 1]:
+        raise UserError(f"--slot {twice[0]}: is named twice; name each slot once")
     settings = load(ShadowSettings, http_port=http_port, worker_id=worker_id)
     checked_timing(settings)
     library()  # now, and not while it works
@@ -42,7 +51,7 @@ def run(slot: str, http_port: int | None, worker_id: str | None) -> None:
     health = Health()
     server = HealthServer(settings.http_host, settings.http_port, metrics.REGISTRY, health)
     try:
-        serve(Shadow(settings, slot, release, health).app, settings)
+        serve(Shadow(settings, slots, release, health).app, settings)
     finally:
         server.stop()
 

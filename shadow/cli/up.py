@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 
@@ -65,7 +66,7 @@ def up(
     log_file: Path | None,
     grace: float,
 ) -> None:
-    """Run a scorer, a shadow for each slot, and `shadow serve`, until Ctrl-C.
+    """Run a scorer, one process with the shadows of all slots, and `shadow serve`, until Ctrl-C.
 
     Uses the Kafka of SCORER_KAFKA and the Redis of SHADOW_REDIS. If one is not set, starts an embedded one, which
     loses its data at the end. Slots that are not named here, or hold that bundle already, keep what they hold.
@@ -188,8 +189,8 @@ def _programs(slots: list[str], env: dict[str, str]) -> Iterator[Program]:
 
     own = f"{os.getpid()}"
     yield program("scorer", "scorer", "run", "--worker-id", f"scorer-{own}", vital=True)
-    for slot in slots:
-        yield program(slot, "shadow", "run", "--slot", slot, "--worker-id", f"shadow-{slot}-{own}")
+    named = chain.from_iterable(("--slot", slot) for slot in slots)
+    yield program("shadows", "shadow", "run", *named, "--worker-id", f"shadow-{own}")
     yield program("serve", "shadow", "serve")
 
 

@@ -110,7 +110,8 @@ def _absorb(
         counters["conflicts"] = int(mine[conflicts].sum())
     fresh = np.flatnonzero(~is_duplicate & ~decisions.repeats & ~decisions.refunds)
     if len(fresh):
-        _add(out, decisions.take(fresh), candidate, segments, taus, minor_per_unit, cap_minor)
+        some = decisions if len(fresh) == len(decisions) else decisions.take(fresh)
+        _add(out, some, candidate, segments, taus, minor_per_unit, cap_minor)
     return out
 
 
@@ -124,15 +125,14 @@ def _add(
     cap_minor: int,
 ) -> None:
     """Compare decisions that are no duplicates, repeats or refunds, and put their sums into `out`."""
-    snapshots = {view: (rows, decisions.matrix(rows)) for view, rows in decisions.views().items()}
     scores = np.full(len(decisions), np.nan)
-    for view, (rows, matrix) in snapshots.items():
+    for view, (rows, matrix) in decisions.snapshots.items():
         scores[rows] = candidate.score(view, matrix)
     found = _compared(decisions, candidate, scores, segments, minor_per_unit)
     n = len(segments.names)
     out.tallies = tally(found, n, cap_minor)
     out.histograms = score_histograms(found, n)
-    for view, (rows, matrix) in snapshots.items():
+    for view, (rows, matrix) in decisions.snapshots.items():
         some = decisions.sources[rows] % SNAPSHOT_EVERY == 0
         merge(out.snapshots, snapshot_histograms(found, rows[some], view, matrix[some]))
     usable = np.flatnonzero(found.usable)

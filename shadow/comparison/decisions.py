@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -56,9 +57,24 @@ class Decisions:
             found.setdefault(view, []).append(at)
         return {view: np.array(rows, dtype=np.int64) for view, rows in found.items()}
 
-    def matrix(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Feature snapshots of k rows of one view, bit for bit as the scorer saw them: float64 (k, features)."""
-        return np.array([self.rows[at]["features"] for at in rows], dtype=np.float64)
+    @cached_property
+    def snapshots(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        """By feature view: k row positions, and their feature snapshots, bit for bit as the scorer saw them: float64
+        (k, features)."""
+        return {
+            view: (at, np.array([self.rows[i]["features"] for i in at], dtype=np.float64))
+            for view, at in self.views().items()
+        }
+
+    def split(self, offset: int) -> tuple[Decisions, Decisions]:
+        """The decisions before an offset on `decisions`, and those from there on. Of one part that is all, the same
+        object, so that what is worked out for it is worked out once."""
+        at = int(np.searchsorted(self.offsets, offset))
+        if at in (0, len(self)):
+            nothing = self.take(np.empty(0, dtype=np.int64))
+            return (nothing, self) if at == 0 else (self, nothing)
+        positions = np.arange(len(self))
+        return self.take(positions[:at]), self.take(positions[at:])
 
     def take(self, rows: npt.NDArray[np.int64]) -> Decisions:
         """The decisions at some positions."""

@@ -73,6 +73,7 @@ class SlotFollower:
 
     is_current: set while `candidate` is what the slot holds, cleared while that is being loaded, and while it cannot be
     had just now: transactions then wait. A bundle that cannot be used has a candidate of its own, whose scores are NaN.
+    is_away: whether it could not be had at the last try.
     """
 
     def __init__(self, slot: str, store: BundleStore) -> None:
@@ -82,6 +83,7 @@ class SlotFollower:
         self._loading, self._is_waiting = asyncio.Lock(), asyncio.Event()
         self.candidate: Candidate | None = None
         self.is_current = asyncio.Event()
+        self.is_away = False
 
     async def follow(self, deployments: Deployments) -> None:
         """Load what the slot holds now, if that is new. A bundle that cannot be loaded is logged, not raised."""
@@ -99,6 +101,7 @@ class SlotFollower:
     async def _follow(self, deployments: Deployments) -> None:
         state = deployments.slot(self.slot)
         if state.epoch == self._epoch and (self.candidate is None or self.candidate.views == deployments.views):
+            self.is_away = False
             self.is_current.set()
             self._is_waiting.clear()
             return
@@ -114,6 +117,7 @@ class SlotFollower:
             except UnavailableError as error:
                 log.warning("slot %s: %s; its transactions wait", self.slot, error)
                 metrics.MODEL_BROKEN.labels(self.slot).set(True)
+                self.is_away = True
                 self._is_waiting.set()
                 return
             except UserError as error:
@@ -137,6 +141,7 @@ class SlotFollower:
                 held += f", predictor {candidate.bundle.predictor}"
             log.info("slot %s: %s, epoch %d", self.slot, held, state.epoch)
         self._epoch, self.candidate = state.epoch, candidate
+        self.is_away = False
         self.is_current.set()
 
     def _load(self, digest: str) -> Bundle:

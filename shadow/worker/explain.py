@@ -18,7 +18,7 @@ from shadow.worker.candidate import own_columns
 
 #: Features in an explanation.
 TOP = 8
-#: Bundles kept in memory for explanations, live ones and candidates.
+#: Bundles kept in memory for the explanations of each slot, live ones and candidates.
 HELD = 4
 
 
@@ -53,8 +53,8 @@ def differences(
 class Explainer:
     """Explains samples: a few at a time in the background, or one at once that somebody wants to see."""
 
-    def __init__(self, bundles: BundleStore) -> None:
-        self._bundles = bundles
+    def __init__(self, bundles: BundleStore, slots: int = 1) -> None:
+        self._bundles, self._most = bundles, HELD * slots
         self._held: dict[str, Bundle] = {}
         self.views: Mapping[str, PublishedView] = {}
 
@@ -90,7 +90,7 @@ class Explainer:
 
     def _bundle(self, digest: str) -> Bundle:
         if digest not in self._held:
-            if len(self._held) >= HELD:
+            if len(self._held) >= self._most:
                 self._held.pop(next(iter(self._held)))
             self._held[digest] = self._bundles.fetch(digest)
         return self._held[digest]

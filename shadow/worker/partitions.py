@@ -1,4 +1,4 @@
-"""The partitions of a shadow: where each stands in Redis, and what is not written there yet.
+"""The partitions of a slot's shadow: where each stands in Redis, and what is not written there yet.
 
 The fence of a partition in Redis is the offset up to which its decisions are counted. A partition starts at its fence,
 gathers increments, and flushes them as one range. Redis refuses a range that does not begin at the fence: another
@@ -15,10 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from aiokafka import TopicPartition
-from faust.types import TP
-
-from scorer.streaming.app import BatchApp
 from scorer.streaming.fetch import Batch
 from shadow import metrics
 from shadow.comparison.increment import Increment, add
@@ -28,6 +24,7 @@ from shadow.comparison.sources import Sources
 from shadow.store.connection import AWAY
 from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
 from shadow.worker.counting import Counting
+from shadow.worker.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -42,38 +39,38 @@ RETRY_SECONDS = 0.5
 
 @dataclass
 class Partition:
-    """What a worker knows of a partition that it owns.
+    """What a slot knows of a partition that its worker owns.
 
-    position: offset of the next decision to take. turn: the consumer's count of rewinds; batches of another turn are
-    outdated. taus: the smallest sample hash that Redis has refused, by stratum. begun: the epoch of the candidate whose
-    run has begun, -1 if there is none yet. pending: sums that are not in Redis yet. reached: the offset up to which
-    decisions are in `pending`. waiting: the batches in `pending`, which are not acknowledged yet. since: monotonic time
-    at which the oldest of them came, 0 if there are none.
+    position: offset of the next decision to take. taus: the smallest sample hash that Redis has refused, by stratum.
+    begun: the epoch of the candidate whose run has begun, -1 if there is none yet. pending: sums that are not in Redis
+    yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
+    acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none. is_left: whether
+    other slots of the worker go on without this one, whose bundle cannot be had.
     """
 
     fence: Fence
     position: int
     memory: Memory
     taus: dict[Stratum, float]
-    turn: int
     reached: int
     begun: int = -1
     pending: Increment = field(default_factory=Increment)
     waiting: list[Batch] = field(default_factory=list)
     since: float = 0.0
+    is_left: bool = False
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def begins(self, batch: Batch, epoch: int, since_ms: int) -> int:
+    def begins(self, batch: Batch, start: int, epoch: int, since_ms: int) -> int:
         """Offset of a batch's first decision that counts for a candidate: none that was published before its slot was
         filled does, as it may have been trained on that. `batch.next` if all of them were.
 
         From the first one that came later, all do, whatever the clocks of their senders say: a run has no holes.
-        since_ms: when the slot was filled, milliseconds since 1970.
+        start: offset from which the slot takes the batch. since_ms: when it was filled, milliseconds since 1970.
         """
         if self.begun == epoch:
-            return batch.offset
+            return start
         for record in batch.records:
-            if record.timestamp >= since_ms:
+            if record.offset >= start and record.timestamp >= since_ms:
                 self.begun = epoch
                 return int(record.offset)
         return batch.next
@@ -92,14 +89,14 @@ class Partition:
 
 
 class Partitions:
-    """The partitions that a worker owns.
+    """The partitions that a slot's worker owns.
 
     is_draining: the worker is stopping, so a flush no longer waits for an unavailable Redis. opened, redis_errors: how
     often a partition was opened, and Redis did not do what it was asked for.
     """
 
-    def __init__(self, app: BatchApp, topic: str, slot: str, store: TallyStore, counting: Counting) -> None:
-        self._app, self._topic, self._slot, self._store, self._counting = app, topic, slot, store, counting
+    def __init__(self, reading: Reading, slot: str, store: TallyStore, counting: Counting) -> None:
+        self._reading, self._slot, self._store, self._counting = reading, slot, store, counting
         self.owned: dict[int, Partition] = {}
         self.is_draining = False
         self.opened = self.redis_errors = 0
@@ -121,10 +118,55 @@ class Partitions:
         finally:
             del self._asked[call]
 
+    def position(self, partition: int) -> int | None:
+        """Offset of the next decision to take of a partition; None if this worker does not own it, or others go on
+        without this slot."""
+        part = self.owned.get(partition)
+        return None if part is None or part.is_left else part.position
+
+    def pass_over(self, batch: Batch) -> None:
+        """Leave a batch to the other slots; it is read again for this one by `catch_up`."""
+        part = self.owned.get(batch.partition)
+        if part is not None and batch.next > part.position:
+            part.is_left = True
+        self._reading.finish(self._slot, batch)
+
+    def catch_up(self) -> None:
+        """Read on from where the others went on without this slot."""
+        for partition, part in self.owned.items():
+            if part.is_left:
+                part.is_left = False
+                self._reading.rewind(partition)
+
     def drop(self, *batches: Batch) -> None:
-        """Give up batches without acknowledging them: the partition's next owner reads them again."""
+        """Give up batches without acknowledging them; see `Reading.drop`."""
         for batch in batches:
-            self._app.consumer.drop(batch)
+            self._reading.drop(self._slot, batch)
+
+    async def wanted(self, batch: Batch) -> Partition | None:
+        """The partition of a batch of which the slot takes what is at its position and after it.
+
+        None if it takes nothing: it has all of it, or cannot go on with it. Then the batch is finished or dropped.
+        """
+        part = self.owned.get(batch.partition)
+        if part is None or part.is_left:
+            self.drop(batch)
+            return None
+        if batch.next <= part.position:  # it came again for another slot; what is pending of it is on its way to Redis
+            self._reading.finish(self._slot, batch)
+            return None
+        if batch.expected > part.position:  # a batch before it was dropped; the fence must not skip that one
+            self.drop(batch)
+            log.warning(
+                "slot %s: partition %d: expected offset %d, got %d; reading again",
+                self._slot,
+                batch.partition,
+                part.position,
+                batch.expected,
+            )
+            self._reading.rewind(batch.partition)
+            return None
+        return part if batch.offset <= part.position or await self._is_whole(part, batch) else None
 
     async def open(self, partition: int, oldest: int) -> Partition:
         """Open a partition at its fence; waits while Redis is unavailable. oldest: first offset not yet deleted by
@@ -135,7 +177,7 @@ class Partitions:
                     return await self._open(partition, oldest)
             except AWAY as error:
                 self._is_away(error)
-                if self._app.should_stop:
+                if self._reading.app.should_stop:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -160,23 +202,28 @@ class Partitions:
         if fence.is_new:
             log.info("slot %s: partition %d is new in redis, from offset %d", self._slot, partition, oldest)
         if fence.next < oldest:
-            log.error("partition %d: retention took decisions %d to %d unread", partition, fence.next, oldest)
+            log.error(
+                "slot %s: partition %d: retention took decisions %d to %d unread",
+                self._slot,
+                partition,
+                fence.next,
+                oldest,
+            )
             await self._store.record_gap(partition, fence, oldest)
             metrics.GAPS.labels(self._slot).inc(oldest - fence.next)
             fence = await self._store.open_partition(partition, oldest)
         start = max(oldest, fence.next - LOOK_BACK)
-        turn = self._app.consumer.turns[TP(self._topic, partition)]
         memory = Memory(Sources.read(fence.decided, fence.source))
         taus, begun = await self._store.taus(partition), await self._store.newest_epoch(partition)
-        return Partition(fence, start, memory, taus, turn, fence.next, begun)
+        return Partition(fence, start, memory, taus, fence.next, begun)
 
-    async def is_whole(self, part: Partition, batch: Batch) -> bool:
+    async def _is_whole(self, part: Partition, batch: Batch) -> bool:
         """Whether no decision is missing before a batch, although offsets are: Kafka's own records take some, too.
 
         If retention deleted decisions, drops the batch and opens the partition again after the gap.
         """
-        oldest = await self._oldest(batch.partition)
-        if oldest <= batch.expected:
+        oldest = await self._reading.oldest(batch.partition)
+        if oldest <= part.position:
             return True
         self.drop(batch)
         await self.flush(batch.partition, part)
@@ -204,9 +251,8 @@ class Partitions:
             source = max(part.fence.source, increment.source)
             part.fence = Fence(part.fence.nonce, max(to, part.fence.next), source, False)
             for batch in batches:
-                self._app.consumer.finish(batch)
-            end = self._app.consumer.highwater(TP(self._topic, partition))
-            self._counting.applied(increment, batches, end)
+                self._reading.finish(self._slot, batch)
+            self._counting.applied(increment, batches, self._reading.end(partition))
 
     async def _apply(
         self, partition: int, fence: Fence, to: int, increment: Increment
@@ -221,7 +267,7 @@ class Partitions:
                     outcome = await self._store.apply(partition, fence, to, increment)
             except AWAY as error:
                 self._is_away(error)
-                if self._app.rebalancing or self.is_draining:
+                if self._reading.app.rebalancing or self.is_draining:
                     return None
                 is_repeated = True
                 await asyncio.sleep(RETRY_SECONDS)
@@ -254,7 +300,7 @@ class Partitions:
         """Read a partition again from the fence that Redis has, as it is not where this worker left it."""
         metrics.REFUSED.labels(self._slot, reason).inc()
         log.error("slot %s: partition %d: redis is %s; going back to its fence", self._slot, partition, reason)
-        await self._reopen(partition, await self._oldest(partition))
+        await self._reopen(partition, await self._reading.oldest(partition))
 
     async def _reopen(self, partition: int, oldest: int) -> None:
         """Open a partition again at the fence that Redis has now, unless it was revoked meanwhile."""
@@ -266,9 +312,4 @@ class Partitions:
         if self.owned.get(partition) is not old:
             return
         self.owned[partition] = fresh
-        fresh.turn = self._app.consumer.rewind(TP(self._topic, partition), fresh.position)
-
-    async def _oldest(self, partition: int) -> int:
-        tp = TopicPartition(self._topic, partition)
-        oldest: int = (await self._app.consumer.earliest_offsets(tp))[tp]
-        return oldest
+        self._reading.rewind(partition)

@@ -1,11 +1,14 @@
-"""The shadow of one slot: fetches live decisions, compares, sums in memory, and writes the sums to Redis.
+"""The shadows of one or several slots: fetch live decisions, compare, sum in memory, and write the sums to Redis.
 
-For each partition:
+For each partition and slot:
 
-1. on assignment, read its fence in Redis and continue from there (the group's commits only show the lag);
+1. on assignment, read the slot's fence in Redis and continue from there (the group's commits only show the lag);
 2. take batches: score the snapshots with the candidate, compare, add to the sums (in a thread); of what was published
    before the slot was filled, nothing is compared;
 3. every `flush_seconds` or `flush_records`, write the sums and move the fence in one script, then acknowledge.
+
+Slots of one worker share what is read and decoded (`shadow.worker.reading`), and nothing else: each has a fence of its
+own, from which a partition is read again for it while the others pass over what they have.
 
 Decisions whose sums were not written are read again: by this worker, by the next owner, or after Redis lost writes.
 While Redis is unavailable, sums grow up to `flush_records`; then reading stops.
@@ -20,9 +23,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-from faust.types import TP
-
 from scorer.bundles.store import BundleStore
 from scorer.deployments.ledger import Follower
 from scorer.deployments.slots import Deployments
@@ -34,19 +34,15 @@ from scorer.process.tasks import Tasks
 from scorer.streaming.app import BatchApp, Owned
 from scorer.streaming.fetch import Batch
 from shadow import metrics
-from shadow.comparison.absorb import absorb
 from shadow.comparison.decisions import read
-from shadow.comparison.increment import Increment, add
-from shadow.comparison.resets import CRITERIA
+from shadow.comparison.increment import Increment
 from shadow.gate.criteria import Release
-from shadow.settings import ShadowSettings
+from shadow.settings import ShadowSettings, together
 from shadow.store.connection import AWAY, connect
-from shadow.store.tallies import TallyStore
-from shadow.worker.candidate import Candidate, SlotFollower
-from shadow.worker.counting import Counting
 from shadow.worker.explain import Explainer
 from shadow.worker.niceness import stand_back
-from shadow.worker.partitions import Partition, Partitions
+from shadow.worker.reading import Reading
+from shadow.worker.slot_worker import Share, SlotWorker
 
 log = logging.getLogger(__name__)
 
@@ -61,51 +57,49 @@ CHECK_SECONDS = 5.0
 
 
 class Shadow:
-    """Compares the `decisions` partitions of this worker; a `scorer.streaming.app.Handler`."""
+    """Compares the `decisions` partitions of this worker, for each of its slots; a `scorer.streaming.app.Handler`."""
 
-    def __init__(self, settings: ShadowSettings, slot: str, release: Release, health: Health) -> None:
-        self.settings, self.slot, self.health = settings, slot, health
-        self._segments = release.segments
-        self._release = release
+    def __init__(self, settings: ShadowSettings, slots: Sequence[str], release: Release, health: Health) -> None:
+        self.settings, self.health = settings, health
         self._currency: Currency | None = None
         self._has_currency = asyncio.Event()
-        self._criteria = release.digest
-        place = settings.store, settings.cache, settings.store_seconds
-        self._model = SlotFollower(slot, BundleStore(*place, settings.predictor))
         self._follower = Follower(settings, self._on_deployments)
-        names = self._segments.names
-        self._store = TallyStore(
-            connect(settings.redis), slot, names, settings.prefix, settings.sample_days, settings.label_days
-        )
-        self._explainer = Explainer(BundleStore(*place))
+        self._redis = connect(settings.redis)
         self._pool = Computing("absorb")
         self._tasks = Tasks(self._task_ended)
-        self._is_closed = False
-        self._waited = 0  # times that a batch had to wait for the bundle or for the reporting currency
-        self.app = BatchApp(settings, f"{settings.group_prefix}{slot}", settings.topics.decisions, self)
-        self._counting = Counting(slot, names)
-        self._partitions = Partitions(self.app, settings.topics.decisions, slot, self._store, self._counting)
+        self._is_closed = self._is_draining = False
+        self._waited = 0  # times that a batch had to wait for a bundle or for the reporting currency
+        self.app = BatchApp(settings, settings.group_prefix + together(slots), settings.topics.decisions, self)
+        self._reading = Reading(self.app, settings.topics.decisions, slots)
+        place = settings.store, settings.cache, settings.store_seconds
+        bundles = BundleStore(*place, settings.predictor)
+        self._slots = [SlotWorker(settings, slot, release, self._reading, self._redis, bundles) for slot in slots]
+        self._explainer = Explainer(BundleStore(*place), slots=len(slots))
 
     async def start(self) -> None:
         stand_back(self.settings.niceness)
         self._tasks.start(self.health.beat(), "beat")  # healthy, however long Kafka takes
-        metrics.begin(self.slot)
+        for one in self._slots:
+            metrics.begin(one.slot)
         await self._follower.start(self._tasks.start)
-        self._tasks.start(self._model.try_again(), "bundle")
-        self._tasks.start(self._tick(), "tick")
+        for one in self._slots:
+            self._tasks.start(one.model.try_again(), f"bundle of {one.slot}")
+            self._tasks.start(self._tick(one), f"tick of {one.slot}")
         self._tasks.start(self._explain(), "why")
 
     async def drain(self) -> None:
-        self._partitions.is_draining = True
+        self._is_draining = True
         self.health.not_ready = "stopping"
-        flushes = (self._partitions.flush(p, part) for p, part in self._partitions.owned.items())
+        for one in self._slots:
+            one.partitions.is_draining = True
+        flushes = (one.partitions.flush(p, part) for one in self._slots for p, part in one.partitions.owned.items())
         await asyncio.gather(*flushes, return_exceptions=True)
 
     async def close(self) -> None:
         self._is_closed = True
         self._follower.stop()
         await self._tasks.stop()
-        await self._store.redis.aclose()
+        await self._redis.aclose()
         self._pool.shutdown(wait=False)
 
     async def _task_ended(self, error: Exception) -> None:
@@ -120,137 +114,128 @@ class Shadow:
             return
         if self._currency is not None:
             self._has_currency.set()
-        await self._model.follow(deployments)
+        await asyncio.gather(*(one.model.follow(deployments) for one in self._slots))
         self._explainer.views = deployments.views
 
     async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:
-        mine = self._partitions.owned = {}
-        for o in owned:
-            mine[o.partition] = await self._partitions.open(o.partition, o.oldest)
-        log.info("slot %s: owns %d partitions", self.slot, len(owned))
+        found = await asyncio.gather(*(one.assign(owned) for one in self._slots))
+        log.info("%s: owns %d partitions", self._named, len(owned))
         self.health.not_ready = None
-        return {p: part.position for p, part in mine.items()}
+        return {o.partition: min(positions[o.partition] for positions in found) for o in owned}
+
+    @property
+    def _named(self) -> str:
+        return " and ".join(f"slot {one.slot}" for one in self._slots)
 
     @property
     def patient_until(self) -> float:
-        return self._partitions.patient_until(self.settings.flush_seconds)
+        return max(one.partitions.patient_until(self.settings.flush_seconds) for one in self._slots)
 
     def signs(self) -> Any:
-        return self._pool.cpu_ticks, self._waited, self._partitions.opened, self._partitions.redis_errors
+        parts = [one.partitions for one in self._slots]
+        return self._pool.cpu_ticks, self._waited, [(part.opened, part.redis_errors) for part in parts]
 
     async def revoke(self, partitions: frozenset[int]) -> None:
-        for partition in partitions:
-            self._partitions.owned.pop(partition, None)
+        for one in self._slots:
+            for partition in partitions:
+                one.partitions.owned.pop(partition, None)
 
     async def accept(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             await self._take(batch)
 
     async def _take(self, batch: Batch) -> None:
-        parts = self._partitions
-        is_current = await self._is_current()
-        part = parts.owned.get(batch.partition)
-        if part is None or parts.is_draining or batch.turn != part.turn or not is_current:
-            parts.drop(batch)
-            return
-        if batch.expected != part.position:  # a batch before it was dropped; the fence must not skip that one
-            parts.drop(batch)
-            log.warning(
-                "partition %d: expected offset %d, got %d; reading again",
-                batch.partition,
-                part.position,
-                batch.expected,
-            )
-            part.turn = self.app.consumer.rewind(TP(batch.topic, batch.partition), part.position)
-            return
-        if batch.offset > batch.expected and not await parts.is_whole(part, batch):
+        self._reading.take(batch)
+        current = await self._current()
+        if self._is_draining or not current or self._reading.is_outdated(batch):
+            self._drop(batch)
             return
         currency = await self._known_currency()
         if currency is None:
-            parts.drop(batch)
+            self._drop(batch)
             return
-        part.position = batch.next
-        self._counting.took(batch)
-        started = time.perf_counter()
-        increment = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._absorb, batch, part, self._model.candidate, currency
-        )
-        metrics.STAGE.labels(self.slot, "compute").observe(time.perf_counter() - started)
-        if part is not parts.owned.get(batch.partition) or part.position != batch.next:
-            parts.drop(batch)  # the partition was opened again meanwhile
+        for one in self._slots:
+            if one not in current:
+                one.partitions.pass_over(batch)
+        shares = [(one, share) for one in current if (share := await one.take(batch)) is not None]
+        if not shares:
             return
-        part.gather(batch, increment)
-        if parts.is_draining or part.records >= self.settings.flush_records:
-            await parts.flush(batch.partition, part)
+        loop = asyncio.get_running_loop()
+        increments = await loop.run_in_executor(self._pool, self._absorb, batch, shares, currency)
+        for (one, share), increment in zip(shares, increments, strict=True):
+            await one.gather(share, increment, self.settings.flush_records)
 
-    async def _is_current(self) -> bool:
-        """Wait until what the slot holds is loaded: a run has all decisions since its slot was filled, however long the
-        bundle takes. False if the worker stops or a rebalance begins before that."""
-        current = self._model.is_current
-        while not (current.is_set() or self._partitions.is_draining or self.app.rebalancing):
+    def _drop(self, batch: Batch) -> None:
+        for one in self._slots:
+            one.partitions.drop(batch)
+
+    async def _current(self) -> list[SlotWorker]:
+        """Wait until what the slots hold is loaded: a run has all decisions since its slot was filled, however long the
+        bundle takes. The others do not wait for a slot whose bundle cannot be had. None of them if the worker stops or
+        a rebalance begins before that."""
+        while not (self._is_draining or self.app.rebalancing):
+            current = [one for one in self._slots if one.model.is_current.is_set()]
+            awaited = [one for one in self._slots if one not in current and not (current and one.model.is_away)]
+            if not awaited:
+                return current
             with suppress(TimeoutError):
-                await asyncio.wait_for(current.wait(), LOAD_SECONDS)
+                await asyncio.wait_for(awaited[0].model.is_current.wait(), LOAD_SECONDS)
             self._waited += 1
-        return current.is_set()
+        return []
 
     async def _known_currency(self) -> Currency | None:
         """The reporting currency; waits until a scorer has published it. None if the worker stops before that."""
         waited = 0.0
-        while self._currency is None and not self._partitions.is_draining:
+        while self._currency is None and not self._is_draining:
             if not waited % CURRENCY_SECONDS:
-                log.warning("slot %s: no feature view on topic deployments states its currency; waiting", self.slot)
+                log.warning("%s: no feature view on topic deployments states its currency; waiting", self._named)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._has_currency.wait(), CURRENCY_SECONDS / 10)
             waited += CURRENCY_SECONDS / 10
             self._waited += 1
         return self._currency
 
-    def _absorb(self, batch: Batch, part: Partition, candidate: Candidate | None, currency: Currency) -> Increment:
-        """The increment of a batch; runs in the thread. Decisions before the fence are remembered, not counted."""
+    def _absorb(
+        self, batch: Batch, shares: Sequence[tuple[SlotWorker, Share]], currency: Currency
+    ) -> Sequence[Increment]:
+        """The increment of each share of a batch; runs in the thread. What is decoded is decoded once."""
+        started = time.perf_counter()
         values, offsets = [r.value for r in batch.records], [r.offset for r in batch.records]
         decisions, unreadable = read(values, offsets, batch.partition)
-        before = decisions.offsets < part.fence.next
-        if before.any():
-            part.memory.remember(decisions.take(np.flatnonzero(before)))
-            decisions = decisions.take(np.flatnonzero(~before))
-        money = currency.minor_per_unit, self._release.cap_minor(currency.minor_per_unit)
-        given = self._segments, part.taus, *money
-        increment = Increment()
-        if candidate is not None:
-            early = decisions.offsets < part.begins(batch, candidate.epoch, candidate.since_ms)
-            if early.any():
-                increment = absorb(decisions.take(np.flatnonzero(early)), None, part.memory, *given)
-                decisions = decisions.take(np.flatnonzero(~early))
-        add(increment, absorb(decisions, candidate, part.memory, *given))
-        for marks in increment.marks.values():
-            marks[CRITERIA] = self._criteria
-        increment.unreadable += sum(offset >= part.fence.next for offset in unreadable)
-        return increment
+        shared = (time.perf_counter() - started) / len(shares)
+        increments = []
+        for one, share in shares:
+            started = time.perf_counter()
+            increments.append(one.absorb(share, decisions, unreadable, currency))
+            metrics.STAGE.labels(one.slot, "compute").observe(shared + time.perf_counter() - started)
+        return increments
 
-    async def _tick(self) -> None:
+    async def _tick(self, one: SlotWorker) -> None:
         checked = time.monotonic()
         while not self._is_closed:  # a cancellation may get lost in `asyncio.wait_for`, which the Redis client uses
             try:
-                await self._partitions.flush_due(self.settings.flush_seconds)
+                if one.model.is_current.is_set():
+                    one.partitions.catch_up()
+                await one.partitions.flush_due(self.settings.flush_seconds)
                 if time.monotonic() - checked >= CHECK_SECONDS:
                     checked = time.monotonic()
-                    await self._partitions.check()
+                    await one.partitions.check()
             except Exception as error:
                 await self.app.fail(error)
-            candidate = self._model.candidate
-            if candidate is not None and candidate.bundle is not None:
-                metrics.MODEL_AGE.labels(self.slot).set(time.time() - candidate.bundle.manifest.counts_from.timestamp())
+            one.note_age(time.time())
             await asyncio.sleep(self.settings.flush_seconds / 5)
 
     async def _explain(self) -> None:
         while not self._is_closed:
-            partitions = list(self._partitions.owned)
-            is_behind = self._counting.is_behind(partitions, self.settings.batch_records)
-            share = BEHIND_SHARE if is_behind else 1.0
-            try:
-                await self._explainer.explain_some(
-                    self._store, partitions, int(self.settings.explain_per_second * share)
-                )
-            except (*AWAY, UserError) as error:
-                log.warning("cannot explain samples, trying again: %s", error)
+            for one in self._slots:
+                await self._explain_some(one)
             await asyncio.sleep(1.0)
+
+    async def _explain_some(self, one: SlotWorker) -> None:
+        partitions = list(one.partitions.owned)
+        is_behind = one.counting.is_behind(partitions, self.settings.batch_records)
+        share = BEHIND_SHARE if is_behind else 1.0
+        try:
+            await self._explainer.explain_some(one.store, partitions, int(self.settings.explain_per_second * share))
+        except (*AWAY, UserError) as error:
+            log.warning("slot %s: cannot explain samples, trying again: %s", one.slot, error)

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,13 @@ class Arena:
             self.stack.deploy(bundle or self.models.candidate, slot)
         return self._member(("shadow", "run", "--slot", slot), {f"SHADOW_{name}": value for name, value in env.items()})
 
+    def shadows(self, bundles: Mapping[str, str], **env: str) -> Member:
+        """The shadows of several slots in one process, started; fills those that have none. bundles: by slot."""
+        for slot in bundles.keys() - set(self.slots):
+            self.stack.deploy(bundles[slot], slot)
+        named = chain.from_iterable(("--slot", slot) for slot in bundles)
+        return self._member(("shadow", "run", *named), {f"SHADOW_{name}": value for name, value in env.items()})
+
     def _member(self, argv: tuple[str, ...], env: dict[str, str]) -> Member:
         member = Member(self, argv, env)
         self.members.append(member)
@@ -174,7 +182,8 @@ class Arena:
     @property
     def slots(self) -> list[str]:
         """Slots that have a shadow."""
-        return sorted({member.argv[-1] for member in self.members if member.argv[0] == "shadow"})
+        argvs = [member.argv for member in self.members if member.argv[0] == "shadow"]
+        return sorted({slot for argv in argvs for option, slot in pairwise(argv) if option == "--slot"})
 
     def until(self, what: str, holds: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
         """Wait, reviving who ended; raises Waited at the deadline."""

@@ -33,7 +33,7 @@ _TYPES = {
 }
 #: Secrets that people make by hand: one for each process, and the authorities of Kafka's certificates.
 _BY_HAND = re.compile(
-    r"kafka-ca|(serve|operator|rotate)-signing-key|(scorer|topics|serve|archive|operator|rotate|risk|shadow-[a-z][a-z0-9-]*)-secrets"
+    r"kafka-ca|(serve|operator|rotate)-signing-key|(scorer|topics|serve|archive|operator|rotate|risk|shadow-[a-z][a-z0-9.-]*)-secrets"
 )
 
 

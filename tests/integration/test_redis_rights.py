@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -21,7 +22,7 @@ from integration.test_label_store import a_case, a_vote
 from integration.test_redis_cluster import masters
 from integration.test_store import RUN, SEGMENTS, a_block, an_increment
 from rights.redis import rules
-from rights.users import Selector, User
+from rights.users import Selector, User, users
 from scorer.deployments.slots import Deployments
 from shadow.comparison.bins import BINS, KINDS
 from shadow.comparison.case import by_transaction
@@ -195,6 +196,32 @@ def test_a_user_may_do_its_work(server: RedisServer, user: str) -> None:
     refused(server)
     asyncio.run(work(server, user))
     assert refused(server) == []
+
+
+def test_slots_of_one_process_have_one_user_for_all_of_their_keys(server: RedisServer) -> None:
+    (user,) = [one for one in users(slots=["control.candidate"]) if one.name.startswith("shadow-")]
+    assert user.name == "shadow-candidate.control"
+    assert user.runs == ("shadow run --slot control --slot candidate",)
+    assert [right.name for right in user.kafka if right.kind == "group"] == [user.name]
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", user.name, "on", f">{PASSWORD}", *rules(user))
+        with suppress(ResponseError):  # older servers do not know that command
+            client.execute_command("ACL", "SETUSER", user.name, "+client|setinfo")
+        client.flushall()
+    refused(server)
+
+    async def go() -> None:
+        client = connect(redis_address(server, user.name))
+        await a_shadow_works(client)
+        assert (await TallyStore(client, "control", SEGMENTS).open_partition(0, 0)).is_new
+        assert refused(server) == []
+        with pytest.raises(REFUSED):
+            await TallyStore(client, "previous", SEGMENTS).open_partition(0, 0)
+        await client.aclose()
+
+    asyncio.run(go())
+    with server.client() as client:
+        client.execute_command("ACL", "DELUSER", user.name)
 
 
 # --- every right is needed ---

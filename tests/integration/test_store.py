@@ -36,6 +36,7 @@ from shadow.store.connection import connect, telling
 from shadow.store.reader import TallyReader
 from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
 from shadow.worker.partitions import Partitions
+from shadow.worker.reading import Reading
 
 RUN = Run(1, 1)
 SEGMENTS = ("all", "country=DE", "country=other")
@@ -105,14 +106,15 @@ async def test_a_run_that_has_begun_goes_on_with_a_new_owner_whatever_the_clocks
     """A scorer's clock was set back: all that it sends bears times from before the slot was filled."""
     nothing: Any = None
     app: Any = SimpleNamespace(consumer=SimpleNamespace(turns=defaultdict(int)), should_stop=False)
-    partitions, epoch = Partitions(app, "decisions", "candidate", store, nothing), RUN.candidate_epoch
+    reading, epoch = Reading(app, "decisions", ["candidate"]), RUN.candidate_epoch
+    partitions = Partitions(reading, "candidate", store, nothing)
     late = Batch(TP("decisions", 0), [SimpleNamespace(offset=at, timestamp=900) for at in (8, 9)], 10, 8, nothing, 0)
     part = await partitions.open(0, 0)
-    assert part.begins(late, epoch, 1000) == 10, "it has not begun"
+    assert part.begins(late, 8, epoch, 1000) == 10, "it has not begun"
     await store.apply(0, part.fence, 8, an_increment(3))
     part = await partitions.open(0, 0)
-    assert part.begins(late, epoch, 1000) == 8
-    assert part.begins(late, epoch + 1, 1000) == 10, "that of another candidate has not"
+    assert part.begins(late, 8, epoch, 1000) == 8
+    assert part.begins(late, 8, epoch + 1, 1000) == 10, "that of another candidate has not"
 
 
 async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:

@@ -64,10 +64,12 @@ class Flushed:
 
 @dataclass(frozen=True)
 class Slotted:
-    """shadow_ms, redis_ms, broker_ms: CPU milliseconds for a transaction, of all shadows together, from when every
-    partition of every slot is open until nine tenths are compared. used_bytes: memory of Valkey at the end."""
+    """processes: shadows that the slots are in: one for all, or one for each. shadow_ms, redis_ms, broker_ms: CPU
+    milliseconds for a transaction, of all shadows together, from when every partition of every slot is open until nine
+    tenths are compared. used_bytes: memory of Valkey at the end."""
 
     slots: int
+    processes: int
     shadow_ms: float
     redis_ms: float
     broker_ms: float

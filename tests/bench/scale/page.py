@@ -183,9 +183,18 @@ def _segments(every: Sequence[Flushed]) -> Iterator[Sequence[str]]:
 
 
 def _slots(every: Sequence[Slotted]) -> Iterator[Sequence[str]]:
-    yield ["the same backlog", *(f"{one.slots} slot{'s' * (one.slots > 1)}" for one in every)]
+    yield ["the same backlog", *map(_named, every)]
     yield ["shadows, CPU ms for a transaction", *(number(one.shadow_ms) for one in every)]
-    yield ["of that, each", *(number(one.shadow_ms / one.slots) for one in every)]
+    yield ["of that, each slot", *(number(one.shadow_ms / one.slots) for one in every)]
     yield ["Valkey, CPU ms for a transaction", *(number(one.redis_ms) for one in every)]
     yield ["broker, CPU ms for a transaction", *(number(one.broker_ms) for one in every)]
     yield ["memory of Valkey", *(size(one.used_bytes) for one in every)]
+
+
+def _named(one: Slotted) -> str:
+    """
+    >>> [_named(Slotted(slots, processes, 0.1, 0.1, 0.1, 0)) for slots, processes in ((1, 1), (3, 3), (3, 1))]
+    ['1 slot', '3 slots', '3 slots in one process']
+    """
+    apart = f"{one.slots} slot{'s' * (one.slots > 1)}"
+    return apart if one.processes == one.slots else f"{apart} in one process"

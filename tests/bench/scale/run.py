@@ -94,7 +94,11 @@ def measure(folder: Path, work: Workload, sizes: Sizes) -> Found:
     alone = [told("flush", lambda n=n: flushed(1, 256, 19, n)) for n in sizes.flushes]  # type: ignore[misc]
     masters = [alone[0], told("cluster", lambda: flushed(3, 256, 19, sizes.flushes[0]))]
     divided = [told("segments", lambda n=n: flushed(1, 8, n, 200)) for n in sizes.segments]  # type: ignore[misc]
-    slotted = [told("slots", lambda n=n: slots.measure(folder, work, some, n)) for n in sizes.slots]  # type: ignore[misc]
+    slotted = [
+        told("slots", lambda n=n, one=one: slots.measure(folder, work, some, n, one))  # type: ignore[misc]
+        for n in sizes.slots
+        for one in ((False,) if n == 1 else (False, True))
+    ]
     assert store.refusal(TOO_MANY) is not None
     flush_ms, comparison_ms = line(*((float(one.comparisons), one.cpu_ms) for one in alone))
     settings, shadows = ScorerSettings.model_fields, ShadowSettings.model_fields

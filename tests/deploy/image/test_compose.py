@@ -78,7 +78,7 @@ def test_settings_load_and_the_command_is_one(name: str, monkeypatch: pytest.Mon
 
 
 def test_the_scorer_is_told_nothing_of_the_shadow() -> None:
-    assert set(ours()) == {"topics", "scorer", "shadow-candidate", "shadow-control", "serve"}
+    assert set(ours()) == {"topics", "scorer", "shadow", "serve"}
     told = {
         name: value for name, value in ours()["scorer"]["environment"].items() if "redis" in f"{name}{value}".lower()
     }

@@ -75,7 +75,9 @@ TOLD: dict[str, Callable[[list[Manifest]], Any]] = {
     "the shadow's settings": lambda m: _scorer(m)["envFrom"].append(
         {"configMapRef": {"name": next(x for x in _names(m) if x.startswith("shadow-settings"))}}
     ),
-    "a shadow's secrets": lambda m: _scorer(m)["envFrom"].append({"secretRef": {"name": "shadow-candidate-secrets"}}),
+    "a shadow's secrets": lambda m: _scorer(m)["envFrom"].append(
+        {"secretRef": {"name": "shadow-candidate.control.previous-secrets"}}
+    ),
     "an operator's secrets": lambda m: _scorer(m)["envFrom"].append({"secretRef": {"name": "operator-secrets"}}),
 }
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
-import yaml
 
 from harness.manifests import SOURCE, Manifest, build, built, container_of, find
 from harness.places import ROOT
 from harness.references import problems
+from rights.users import users
 from scorer.cli import cli as scorer_cli
 from shadow.cli import cli as shadow_cli
 
@@ -66,7 +66,7 @@ def test_what_is_applied_builds_and_what_is_looked_at_is_there() -> None:
 
 
 @pytest.mark.needs("kustomize")
-def test_the_slot_that_is_added_to_simple_is_a_shadow_like_the_first(tmp_path: Path) -> None:
+def test_the_slot_that_is_added_to_simple_changes_nothing_else(tmp_path: Path) -> None:
     shutil.copytree(SOURCE, tmp_path / "kubernetes")
     overlay = tmp_path / "kubernetes" / "overlays" / "simple"
     edit = re.search(r"```yaml\n(.*?)```", SIMPLE.read_text(), re.DOTALL)
@@ -77,17 +77,16 @@ def test_the_slot_that_is_added_to_simple_is_a_shadow_like_the_first(tmp_path: P
     manifests = build(overlay)
     assert problems(manifests) == []
 
-    def pod(of: list[Manifest]) -> Manifest:
-        template: Manifest = find(of, "Deployment", "scorer")["spec"]["template"]
-        return template
+    def shadow(of: list[Manifest]) -> Manifest:
+        return container_of(find(of, "Deployment", "scorer")["spec"]["template"], "shadow")
 
-    first, added = container_of(pod(manifests), "shadow"), container_of(pod(manifests), "shadow-control")
-    told = yaml.safe_dump(added).replace("shadow-control-secrets", "shadow-candidate-secrets")
-    told = told.replace("shadow-control", "shadow").replace("control", "candidate")
-    like = yaml.safe_load(told.replace("9103", "9101"))
-    like["args"] = like["args"][:4]
-    assert like == first
-    assert pod(manifests)["spec"]["containers"][:3] == pod(built("simple"))["spec"]["containers"]
+    before = shadow(built("simple"))["args"]
+    assert before == ["shadow", "run", "--slot", "candidate", "--slot", "control", "--slot", "previous"]
+    (user,) = [one for one in users(slots=[".".join(before[3::2])]) if one.name.startswith("shadow-")]
+    assert shadow(manifests)["envFrom"][1]["secretRef"]["name"] == user.secret
+    assert shadow(manifests)["args"] == [*before, "--slot", "challenger"]
+    shadow(manifests)["args"] = before
+    assert find(manifests, "Deployment", "scorer") == find(built("simple"), "Deployment", "scorer")
 
 
 def test_the_versions_that_are_named_are_those_that_are_checked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from faults.arena import Arena, Member
@@ -55,6 +56,29 @@ def kill_both(arena: Arena) -> None:
     scorer, shadow, control = arena.scorer(), arena.shadow(), arena.shadow("control", arena.models.control)
     arena.ready()
     arena.strike(lambda: kill_and_start(scorer, shadow, control), times=10)
+
+
+@scenario()
+def slots_of_one_process(arena: Arena) -> None:
+    """Three slots in one process: kill -9 at 10 random moments, one slot's place in Redis lost, another process that
+    counts for two of them as well."""
+    models = arena.models
+    slots = {"candidate": models.candidate, "control": models.control, "challenger": models.control}
+    arena.scorer()
+    shadow = arena.shadows(slots)
+    arena.ready()
+    arena.strike(lambda: kill_and_start(shadow), times=10, backlog=arena.behind_shadow)
+
+    def lose_one() -> None:
+        with arena.store.client() as client:
+            client.delete(*client.scan_iter("shadow:{control:*", count=1000))
+
+    arena.strike(lose_one, times=2, backlog=partial(arena.behind_shadow, "control"))
+    with arena.pouring(400):
+        rival = arena.shadows({slot: slots[slot] for slot in ("challenger", "control")})
+        arena.ready()
+        arena.strike(lose_one, backlog=partial(arena.behind_shadow, "control"))
+    arena.strike(rival.kill, backlog=partial(arena.behind_shadow, "challenger"))
 
 
 @scenario(env={"SCORER_BATCH_RECORDS": "20", "SHADOW_BATCH_RECORDS": "20"})

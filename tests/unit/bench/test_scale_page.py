@@ -23,7 +23,7 @@ def found() -> Found:
     backlogs = [Shared(1, 500.0, 0.040, 0.02), Shared(1, 400.0, 0.050, 0.03)]
     shared = [Shared(1, 1000.0, 0.030, 0.01), Shared(2, 1900.0, 0.032, 0.01)]
     return Found(
-        pieces, grown, backlogs, shared, stores, stores[:1], [Slotted(1, 0.1, 0.2, 0.3, 10**6)], 500, "Beside."
+        pieces, grown, backlogs, shared, stores, stores[:1], [Slotted(1, 1, 0.1, 0.2, 0.3, 10**6)], 500, "Beside."
     )
 
 

@@ -15,10 +15,11 @@ import pytest
 from harness.bundles import BUNDLE
 from scorer.bundles.model_text import MODEL
 from scorer.bundles.store import BundleStore, StoreError
-from scorer.errors import BundleError
+from scorer.errors import BundleError, UnavailableError
 
 #: What the server does with a request, by the first part of its path.
-KINDS = ("403", "500", "503", "204", "loop", "reset", "hang", "cut", "garbage")
+AWAY = ("403", "500", "503", "loop", "reset", "hang", "cut", "garbage")
+BAD = ("204", "404", "410")
 
 
 class Failing(BaseHTTPRequestHandler):
@@ -86,7 +87,7 @@ def test_a_bundle_is_read_over_http_and_then_from_the_copy(server: str, tmp_path
     assert BundleStore("http://127.0.0.1:9/gone", tmp_path, 2).fetch(BUNDLE.digest) == BUNDLE
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*AWAY, *BAD])
 def test_however_a_store_fails_it_is_one_kind_of_error_in_one_line(server: str, kind: str, tmp_path: Path) -> None:
     store = BundleStore(f"{server}/{kind}", tmp_path, seconds=1)
     began = time.monotonic()
@@ -95,6 +96,9 @@ def test_however_a_store_fails_it_is_one_kind_of_error_in_one_line(server: str, 
     assert time.monotonic() - began < 60, "it waits without end"
     assert "\n" not in str(told.value)
     assert f"store {server}/{kind}" in str(told.value) or kind in ("204",)
+    assert isinstance(told.value, UnavailableError) == (kind in AWAY), "only what is away may be tried again"
+    if kind.isdigit() and kind in AWAY:
+        assert kind in str(told.value), "it says what the server answered"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_however_a_store_fails_it_is_one_kind_of_error_in_one_line(server: str, 
 )
 def test_a_store_that_is_not_there_is_told(uri: str, tmp_path: Path) -> None:
     store = BundleStore(uri, tmp_path / "cache", seconds=2)
-    with pytest.raises(BundleError, match=r"^(store|bundle) "):
+    with pytest.raises(UnavailableError, match=r"^(store|bundle) "):
         store.fetch(BUNDLE.digest)
     with pytest.raises(StoreError):
         store.put(BUNDLE)

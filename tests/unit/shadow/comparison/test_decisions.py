@@ -47,7 +47,7 @@ def test_columns_hold_what_the_rows_say() -> None:
 def test_rows_are_grouped_by_their_feature_view() -> None:
     found = parsed([a_decision(at, view=view, features=[at / 4]) for at, view in enumerate("vvwv")])
     assert {view: rows.tolist() for view, rows in found.views().items()} == {"v": [0, 1, 3], "w": [2]}
-    assert found.matrix(found.views()["v"]).tolist() == [[0.0], [0.25], [0.75]]
+    assert found.snapshots["v"][1].tolist() == [[0.0], [0.25], [0.75]]
 
 
 #: What a record on the topic may look like that the scorer did not write, as a change of a good one.

@@ -34,14 +34,14 @@ class Store:
 async def test_it_waits_for_an_answer_while_one_may_come_and_for_sums_while_they_may_wait() -> None:
     nothing: Any = None
     store: Any = Store()
-    partitions = store.partitions = Partitions(nothing, "decisions", "candidate", store, nothing)
+    partitions = store.partitions = Partitions(nothing, "candidate", store, nothing)
     assert partitions.patient_until(60.0) == 0
     began = time.monotonic()
     with pytest.raises(ValueError, match="no"):
         await partitions._apply(0, Fence("n", 0, 0, False), 1, nothing)
     assert began + ANSWER_SECONDS <= store.seen[0] <= time.monotonic() + ANSWER_SECONDS
     assert partitions.patient_until(60.0) == 0, "it has come, if only as an error"
-    part = partitions.owned[0] = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0, 0)
+    part = partitions.owned[0] = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0)
     assert partitions.patient_until(60.0) == 0
     part.since = began
     assert partitions.patient_until(60.0) == began + 90
@@ -54,12 +54,13 @@ def a_batch(offset: int, *stamps_ms: int) -> Batch:
 
 
 def test_a_candidate_counts_from_the_first_decision_after_its_slot_was_filled_whatever_clocks_say_later() -> None:
-    part = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0, 0)
-    assert part.begins(a_batch(10, 997, 998), 3, 1000) == 14, "all of it was before"
-    assert part.begins(a_batch(14, 998, 999, 1000, 999), 3, 1000) == 18, "the one of that very moment counts"
-    assert part.begins(a_batch(22, 900, -1), 3, 1000) == 22, "a run has no holes"
-    assert part.begins(a_batch(26, 1500, 2000), 4, 1900) == 28, "the next candidate begins anew"
-    assert part.begins(a_batch(30, 5000), 5, NEVER_MS) == 32
+    part = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0)
+    assert part.begins(a_batch(10, 997, 998), 10, 3, 1000) == 14, "all of it was before"
+    assert part.begins(a_batch(14, 998, 999, 1000, 999), 14, 3, 1000) == 18, "the one of that very moment counts"
+    assert part.begins(a_batch(22, 900, -1), 22, 3, 1000) == 22, "a run has no holes"
+    assert part.begins(a_batch(26, 1500, 2000), 26, 4, 1900) == 28, "the next candidate begins anew"
+    assert part.begins(a_batch(30, 5000, 5000), 32, 6, 1000) == 32, "what came again for another slot does not"
+    assert part.begins(a_batch(30, 5000), 30, 5, NEVER_MS) == 32
 
 
 @pytest.mark.parametrize("since", [None, "", "yesterday", "2026-01-31T12:00:00"])
