@@ -46,8 +46,9 @@ from shadow.worker.slot_worker import Share, SlotWorker
 
 log = logging.getLogger(__name__)
 
-#: Share of `explain_per_second` while the shadow lags by more than a batch: explanations take time from comparing.
-BEHIND_SHARE = 0.1
+#: Share of `explain_per_second` while a partition lags by more than so many records: an explanation takes as long as
+#: comparing a hundred decisions, and a sample that somebody looks at is explained at once.
+BEHIND_SHARE, BEHIND_RECORDS = 0.02, 2_500
 #: Time between two log lines while no scorer has published the reporting currency.
 CURRENCY_SECONDS = 10.0
 #: Time between two looks at whether a batch still has to wait for the bundle.
@@ -233,7 +234,7 @@ class Shadow:
 
     async def _explain_some(self, one: SlotWorker) -> None:
         partitions = list(one.partitions.owned)
-        is_behind = one.counting.is_behind(partitions, self.settings.batch_records)
+        is_behind = one.counting.is_behind(partitions, BEHIND_RECORDS)
         share = BEHIND_SHARE if is_behind else 1.0
         try:
             await self._explainer.explain_some(one.store, partitions, int(self.settings.explain_per_second * share))

@@ -61,7 +61,7 @@ def kill_both(arena: Arena) -> None:
 @scenario()
 def slots_of_one_process(arena: Arena) -> None:
     """Three slots in one process: kill -9 at 10 random moments, one slot's place in Redis lost, another process that
-    counts for two of them as well."""
+    counts for two of them as well, a second one of all three that dies, joins again and leaves."""
     models = arena.models
     slots = {"candidate": models.candidate, "control": models.control, "challenger": models.control}
     arena.scorer()
@@ -79,6 +79,11 @@ def slots_of_one_process(arena: Arena) -> None:
         arena.ready()
         arena.strike(lose_one, backlog=partial(arena.behind_shadow, "control"))
     arena.strike(rival.kill, backlog=partial(arena.behind_shadow, "challenger"))
+    with arena.pouring(400):
+        twin = arena.shadows(slots)
+        arena.ready()
+        arena.strike(lambda: kill_and_start(twin), backlog=arena.behind_shadow)
+    arena.strike(twin.stop, backlog=arena.behind_shadow)
 
 
 @scenario(env={"SCORER_BATCH_RECORDS": "20", "SHADOW_BATCH_RECORDS": "20"})

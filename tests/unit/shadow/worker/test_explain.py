@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock, call
 
 import lightgbm
 import numpy as np
@@ -13,7 +16,10 @@ from scorer.bundles.bundle import Bundle, create
 from scorer.bundles.store import BundleStore
 from scorer.deployments.records import PublishedView
 from scorer.pipeline.view import Attribute, FeatureView
+from shadow.settings import ShadowSettings
+from shadow.worker.counting import Counting
 from shadow.worker.explain import Explainer, differences
+from shadow.worker.shadow import BEHIND_RECORDS, Shadow
 
 VIEW = FeatureView(name="v", attributes=(Attribute(name="age", kind="number"),))
 
@@ -64,3 +70,17 @@ def test_without_its_bundle_or_view_an_explanation_is_empty(tmp_path: Path) -> N
     assert explainer.why(sample) == []
     sample = a_sample(bundles=(live.digest, live.digest), features=[0.0] * len(VIEW.names))
     assert [part.difference for part in explainer.why(sample)] == [0.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("lag", "most"), [(0, 50), (BEHIND_RECORDS, 50), (BEHIND_RECORDS + 1, 1)])
+async def test_a_shadow_that_is_behind_explains_next_to_nothing(lag: int, most: int) -> None:
+    shadow, counting = Shadow.__new__(Shadow), Counting("candidate", ("all",))
+    counting._lag[0] = lag
+    explain = AsyncMock()
+    shadow.settings, shadow._explainer = ShadowSettings(), SimpleNamespace(explain_some=explain)  # type: ignore[assignment]
+    one: Any = SimpleNamespace(
+        slot="candidate", store=None, partitions=SimpleNamespace(owned={0: None}), counting=counting
+    )
+    await shadow._explain_some(one)
+    assert explain.await_args_list == [call(None, [0], most)]

@@ -26,7 +26,7 @@ class Consumer:
     """One partition of a broker, from which batches are read, and rewound as `BatchConsumer` does it."""
 
     def __init__(self, end: int) -> None:
-        self.end, self.next = end, 0
+        self.end, self.next, self.oldest = end, 0, 0
         self.turns: Counter[TP] = Counter()
         self.finished: list[Batch] = []
         self.dropped: list[Batch] = []
@@ -47,7 +47,7 @@ class Consumer:
         return self.turns[tp]
 
     async def earliest_offsets(self, tp: Any) -> dict[Any, int]:
-        return {tp: 0}
+        return {tp: self.oldest}
 
     def highwater(self, tp: TP) -> int:
         return self.end
@@ -66,6 +66,7 @@ class Store:
         self.counted: list[int] = []
         self.next, self.nonce = 0, 0
         self.is_away = False  # the bundle of its slot
+        self.gaps: list[tuple[int, int]] = []
 
     async def forget_former(self, partition: int) -> None: ...
     async def taus(self, partition: int) -> dict[Any, float]:
@@ -86,6 +87,10 @@ class Store:
         self.next = to
         return Applied({})
 
+    async def record_gap(self, partition: int, fence: Fence, to: int) -> None:
+        self.gaps.append((self.next, to))
+        self.next = to
+
     def lose(self, keep: int) -> None:
         """Come back as it was when so many decisions were counted."""
         self.next = min(self.next, keep)
@@ -100,6 +105,14 @@ def workers(consumer: Consumer) -> tuple[Reading, dict[str, tuple[Partitions, St
         store: Any = Store()
         every[slot] = Partitions(reading, slot, store, counting), store
         reading.readers.append(every[slot][0])
+    return reading, every
+
+
+async def opened(consumer: Consumer) -> tuple[Reading, dict[str, tuple[Partitions, Store]]]:
+    """The same, with the partition open."""
+    reading, every = workers(consumer)
+    for partitions, _ in every.values():
+        partitions.owned[0] = await partitions.open(0, 0)
     return reading, every
 
 
@@ -124,6 +137,13 @@ async def take(reading: Reading, every: dict[str, tuple[Partitions, Store]], bat
         part.gather(batch, Increment(reach=mine))
 
 
+async def take_next(consumer: Consumer, reading: Reading, every: dict[str, tuple[Partitions, Store]]) -> Batch:
+    batch = consumer.batch(10)
+    assert batch is not None
+    await take(reading, every, batch)
+    return batch
+
+
 events = st.one_of(
     st.tuples(st.just("read"), st.integers(1, 9)),
     st.tuples(st.just("flush"), st.sampled_from(SLOTS)),
@@ -139,9 +159,7 @@ events = st.one_of(
 @given(st.lists(events, max_size=40), st.integers(0, 40))
 async def test_each_decision_counts_once_for_each_slot_whoever_goes_back(told: list[Any], end: int) -> None:
     consumer = Consumer(end)
-    reading, every = workers(consumer)
-    for partitions, _ in every.values():
-        partitions.owned[0] = await partitions.open(0, 0)
+    reading, every = await opened(consumer)
     taken: list[Batch] = []
     late: list[Batch] = []
     for what, *given_ in told:
@@ -192,12 +210,8 @@ async def test_each_decision_counts_once_for_each_slot_whoever_goes_back(told: l
 @pytest.mark.anyio
 async def test_a_batch_is_acknowledged_once_every_slot_has_written_it() -> None:
     consumer = Consumer(10)
-    reading, every = workers(consumer)
-    for partitions, _ in every.values():
-        partitions.owned[0] = await partitions.open(0, 0)
-    batch = consumer.batch(10)
-    assert batch is not None
-    await take(reading, every, batch)
+    reading, every = await opened(consumer)
+    batch = await take_next(consumer, reading, every)
     for at, (partitions, _) in enumerate(every.values()):
         assert (consumer.finished, consumer.dropped) == ([], []), f"after {at} slots"
         await partitions.flush(0, partitions.owned[0])
@@ -207,21 +221,15 @@ async def test_a_batch_is_acknowledged_once_every_slot_has_written_it() -> None:
 @pytest.mark.anyio
 async def test_a_batch_that_one_slot_gave_up_is_not_acknowledged() -> None:
     consumer = Consumer(10)
-    reading, every = workers(consumer)
-    for partitions, _ in every.values():
-        partitions.owned[0] = await partitions.open(0, 0)
-    batch = consumer.batch(10)
-    assert batch is not None
-    await take(reading, every, batch)
+    reading, every = await opened(consumer)
+    batch = await take_next(consumer, reading, every)
     every["control"][1].nonce += 1
     for partitions, _ in every.values():
         await partitions.flush(0, partitions.owned[0])
     assert (consumer.finished, consumer.dropped) == ([], [batch])
     assert consumer.turns[TOPIC] == 1
     assert consumer.next == 0, "control reads it again"
-    again = consumer.batch(10)
-    assert again is not None
-    await take(reading, every, again)
+    await take_next(consumer, reading, every)
     assert [bool(partitions.owned[0].waiting) for partitions, _ in every.values()] == [False, True, False]
 
 
@@ -229,12 +237,8 @@ async def test_a_batch_that_one_slot_gave_up_is_not_acknowledged() -> None:
 async def test_a_batch_that_redis_never_got_of_one_slot_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is away while a rebalance begins: the next owner reads the batch again."""
     consumer = Consumer(10)
-    reading, every = workers(consumer)
-    for partitions, _ in every.values():
-        partitions.owned[0] = await partitions.open(0, 0)
-    batch = consumer.batch(10)
-    assert batch is not None
-    await take(reading, every, batch)
+    reading, every = await opened(consumer)
+    batch = await take_next(consumer, reading, every)
     away: Any = AsyncMock(side_effect=ConnectionError("gone"))
     monkeypatch.setattr(every["candidate"][1], "apply", away)
     reading.app.rebalancing = True
@@ -264,15 +268,38 @@ async def test_a_slot_that_is_behind_is_read_for_and_the_others_pass_over_what_t
 @pytest.mark.anyio
 async def test_a_hole_is_read_again_by_the_slot_that_has_it() -> None:
     consumer = Consumer(30)
-    reading, every = workers(consumer)
-    for partitions, _ in every.values():
-        partitions.owned[0] = await partitions.open(0, 0)
-    first = consumer.batch(10)
-    assert first is not None
-    await take(reading, every, first)
+    reading, every = await opened(consumer)
+    await take_next(consumer, reading, every)
     every["previous"][0].owned[0].position = 5  # as if half of it had been given up
-    second = consumer.batch(10)
-    assert second is not None
-    await take(reading, every, second)
+    await take_next(consumer, reading, every)
     assert consumer.next == 5
     assert [partitions.owned[0].position for partitions, _ in every.values()] == [20, 20, 5]
+
+
+@pytest.mark.anyio
+async def test_what_retention_took_is_a_gap_of_the_slots_that_had_not_read_it() -> None:
+    consumer = Consumer(40)
+    reading, every = await opened(consumer)
+    for slot, at in (("candidate", 5), ("control", 20), ("previous", 30)):
+        partitions, store = every[slot]
+        store.next = at
+        partitions.owned[0] = await partitions.open(0, 0)
+        partitions.owned[0].position = at
+    consumer.oldest = consumer.next = 20
+    await take(reading, every, a_batch(20, 30, expected=5))
+    consumer.next = 30 if not consumer.turns[TOPIC] else consumer.next
+    while (batch := consumer.batch(10)) is not None:
+        await take(reading, every, batch)
+    for partitions, _ in every.values():
+        await partitions.flush(0, partitions.owned[0])
+    assert {slot: store.gaps for slot, (_, store) in every.items()} == {
+        "candidate": [(5, 20)],
+        "control": [],
+        "previous": [],
+    }
+    assert [sorted(store.counted) for _, store in every.values()] == [
+        [*range(20, 40)],
+        [*range(20, 40)],
+        [*range(30, 40)],
+    ]
+    assert reading._open == {}
