@@ -176,7 +176,7 @@ class Backtest:
                 await self._apply(slot, partition, place, int(rows["offset"][-1].as_py()) + 1)
 
     def _absorb(self, partition: int, rows: pa.Table, places: Mapping[str, _Place], minor_per_unit: float) -> None:
-        """What the worker of each slot does with a batch; see `shadow.worker.shadow.Shadow._absorb`."""
+        """What the worker of each slot does with a batch; see `shadow.worker.slot_worker.SlotWorker.absorb`."""
         good, problems = split(rows)
         decisions, unfit = of_rows(decisions_of(good), good["offset"].to_pylist(), partition)
         bad = len(problems) + len(unfit)
