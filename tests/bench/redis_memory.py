@@ -1,7 +1,8 @@
 """How much of Redis a slot takes as comparisons go by: the store is driven directly, without Kafka.
 
 All comparisons lie within the same 24 event hours, of 10,000 cards, 2 % of them disagreements, so hours, segments,
-cards and samples are at their bounds soon. What is measured is whether anything else grows.
+cards and samples are at their bounds soon. As on a topic, each card is in one partition. What is measured is whether
+anything else grows.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class _Given:
         return self.scores
 
 
-def decisions(start: int, n: int, rng: np.random.Generator) -> tuple[Decisions, Scores]:
-    """n decisions of one partition from an offset on, and a candidate's scores that disagree with some."""
+def decisions(start: int, n: int, rng: np.random.Generator, of: range = range(CARDS)) -> tuple[Decisions, Scores]:
+    """n decisions of one partition from an offset on, and a candidate's scores that differ with some. of: its cards."""
     offsets = np.arange(start, start + n, dtype=np.int64)
-    cards, at = rng.integers(0, CARDS, n), START_MS + rng.integers(0, DAY_MS, n)
+    cards = rng.integers(0, len(of), n) * of.step + of.start
+    at = START_MS + rng.integers(0, DAY_MS, n)
     scores = rng.beta(1, 30, n)
     blocks = scores >= THRESHOLD
     differs = rng.random(n) < DISAGREEMENT
@@ -97,8 +99,9 @@ async def grow(marks: Sequence[int]) -> Mapping[int, int]:
         pending, done = [Increment() for _ in fences], 0
         while done < max(marks):
             for p, fence in enumerate(fences):
+                cards = range(p, CARDS, PARTITIONS)
                 for part in range(FLUSH):
-                    found_here, theirs = decisions(fence.next + part * BATCH, BATCH, rng)
+                    found_here, theirs = decisions(fence.next + part * BATCH, BATCH, rng, cards)
                     add(pending[p], absorb(found_here, _Given(theirs), memories[p], segments, taus[p], 100.0, 50_000))
                 to = fence.next + FLUSH * BATCH
                 applied = await store.apply(p, fence, to, pending[p])
