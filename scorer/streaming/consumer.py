@@ -188,6 +188,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread.seek(TopicPartition(*tp), offset)  # only to wake a waiting fetch, whose records are dropped
         return self.turns[tp]
 
+    async def first_since(self, tp: TP, moment_ms: int, oldest: int) -> int:
+        """See `ConsumerThread.first_since`."""
+        return int(await self._thread.first_since(tp, moment_ms, oldest))
+
     def adopt(self, tp: TP, offset: int) -> None:
         """Begin to read a partition that is assigned and was left out so far."""
         self.rewind(tp, offset)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -38,6 +38,7 @@ from scorer.streaming.pace import Pace
 
 log = logging.getLogger(__name__)
 
+_Answer = TypeVar("_Answer")
 #: How long a worker that is to stop may try to commit. What is not committed is read again.
 LAST_COMMIT_SECONDS = 5.0
 
@@ -186,17 +187,40 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return False
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """First offsets that are still there. Waits while no broker answers, however long that is.
+        """First offsets that are still there. Waits while no broker answers."""
+        ask = super().earliest_offsets
+        return dict(await self._answered("the oldest offsets", lambda: ask(*partitions)))
 
-        aiokafka gives up after `request_seconds`. But an outage is no reason for a worker to end.
+    async def first_since(self, tp: TP, moment_ms: int, oldest: int) -> int:
+        """Offset of a partition's first record that came at a time or later, whatever came after that one; the end if
+        there is none. `oldest` if its broker finds no records by time. Waits while no broker answers.
+
+        moment_ms: by the records' timestamps, milliseconds since 1970. oldest: the first offset that is still there.
         """
+        part, client = TopicPartition(*tp), client_of(self)
+
+        async def found(moment: int) -> int | None:
+            ask = client.offsets_for_times
+            at = (await self._answered("offsets by time", lambda: self.call_thread(ask, {part: moment})))[part]
+            return None if at is None else int(at.offset)
+
+        # asked first: what comes meanwhile is after it
+        ends = await self._answered("the ends", lambda: self.call_thread(client.end_offsets, [part]))
+        first = await found(moment_ms)
+        if first is not None:
+            return max(oldest, first)
+        return oldest if await found(0) is None else max(oldest, int(ends[part]))
+
+    async def _answered(self, what: str, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask brokers until one answers, however long that is. aiokafka gives up after `request_seconds`, but an outage
+        is no reason for a worker to end."""
         while True:
             try:
-                return dict(await super().earliest_offsets(*partitions))
+                return await ask()
             except KafkaTimeoutError as error:
                 if self.app.should_stop:
                     raise
-                log.warning("no broker tells the oldest offsets, asking again: %s", error)
+                log.warning("no broker tells %s, asking again: %s", what, error)
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """Committed offset of each partition, None where nothing is committed."""

@@ -75,7 +75,8 @@ async def verify(redis: Any, settings: ShadowSettings, slot: str, release: Relea
     counted = {partition: Counted(len(release.segments.names)) for partition in books}
     memories = {partition: Memory() for partition in books}
     async with reader(settings) as consumer:
-        missing = sum((await consumer.beginning_offsets(list(windows))).values()) if windows else 0
+        oldest = await consumer.beginning_offsets(list(windows)) if windows else {}
+        missing = sum(max(0, at - books[tp.partition].progress.first) for tp, at in oldest.items())
         if missing:
             raise UserError(
                 f"slot {slot}: cannot be verified, as retention has deleted the {missing:,} oldest decisions; keep "
@@ -83,7 +84,8 @@ async def verify(redis: Any, settings: ShadowSettings, slot: str, release: Relea
             )
         async for (_, partition), records in read_to_end(consumer, windows):
             book = books[partition]
-            within = [record for record in records if record.offset < book.progress.next]
+            first, after = book.progress.first, book.progress.next
+            within = [record for record in records if first <= record.offset < after]
             decisions += len(within)
             for start in range(0, len(within), CHUNK):
                 chunk = within[start : start + CHUNK]

@@ -7,7 +7,7 @@ Tallies have a SCHEMA in their keys, so those of another version are never misre
 | `<p>:salt` | string | the salt of the names under which cards are stored |
 | `<p>:slots` | set | every slot ever opened |
 | `<p>:<slot>:partitions` | set | every partition of a slot ever opened |
-| `<t>:fence` | hash | nonce, next (on `decisions`), source, decided (ranges), skipped, unreadable, gap |
+| `<t>:fence` | hash | nonce, first and next (on `decisions`), source, decided (ranges), skipped, unreadable, gap |
 | `<t>:gaps` | list | ranges that retention deleted before they were read, as `from-to` |
 | `<t>:runs` | set | runs of the partition |
 | `<t>:run:<run>` | hash | digests, thresholds, first offset, duplicates, repeats, refunds, conflicts, marks, indexed |

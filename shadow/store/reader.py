@@ -39,12 +39,13 @@ class RunInfo:
 class PartitionProgress:
     """How far a slot has read a partition.
 
-    next: offset on `decisions` of the first that is not applied. source: highest source offset applied, -1 for none.
+    first: offset on `decisions` of the first that was read. next: of the first that is not applied. source: highest source offset applied, -1 for none.
     skipped: decisions read while the slot was empty, or made before it was filled. unreadable: values that are no
     decisions. gap: decisions that retention deleted before they were read. gaps: these ranges, as `from-to`.
     """
 
     partition: int
+    first: int
     next: int
     source: int
     skipped: int
@@ -252,6 +253,7 @@ def _reach(meta: Mapping[str, str]) -> tuple[int, int]:
 def _progress(partition: int, fence: Mapping[str, str], gaps: Sequence[bytes]) -> PartitionProgress:
     return PartitionProgress(
         partition=partition,
+        first=int(fence.get("first", 0)),
         next=int(fence.get("next", 0)),
         source=int(fence.get("source", -1)),
         skipped=int(fence.get("skipped", 0)),

@@ -86,17 +86,22 @@ class TallyStore(TallyReader):
         self._gap = redis.register_script((folder / "gap.lua").read_text())
         self._explain = redis.register_script((folder / "explain.lua").read_text())
 
-    async def open_partition(self, partition: int, oldest: int) -> Fence:
-        """Read the fence of a partition. A new one starts at `oldest`, the first decision still on the topic."""
+    async def is_known(self, partition: int) -> bool:
+        """Whether a partition has a fence."""
+        return bool(await self.redis.hexists(self._keys(partition).fence, "nonce"))
+
+    async def open_partition(self, partition: int, begin: int) -> Fence:
+        """Read the fence of a partition. A new one stands at `begin`, the offset of the first decision to take."""
         at = self._keys(partition)
         self._pseudonyms = await pseudonyms(self.redis, self.prefix)  # again: Redis may have lost the salt
         await self.redis.sadd(keys.slots(self.prefix), self.slot)
         await self.redis.sadd(keys.partitions(self.prefix, self.slot), str(partition))
+        first = {} if await self.is_known(partition) else {"first": begin}  # older fences have none, and get none
         async with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hsetnx(at.fence, "nonce", secrets.token_hex(8))
-            pipe.hsetnx(at.fence, "next", oldest)
+            for name, value in {"nonce": secrets.token_hex(8), "next": begin, **first}.items():
+                pipe.hsetnx(at.fence, name, value)
             pipe.hgetall(at.fence)
-            is_new, _, found = await pipe.execute()
+            is_new, *_, found = await pipe.execute()
         fence = {name.decode(): value.decode() for name, value in found.items()}
         source, decided = int(fence.get("source", -1)), fence.get("decided", "")
         return Fence(fence["nonce"], int(fence["next"]), source, bool(is_new), decided)

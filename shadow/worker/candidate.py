@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Time until a bundle that could not be had is tried again.
 AGAIN_SECONDS = 5.0
+#: How far the clocks of those that fill slots and of those that append decisions may be apart.
+CLOCKS_MS = 3_600_000
 #: Later than every record.
 NEVER_MS = 2**63 - 1
 
@@ -90,6 +93,11 @@ class SlotFollower:
         self._deployments = deployments
         async with self._loading:
             await self._follow(self._deployments)
+
+    def since_ms(self) -> int:
+        """Before when nothing counts for what the slot holds, or will hold, milliseconds since 1970."""
+        state, now_ms = self._deployments.slot(self.slot), time.time_ns() // 1_000_000
+        return now_ms - CLOCKS_MS if state.digest is None else min(filled_ms(state), now_ms)
 
     async def try_again(self) -> None:
         """Load what could not be had, until cancelled."""

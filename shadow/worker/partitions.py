@@ -1,7 +1,7 @@
 """The partitions of a slot's shadow: where each stands in Redis, and what is not written there yet.
 
-The fence of a partition in Redis is the offset up to which its decisions are counted. A partition starts at its fence,
-gathers increments, and flushes them as one range. Redis refuses a range that does not begin at the fence: another
+The fence of a partition in Redis is the offset up to which its decisions are counted; a new one stands where the
+decisions are that its slot may count. A partition starts at its fence, gathers increments, and flushes them as one range. Redis refuses a range that does not begin at the fence: another
 worker wrote, or Redis lost its last writes or all of its data. Then the partition starts again at the fence that Redis
 has now, and its decisions are read again from there.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -91,12 +91,17 @@ class Partition:
 class Partitions:
     """The partitions that a slot's worker owns.
 
+    since_ms: tells before when nothing counts, milliseconds since 1970.
+
     is_draining: the worker is stopping, so a flush no longer waits for an unavailable Redis. opened, redis_errors: how
     often a partition was opened, and Redis did not do what it was asked for.
     """
 
-    def __init__(self, reading: Reading, slot: str, store: TallyStore, counting: Counting) -> None:
+    def __init__(
+        self, reading: Reading, slot: str, store: TallyStore, counting: Counting, since_ms: Callable[[], int]
+    ) -> None:
         self._reading, self._slot, self._store, self._counting = reading, slot, store, counting
+        self._since_ms = since_ms
         self.owned: dict[int, Partition] = {}
         self.is_draining = False
         self.opened = self.redis_errors = 0
@@ -191,16 +196,18 @@ class Partitions:
         if former is not None:
             log.warning(
                 "slot %s: partition %d: its tallies up to offset %d are of a former version and were deleted; its runs "
-                "are counted anew from offset %d",
+                "are counted anew",
                 self._slot,
                 partition,
                 former,
-                oldest,
             )
-        fence = await self._store.open_partition(partition, oldest)
+        begin = oldest
+        if not await self._store.is_known(partition):
+            begin = await self._reading.begin(partition, self._since_ms(), oldest)
+        fence = await self._store.open_partition(partition, begin)
         self.opened += 1
         if fence.is_new:
-            log.info("slot %s: partition %d is new in redis, from offset %d", self._slot, partition, oldest)
+            log.info("slot %s: partition %d is new in redis, from offset %d", self._slot, partition, fence.next)
         if fence.next < oldest:
             log.error(
                 "slot %s: partition %d: retention took decisions %d to %d unread",

@@ -11,6 +11,7 @@ from faust.types import TP
 
 from scorer.streaming.app import BatchApp
 from scorer.streaming.fetch import Batch
+from shadow.comparison.memory import REMEMBERED
 
 
 class Reader(Protocol):
@@ -78,6 +79,12 @@ class Reading:
         tp = TopicPartition(self.topic, partition)
         oldest: int = (await self.app.consumer.earliest_offsets(tp))[tp]
         return oldest
+
+    async def begin(self, partition: int, since_ms: int, oldest: int) -> int:
+        """Where to begin with a partition of which nothing counts that came before `since_ms`: as many records before
+        the first that does as a slot remembers, to know what they have decided. oldest: first offset still retained."""
+        first = await self.app.consumer.first_since(TP(self.topic, partition), since_ms, oldest)
+        return max(oldest, first - REMEMBERED)
 
     def end(self, partition: int) -> int | None:
         """Offset after a partition's last record, None if unknown."""

@@ -51,7 +51,7 @@ class SlotWorker:
         self.model = SlotFollower(slot, bundles)
         self.store = TallyStore(redis, slot, names, settings.prefix, settings.sample_days, settings.label_days)
         self.counting = Counting(slot, names)
-        self.partitions = Partitions(reading, slot, self.store, self.counting)
+        self.partitions = Partitions(reading, slot, self.store, self.counting, self.model.since_ms)
         reading.readers.append(self.partitions)
 
     async def assign(self, owned: Sequence[Owned]) -> Mapping[int, int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from shadow.comparison.totals import COLUMNS, LATE, LATE_DAY, Run
 from shadow.gate.sums import CUT, WHOLE
 from shadow.local.process import free_port
 from shadow.store.connection import connect, telling
+from shadow.store.keys import Keys
 from shadow.store.reader import TallyReader
 from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
 from shadow.worker.partitions import Partitions
@@ -105,9 +107,10 @@ async def test_a_range_is_applied_once_and_read_back(store: TallyStore) -> None:
 async def test_a_run_that_has_begun_goes_on_with_a_new_owner_whatever_the_clocks_say_by_then(store: TallyStore) -> None:
     """A scorer's clock was set back: all that it sends bears times from before the slot was filled."""
     nothing: Any = None
-    app: Any = SimpleNamespace(consumer=SimpleNamespace(turns=defaultdict(int)), should_stop=False)
+    consumer = SimpleNamespace(turns=defaultdict(int), first_since=AsyncMock(return_value=0))
+    app: Any = SimpleNamespace(consumer=consumer, should_stop=False)
     reading, epoch = Reading(app, "decisions", ["candidate"]), RUN.candidate_epoch
-    partitions = Partitions(reading, "candidate", store, nothing)
+    partitions = Partitions(reading, "candidate", store, nothing, lambda: 1000)
     late = Batch(TP("decisions", 0), [SimpleNamespace(offset=at, timestamp=900) for at in (8, 9)], 10, 8, nothing, 0)
     part = await partitions.open(0, 0)
     assert part.begins(late, 8, epoch, 1000) == 10, "it has not begun"
@@ -115,6 +118,16 @@ async def test_a_run_that_has_begun_goes_on_with_a_new_owner_whatever_the_clocks
     part = await partitions.open(0, 0)
     assert part.begins(late, 8, epoch, 1000) == 8
     assert part.begins(late, 8, epoch + 1, 1000) == 10, "that of another candidate has not"
+
+
+async def test_a_partition_says_where_it_began_unless_an_older_release_opened_it(store: TallyStore) -> None:
+    assert not await store.is_known(0)
+    await store.open_partition(0, 5)
+    assert await store.is_known(0)
+    await store.open_partition(0, 7)
+    await store.redis.hset(Keys("shadow", "candidate", 1).fence, mapping={"nonce": "a", "next": 9})
+    await store.open_partition(1, 11)
+    assert [(part.first, part.next) for part in await store.progress()] == [(5, 5), (0, 9)]
 
 
 async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from scorer.deployments.slots import Deployments
 from scorer.errors import UnavailableError
 from scorer.pipeline.money import Currency
 from shadow.metrics import REGISTRY
-from shadow.worker.candidate import SlotFollower
+from shadow.worker.candidate import CLOCKS_MS, SlotFollower
 
 pytestmark = pytest.mark.slow  # each starts a child process
 
@@ -93,6 +94,21 @@ def test_a_bundle_that_cannot_be_had_just_now_is_tried_again_and_nothing_is_comp
     assert follower.candidate.bundle is not None
     assert REGISTRY.get_sample_value("shadow_model_broken", {"slot": "candidate"}) == 0
     assert caplog.text.count("its transactions wait") == 2
+
+
+def test_nothing_counts_from_before_a_slot_was_filled_or_while_it_is_empty_from_before_now(tmp_path: Path) -> None:
+    follower = SlotFollower("candidate", BundleStore(str(tmp_path), tmp_path / "cache"))
+    empty, filled = Deployments(), fill(Deployments(), "a" * 64)
+    now = time.time() * 1000
+
+    async def since(deployments: Deployments) -> int:
+        await follower.follow(deployments)  # its bundle is missing
+        return follower.since_ms()
+
+    assert now - CLOCKS_MS <= asyncio.run(since(empty)) <= time.time() * 1000 - CLOCKS_MS
+    assert asyncio.run(since(filled)) == 1_767_225_600_000, "2026-01-01, whether its bundle can be had or not"
+    filled.slots["candidate"] = replace(filled.slot("candidate"), since="no time")
+    assert now <= asyncio.run(since(filled)) <= time.time() * 1000
 
 
 def test_a_slot_that_is_emptied_meanwhile_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Store:
 async def test_it_waits_for_an_answer_while_one_may_come_and_for_sums_while_they_may_wait() -> None:
     nothing: Any = None
     store: Any = Store()
-    partitions = store.partitions = Partitions(nothing, "candidate", store, nothing)
+    partitions = store.partitions = Partitions(nothing, "candidate", store, nothing, lambda: 0)
     assert partitions.patient_until(60.0) == 0
     began = time.monotonic()
     with pytest.raises(ValueError, match="no"):

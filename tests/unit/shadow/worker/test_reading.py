@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scorer.streaming.fetch import Batch
 from shadow.comparison.increment import Increment
-from shadow.comparison.memory import Memory
+from shadow.comparison.memory import REMEMBERED, Memory
 from shadow.store.tallies import Applied, Fence, Stale, Wiped
 from shadow.worker.partitions import Partition, Partitions
 from shadow.worker.reading import Reading
@@ -49,6 +49,9 @@ class Consumer:
     async def earliest_offsets(self, tp: Any) -> dict[Any, int]:
         return {tp: self.oldest}
 
+    async def first_since(self, tp: TP, moment_ms: int, oldest: int) -> int:
+        return max(oldest, moment_ms)  # each record at the time of its offset
+
     def highwater(self, tp: TP) -> int:
         return self.end
 
@@ -67,6 +70,7 @@ class Store:
         self.next, self.nonce = 0, 0
         self.is_away = False  # the bundle of its slot
         self.gaps: list[tuple[int, int]] = []
+        self.begun: int | None = None  # where it begins, of a slot that is new
 
     async def forget_former(self, partition: int) -> None: ...
     async def taus(self, partition: int) -> dict[Any, float]:
@@ -75,8 +79,13 @@ class Store:
     async def newest_epoch(self, partition: int) -> int:
         return -1
 
-    async def open_partition(self, partition: int, oldest: int) -> Fence:
-        return Fence(str(self.nonce), self.next, -1, False)
+    async def is_known(self, partition: int) -> bool:
+        return self.begun is None
+
+    async def open_partition(self, partition: int, begin: int) -> Fence:
+        if self.begun is not None:
+            self.begun = self.next = begin
+        return Fence(str(self.nonce), self.next, -1, self.begun is not None)
 
     async def apply(self, partition: int, fence: Fence, to: int, increment: Increment) -> Any:
         if fence.nonce != str(self.nonce):
@@ -97,13 +106,13 @@ class Store:
         self.counted = [at for at in self.counted if at < self.next]
 
 
-def workers(consumer: Consumer) -> tuple[Reading, dict[str, tuple[Partitions, Store]]]:
+def workers(consumer: Consumer, since_ms: int = 0) -> tuple[Reading, dict[str, tuple[Partitions, Store]]]:
     app: Any = SimpleNamespace(consumer=consumer, should_stop=False, rebalancing=False)
     counting: Any = SimpleNamespace(applied=lambda *_: None)
     reading, every = Reading(app, "decisions", SLOTS), {}
     for slot in SLOTS:
         store: Any = Store()
-        every[slot] = Partitions(reading, slot, store, counting), store
+        every[slot] = Partitions(reading, slot, store, counting, lambda: since_ms), store
         reading.readers.append(every[slot][0])
     return reading, every
 
@@ -303,3 +312,21 @@ async def test_what_retention_took_is_a_gap_of_the_slots_that_had_not_read_it() 
         [*range(30, 40)],
     ]
     assert reading._open == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("since_ms", "oldest", "begin"),
+    [(0, 0, 0), (REMEMBERED, 0, 0), (REMEMBERED + 7, 0, 7), (REMEMBERED + 7, 50, 50), (10, 900_000, 900_000)],
+)
+async def test_a_new_slot_begins_with_what_it_may_count_and_what_it_has_to_remember(
+    since_ms: int, oldest: int, begin: int
+) -> None:
+    consumer = Consumer(10**6)
+    consumer.oldest = oldest
+    _, every = workers(consumer, since_ms)
+    (new, store), (known, _) = every["candidate"], every["control"]
+    store.begun = -1
+    part = await new.open(0, oldest)
+    assert (store.begun, part.fence.next, part.position) == (begin, begin, begin)
+    assert (await known.open(0, 0)).position == 0, "a slot that Redis knows goes on where it was"
