@@ -31,7 +31,7 @@ from shadow.comparison.decisions import of_rows
 from shadow.comparison.increment import Increment, add
 from shadow.comparison.memory import Memory
 from shadow.comparison.resets import CRITERIA
-from shadow.comparison.sampling import Stratum
+from shadow.comparison.sampling import Thresholds
 from shadow.gate.criteria import Release
 from shadow.gate.findings import Decision
 from shadow.release.look import Look, look
@@ -69,7 +69,7 @@ class _Place:
 
     fence: Fence
     memory: Memory = field(default_factory=Memory)
-    taus: dict[Stratum, float] = field(default_factory=dict)
+    taus: Thresholds = field(default_factory=Thresholds)
     pending: Increment = field(default_factory=Increment)
 
 
@@ -189,18 +189,19 @@ class Backtest:
         money = minor_per_unit, self._release.cap_minor(minor_per_unit)
         for slot, place in places.items():
             contender = self._contenders[slot]
-            increment = absorb(decisions, contender, place.memory, self._release.segments, place.taus, *money)
+            increment = absorb(decisions, contender, place.memory, self._release.segments, place.taus.known, *money)
             for marks in increment.marks.values():
                 marks[CRITERIA] = self._release.digest
             increment.unreadable += bad
             add(place.pending, increment)
+            place.taus.note(increment.samples)
 
     async def _apply(self, slot: str, partition: int, place: _Place, to: int) -> None:
         increment, place.pending = place.pending, Increment()
         outcome = await self._stores[slot].apply(partition, place.fence, to, increment)
         if not isinstance(outcome, Applied):
             raise RuntimeError(f"slot {slot}, partition {partition}: the store of the backtest lost what it had")
-        place.taus.update(outcome.taus)
+        place.taus.told(outcome.taus)
         place.fence = replace(place.fence, next=to, source=max(place.fence.source, increment.source), is_new=False)
 
     async def judged(self, published: Deployments, progress: Callable[[str], Any] = lambda run: None) -> list[Judged]:

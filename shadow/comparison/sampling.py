@@ -14,7 +14,10 @@ fixed random order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +33,15 @@ WHOLE_RUN = -2
 
 #: Run as text, event day or WHOLE_RUN, outcome code, segment position.
 Stratum = tuple[str, int, int, int]
+
+
+class Offer(Protocol):
+    """What may be kept. value: the hash of its transaction id."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def strata(self) -> Sequence[Stratum]: ...
 
 
 def sample_hashes(ids: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -59,19 +71,45 @@ def offer(
     """
     offered: dict[int, list[Stratum]] = {}
     names, segments = [str(run) for run in comparisons.runs], comparisons.segments[rows]
-    key = np.stack([comparisons.run_of[rows], days, comparisons.outcomes[rows]], axis=1)
-    for group in np.unique(key, axis=0) if len(key) else ():
-        mine = np.flatnonzero((key == group).all(axis=1))
-        run, day, outcome = (int(part) for part in group)
-        most = keep(outcome) + 1
+    outcomes, runs = comparisons.outcomes[rows], comparisons.run_of[rows]
+    n_segments = int(segments.max(initial=-1)) + 1
+    for run, day, outcome in sorted(set(zip(runs.tolist(), days.tolist(), outcomes.tolist(), strict=True))):
+        strata = [(names[run], day, outcome, segment) for segment in range(n_segments)]
+        refused = np.array([taus.get(stratum, 1.0) for stratum in strata])
+        mine = np.flatnonzero((runs == run) & (days == day) & (outcomes == outcome))
+        # once the strata have seen some, nearly all are refused
+        mine = mine[(hashes[mine, None] < refused[segments[mine]]).any(axis=1)]
         mine = mine[np.argsort(hashes[mine], kind="stable")]
-        for column in range(segments.shape[1]):
-            of = segments[mine, column]
-            for segment in np.unique(of).tolist():
-                stratum = (names[run], day, outcome, segment)
-                tau = taus.get(stratum, 1.0)
-                for at in mine[of == segment][:most].tolist():
-                    if hashes[at] >= tau:
-                        break
-                    offered.setdefault(at, []).append(stratum)
+        room = [keep(outcome) + 1] * n_segments
+        for at, value, its in zip(mine.tolist(), hashes[mine].tolist(), segments[mine].tolist(), strict=True):
+            for segment in its:
+                if room[segment] and value < refused[segment]:
+                    room[segment] -= 1
+                    offered.setdefault(at, []).append(strata[segment])
     return offered
+
+
+@dataclass
+class Thresholds:
+    """The smallest hash that each stratum of a partition has refused, or is sure to refuse, as far as known.
+
+    known: as `offer` takes them.
+    """
+
+    known: dict[Stratum, float] = field(default_factory=dict)
+    _smallest: dict[Stratum, list[float]] = field(default_factory=dict)
+
+    def note(self, offers: Iterable[Offer]) -> None:
+        """Note what the strata are about to be offered: of more than it keeps, each is sure to refuse the rest."""
+        for one in offers:
+            for stratum in one.strata:
+                smallest, most = self._smallest.setdefault(stratum, []), keep(stratum[2])
+                insort(smallest, one.value)
+                if len(smallest) > most:
+                    self.known[stratum] = min(self.known.get(stratum, 1.0), smallest[most])
+                    del smallest[most + 1 :]
+
+    def told(self, taus: Mapping[Stratum, float]) -> None:
+        """Take over the thresholds of the store, once it has what was offered."""
+        self.known.update(taus)
+        self._smallest.clear()

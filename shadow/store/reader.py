@@ -39,9 +39,10 @@ class RunInfo:
 class PartitionProgress:
     """How far a slot has read a partition.
 
-    first: offset on `decisions` of the first that was read. next: of the first that is not applied. source: highest source offset applied, -1 for none.
-    skipped: decisions read while the slot was empty, or made before it was filled. unreadable: values that are no
-    decisions. gap: decisions that retention deleted before they were read. gaps: these ranges, as `from-to`.
+    first: offset on `decisions` of the first that was read. next: of the first that is not applied. source: highest
+    source offset applied, -1 for none. skipped: decisions read while the slot was empty, or made before it was filled.
+    unreadable: values that are no decisions. gap: decisions that retention deleted before they were read. gaps: these
+    ranges, as `from-to`.
     """
 
     partition: int

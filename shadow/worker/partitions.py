@@ -1,9 +1,10 @@
 """The partitions of a slot's shadow: where each stands in Redis, and what is not written there yet.
 
 The fence of a partition in Redis is the offset up to which its decisions are counted; a new one stands where the
-decisions are that its slot may count. A partition starts at its fence, gathers increments, and flushes them as one range. Redis refuses a range that does not begin at the fence: another
-worker wrote, or Redis lost its last writes or all of its data. Then the partition starts again at the fence that Redis
-has now, and its decisions are read again from there.
+decisions are that its slot may count. A partition starts at its fence, gathers increments, and flushes them as one
+range. Redis refuses a range that does not begin at the fence: another worker wrote, or Redis lost its last writes or
+all of its data. Then the partition starts again at the fence that Redis has now, and its decisions are read again from
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scorer.streaming.fetch import Batch
 from shadow import metrics
 from shadow.comparison.increment import Increment, add
 from shadow.comparison.memory import Memory
-from shadow.comparison.sampling import Stratum
+from shadow.comparison.sampling import Thresholds
 from shadow.comparison.sources import Sources
 from shadow.store.connection import AWAY
 from shadow.store.tallies import Applied, Fence, Stale, TallyStore, Wiped
@@ -41,7 +42,7 @@ RETRY_SECONDS = 0.5
 class Partition:
     """What a slot knows of a partition that its worker owns.
 
-    position: offset of the next decision to take. taus: the smallest sample hash that Redis has refused, by stratum.
+    position: offset of the next decision to take. taus: which samples are not to be offered.
     begun: the epoch of the candidate whose run has begun, -1 if there is none yet. pending: sums that are not in Redis
     yet. reached: the offset up to which decisions are in `pending`. waiting: the batches in `pending`, which are not
     acknowledged yet. since: monotonic time at which the oldest of them came, 0 if there are none. is_left: whether
@@ -51,7 +52,7 @@ class Partition:
     fence: Fence
     position: int
     memory: Memory
-    taus: dict[Stratum, float]
+    taus: Thresholds
     reached: int
     begun: int = -1
     pending: Increment = field(default_factory=Increment)
@@ -78,6 +79,7 @@ class Partition:
     def gather(self, batch: Batch, increment: Increment) -> None:
         """Add a batch's increment to what is pending."""
         add(self.pending, increment)
+        self.taus.note(increment.samples)
         self.reached = max(self.reached, batch.next)
         self.since = self.since or time.monotonic()
         self.waiting.append(batch)
@@ -221,7 +223,7 @@ class Partitions:
             fence = await self._store.open_partition(partition, oldest)
         start = max(oldest, fence.next - LOOK_BACK)
         memory = Memory(Sources.read(fence.decided, fence.source))
-        taus, begun = await self._store.taus(partition), await self._store.newest_epoch(partition)
+        taus, begun = Thresholds(await self._store.taus(partition)), await self._store.newest_epoch(partition)
         return Partition(fence, start, memory, taus, fence.next, begun)
 
     async def _is_whole(self, part: Partition, batch: Batch) -> bool:
@@ -254,7 +256,7 @@ class Partitions:
                 self.drop(*batches)
                 await self._go_back(partition, "wiped" if isinstance(outcome, Wiped) else "stale")
                 return
-            part.taus.update(outcome.taus)
+            part.taus.told(outcome.taus)
             source = max(part.fence.source, increment.source)
             part.fence = Fence(part.fence.nonce, max(to, part.fence.next), source, False)
             for batch in batches:

@@ -83,7 +83,7 @@ class Reading:
     async def begin(self, partition: int, since_ms: int, oldest: int) -> int:
         """Where to begin with a partition of which nothing counts that came before `since_ms`: as many records before
         the first that does as a slot remembers, to know what they have decided. oldest: first offset still retained."""
-        first = await self.app.consumer.first_since(TP(self.topic, partition), since_ms, oldest)
+        first: int = await self.app.consumer.first_since(TP(self.topic, partition), since_ms, oldest)
         return max(oldest, first - REMEMBERED)
 
     def end(self, partition: int) -> int | None:

@@ -76,7 +76,7 @@ class SlotWorker:
         counted. decisions, unreadable: of the whole batch, as `decisions.read` has them."""
         part, candidate = share.part, share.candidate
         money = currency.minor_per_unit, self._release.cap_minor(currency.minor_per_unit)
-        given = self._release.segments, part.taus, *money
+        given = self._release.segments, part.taus.known, *money
         _, decisions = decisions.split(share.start)
         before, decisions = decisions.split(part.fence.next)
         part.memory.remember(before)

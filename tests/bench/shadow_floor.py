@@ -14,6 +14,7 @@ from shadow.comparison.absorb import absorb
 from shadow.comparison.decisions import read
 from shadow.comparison.increment import Increment, add
 from shadow.comparison.memory import Memory
+from shadow.comparison.sampling import Thresholds
 from shadow.gate import criteria
 from shadow.worker.candidate import Candidate
 
@@ -39,9 +40,11 @@ def absorb_all(folder: Path, work: Workload, made: list[list[Record]], size: int
     segments = criteria.parse(RELEASE).segments
     wall, cpu = time.perf_counter(), time.process_time()
     for records in made:
-        memory, pending = Memory(), Increment()
+        memory, pending, taus = Memory(), Increment(), Thresholds()
         for start in range(0, len(records), size):
             part = [value for _, value in records[start : start + size]]
             found, _ = read(part, range(start, start + len(part)))
-            add(pending, absorb(found, candidate, memory, segments, {}, 100.0, 50_000))
+            increment = absorb(found, candidate, memory, segments, taus.known, 100.0, 50_000)
+            add(pending, increment)
+            taus.note(increment.samples)
     return time.perf_counter() - wall, time.process_time() - cpu

@@ -13,6 +13,7 @@ import pytest
 import redis
 from aiokafka import AIOKafkaProducer
 
+from harness.kafka import Kafka
 from harness.models import Models
 from harness.stack import Stack, wait_for
 from shadow.comparison.memory import REMEMBERED
@@ -96,7 +97,9 @@ def test_a_slot_that_is_empty_begins_with_what_comes_and_is_filled_without_a_hol
     stack, begin = filled
     stack.start("shadow", "run", "--slot", "empty")
     wait_for("all read", lambda: fence(stack, "empty")["next"] == begin + NEW)
-    assert fence(stack, "empty")["skipped"] == begin + NEW - fence(stack, "empty")["first"] <= OLD
+    first = fence(stack, "empty")["first"]  # the embedded broker goes by its own clock, for which nothing is old
+    assert first == (begin - REMEMBERED if isinstance(stack.broker, Kafka) else 0)
+    assert fence(stack, "empty")["skipped"] == begin + NEW - first
     stack.deploy(models.candidate, "empty")
     like = orjson.loads(next(record for record in stack.read("decisions") if record.partition == 0).value)
     append(stack, like, 10**6, NEW, now_ms())

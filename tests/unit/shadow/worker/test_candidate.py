@@ -99,7 +99,7 @@ def test_a_bundle_that_cannot_be_had_just_now_is_tried_again_and_nothing_is_comp
 def test_nothing_counts_from_before_a_slot_was_filled_or_while_it_is_empty_from_before_now(tmp_path: Path) -> None:
     follower = SlotFollower("candidate", BundleStore(str(tmp_path), tmp_path / "cache"))
     empty, filled = Deployments(), fill(Deployments(), "a" * 64)
-    now = time.time() * 1000
+    now = int(time.time() * 1000)
 
     async def since(deployments: Deployments) -> int:
         await follower.follow(deployments)  # its bundle is missing

@@ -12,6 +12,7 @@ from faust.types import TP
 from scorer.deployments.slots import Slot
 from scorer.streaming.fetch import Batch
 from shadow.comparison.memory import Memory
+from shadow.comparison.sampling import Thresholds
 from shadow.store.tallies import Fence
 from shadow.worker.candidate import NEVER_MS, filled_ms
 from shadow.worker.partitions import ANSWER_SECONDS, Partition, Partitions
@@ -41,7 +42,7 @@ async def test_it_waits_for_an_answer_while_one_may_come_and_for_sums_while_they
         await partitions._apply(0, Fence("n", 0, 0, False), 1, nothing)
     assert began + ANSWER_SECONDS <= store.seen[0] <= time.monotonic() + ANSWER_SECONDS
     assert partitions.patient_until(60.0) == 0, "it has come, if only as an error"
-    part = partitions.owned[0] = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0)
+    part = partitions.owned[0] = Partition(Fence("n", 0, 0, False), 0, Memory(), Thresholds(), 0)
     assert partitions.patient_until(60.0) == 0
     part.since = began
     assert partitions.patient_until(60.0) == began + 90
@@ -54,7 +55,7 @@ def a_batch(offset: int, *stamps_ms: int) -> Batch:
 
 
 def test_a_candidate_counts_from_the_first_decision_after_its_slot_was_filled_whatever_clocks_say_later() -> None:
-    part = Partition(Fence("n", 0, 0, False), 0, Memory(), {}, 0)
+    part = Partition(Fence("n", 0, 0, False), 0, Memory(), Thresholds(), 0)
     assert part.begins(a_batch(10, 997, 998), 10, 3, 1000) == 14, "all of it was before"
     assert part.begins(a_batch(14, 998, 999, 1000, 999), 14, 3, 1000) == 18, "the one of that very moment counts"
     assert part.begins(a_batch(22, 900, -1), 22, 3, 1000) == 22, "a run has no holes"

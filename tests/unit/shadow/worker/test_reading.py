@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scorer.streaming.fetch import Batch
 from shadow.comparison.increment import Increment
 from shadow.comparison.memory import REMEMBERED, Memory
+from shadow.comparison.sampling import Thresholds
 from shadow.store.tallies import Applied, Fence, Stale, Wiped
-from shadow.worker.partitions import Partition, Partitions
+from shadow.worker.partitions import LOOK_BACK, Partition, Partitions
 from shadow.worker.reading import Reading
 
 TOPIC, SLOTS = TP("decisions", 0), ("candidate", "control", "previous")
@@ -263,7 +264,7 @@ async def test_a_slot_that_is_behind_is_read_for_and_the_others_pass_over_what_t
     every["candidate"][1].next, every["control"][1].next = 50, 80
     for partitions, _ in every.values():
         fence = await partitions._store.open_partition(0, 0)
-        partitions.owned[0] = Partition(fence, fence.next, Memory(), {}, fence.next)
+        partitions.owned[0] = Partition(fence, fence.next, Memory(), Thresholds(), fence.next)
     reading.rewind(0)
     assert consumer.next == 0
     while (batch := consumer.batch(30)) is not None:
@@ -328,5 +329,5 @@ async def test_a_new_slot_begins_with_what_it_may_count_and_what_it_has_to_remem
     (new, store), (known, _) = every["candidate"], every["control"]
     store.begun = -1
     part = await new.open(0, oldest)
-    assert (store.begun, part.fence.next, part.position) == (begin, begin, begin)
+    assert (store.begun, part.fence.next, part.position) == (begin, begin, max(oldest, begin - LOOK_BACK))
     assert (await known.open(0, 0)).position == 0, "a slot that Redis knows goes on where it was"
