@@ -102,31 +102,35 @@ def count(
 
     states: what is known of card-days so far, from earlier results; of one that is missing nothing is known.
     """
-    after: dict[CardDay, dict[int, list[int]]] = {}
-    before: dict[tuple[CardDay, int], list[int]] = {}
+    by_day: dict[CardDay, list[Blocked]] = defaultdict(list)
     for one in blocked:
-        day = one.card_day
-        seen = after.get(day)
-        if seen is None:
-            seen = after[day] = _decode(states.get(day, b""))
-        column = DIRECTIONS.index(one.outcome)
-        for segment in one.segments:
-            cell = seen.setdefault(segment, [0] * _COLUMNS)
-            before.setdefault((day, segment), cell.copy())
-            cell[column] = 1
-            cell[_N + column] = min(cell[_N + column] + one.parts, HEAVIEST_PARTS)
-    days = list(dict.fromkeys((run, day) for run, day, _ in after))
-    place = {key: at for at, key in enumerate(days)}
-    sums = np.zeros((len(days), n_segments, DAY_SUMS), dtype=np.int64)
-    tops = np.zeros((len(days), n_segments, DAY_TOPS), dtype=np.int64)
-    if before:
-        where = np.array([(place[day[0], day[1]], segment) for day, segment in before], dtype=np.int64).T
-        was = _measured(np.array(list(before.values()), dtype=np.int64))
-        now = _measured(np.array([after[day][segment] for day, segment in before], dtype=np.int64))
-        np.add.at(sums, (where[0], where[1]), now[0] - was[0])
-        np.maximum.at(tops, (where[0], where[1]), now[1])
-    found = {key: DaySums(sums[at], tops[at]) for key, at in place.items()}
-    return found, {day: _encode(seen) for day, seen in after.items()}
+        by_day[one.card_day].append(one)
+    place: dict[tuple[Run, int], int] = {}
+    after: dict[CardDay, bytes] = {}
+    days, segments, was, now = list[int](), list[int](), list[list[int]](), list[list[int]]()
+    for day, several in by_day.items():
+        seen = _decode(states.get(day, b""))
+        before: dict[int, list[int]] = {}
+        for one in several:
+            column = DIRECTIONS.index(one.outcome)
+            for segment in one.segments:
+                cell = seen.get(segment) or seen.setdefault(segment, [0] * _COLUMNS)
+                if segment not in before:
+                    before[segment] = cell.copy()
+                cell[column] = 1
+                cell[_N + column] = min(cell[_N + column] + one.parts, HEAVIEST_PARTS)
+        days += [place.setdefault(day[:2], len(place))] * len(before)
+        segments += before
+        was += before.values()
+        now += [seen[segment] for segment in before]
+        after[day] = _encode(seen)
+    sums = np.zeros((len(place), n_segments, DAY_SUMS), dtype=np.int64)
+    tops = np.zeros((len(place), n_segments, DAY_TOPS), dtype=np.int64)
+    if was:
+        (less, _), (more, heaviest) = (_measured(np.array(cells, dtype=np.int64)) for cells in (was, now))
+        np.add.at(sums, (days, segments), more - less)
+        np.maximum.at(tops, (days, segments), heaviest)
+    return {key: DaySums(sums[at], tops[at]) for key, at in place.items()}, after
 
 
 def _measured(seen: Counts) -> tuple[Counts, Counts]:
@@ -160,7 +164,7 @@ def _encode(seen: Mapping[int, list[int]]) -> bytes:
     """For each segment: its position, the kind of card-day, and the parts of each direction that the kind has."""
     out = bytearray()
     for segment, cell in seen.items():
-        kind = sum(cell[at] << at for at in range(_N))
+        kind = cell[0] | cell[1] << 1 | cell[2] << 2
         out += bytes((segment, kind))
         for at in range(_N):
             if cell[at]:

@@ -46,6 +46,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 TOTAL = "total"
 #: Version of the tallies. In the first one, agreed blocks were counted as transactions only.
@@ -94,6 +95,11 @@ def lease(prefix: str, slot: str, transaction: str) -> str:
 
 def assigned(prefix: str, slot: str) -> str:
     return f"{prefix}:assigned:{slot}"
+
+
+@cache
+def _named(segments: tuple[str, ...]) -> str:
+    return hashlib.blake2b("\n".join(segments).encode(), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +156,7 @@ class Keys:
         return f"{self.base}:d:{run}:{day}:{segment}"
 
     def cards(self, run: str, day: int, segments: Sequence[str]) -> str:
-        named = hashlib.blake2b("\n".join(segments).encode(), digest_size=4).hexdigest()
-        return f"{self.base}:cards:{run}:{day}:{named}"
+        return f"{self.base}:cards:{run}:{day}:{_named(tuple(segments))}"
 
     def bodies(self, run: str, day: int | str) -> str:
         return f"{self.base}:s:{run}:{day}"

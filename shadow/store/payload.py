@@ -84,8 +84,11 @@ class Payload:
     def states(self, nonce: str, states: Mapping[CardDay, bytes]) -> list[int | bytes]:
         """What each card has counted for: key position, member and state of each, the arguments after the first."""
         out: list[int | bytes] = []
+        keys: dict[tuple[Run, int], int] = {}
         for day, state in states.items():
-            out += [self._key(self._at.cards(str(day[0]), day[1], self._segments)), member(nonce, day), state]
+            key = keys.get(day[:2]) or self._key(self._at.cards(str(day[0]), day[1], self._segments))
+            keys[day[:2]] = key
+            out += [key, member(nonce, day), state]
         return out
 
     def build(

@@ -143,14 +143,14 @@ class TallyStore(TallyReader):
         They change only together with the fence. So if the fence still stands when the sums that are made of them are
         applied, they have not changed since; if it does not, nothing is applied.
         """
-        by_key: dict[str, list[CardDay]] = defaultdict(list)
+        by_day: dict[tuple[Run, int], list[CardDay]] = defaultdict(list)
         for day in days:
-            by_key[at.cards(str(day[0]), day[1], self._segments)].append(day)
+            by_day[day[:2]].append(day)
         async with self.redis.pipeline(transaction=False) as pipe:
-            for key, mine in by_key.items():
-                pipe.hmget(key, [member(nonce, day) for day in mine])
+            for (run, at_day), mine in by_day.items():
+                pipe.hmget(at.cards(str(run), at_day, self._segments), [member(nonce, day) for day in mine])
             replies = await pipe.execute()
-        found = zip((day for mine in by_key.values() for day in mine), chain.from_iterable(replies), strict=True)
+        found = zip((day for mine in by_day.values() for day in mine), chain.from_iterable(replies), strict=True)
         return {day: state for day, state in found if state is not None}
 
     async def record_gap(self, partition: int, fence: Fence, to: int) -> Applied | Stale | Wiped:
