@@ -194,7 +194,7 @@ def main() -> None:
             with awake() as is_awake:
                 at_loads = latencies(folder, work, saturation)
                 speeds += steadiness.speeds()
-                lives = beside(folder, work, saturation)
+            lives = beside(folder, work, saturation)  # shadows run where nobody else wants to: `awake` does, too
             speeds += steadiness.speeds()
             told(f"this core's own speed, of a fast tenth of a second: {steadiness.summary(speeds)}")
             asleep = under_load(SCORER, folder, work, saturation * HALF / 100, LOAD_SECONDS)
