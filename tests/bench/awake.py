@@ -26,8 +26,7 @@ def awake() -> Iterator[bool]:
     """Within it neither core of the bench sleeps; yields whether Linux grants that (root only).
 
     Where Linux has no say in it, a process on each core never rests, and runs only where nobody else wants to
-    (SCHED_IDLE). It shares a core with others of that policy, which on a virtual machine can starve: no shadow may run
-    beside it.
+    (SCHED_IDLE). A shadow of the bench has that policy, too, and one that was started beside these never came to run.
     """
     try:
         request = REQUEST.open("wb", buffering=0)
