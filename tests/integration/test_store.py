@@ -130,6 +130,14 @@ async def test_a_partition_says_where_it_began_unless_an_older_release_opened_it
     assert [(part.first, part.next) for part in await store.progress()] == [(5, 5), (0, 9)]
 
 
+async def test_workers_that_open_a_new_partition_at_once_agree_on_where_it_begins(store: TallyStore) -> None:
+    fences = await asyncio.gather(*(store.open_partition(0, begin) for begin in range(20)))
+    (progress,) = await store.progress()
+    assert {(fence.nonce, fence.next) for fence in fences} == {(fences[0].nonce, progress.first)}
+    assert progress.first == progress.next
+    assert sum(fence.is_new for fence in fences) == 1
+
+
 async def test_a_replay_is_refused_and_changes_nothing(store: TallyStore) -> None:
     fence = await store.open_partition(0, 0)
     await store.apply(0, fence, 8, an_increment(3))
