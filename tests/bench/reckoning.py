@@ -29,10 +29,18 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
     >>> ratio([10.0, 12.0, 9.0], [5.0, 4.0, 6.0])
     Ratio(median=2.0, low=1.5, high=3.0)
     """
-    found = [a / b for a, b in zip(above, below, strict=True)]
-    if not found:
+    return interval([a / b for a, b in zip(above, below, strict=True)])
+
+
+def interval(turns: Sequence[float]) -> Ratio:
+    """Of what each turn's own ratio is. Raises ValueError if there is none.
+
+    >>> interval([1.2, 1.0, 1.1])
+    Ratio(median=1.1, low=1.0, high=1.2)
+    """
+    if not turns:
         raise ValueError("no turns: measure at least once")
-    return Ratio(statistics.median(found), min(found), max(found))
+    return Ratio(statistics.median(turns), min(turns), max(turns))
 
 
 def coverage(turns: int) -> float:

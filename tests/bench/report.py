@@ -60,6 +60,13 @@ NAMES = {
 }
 
 
+#: Ratios of growth, by what they are called.
+GROWN = {
+    "partitions_512/4": "a backlog in 512 partitions, of that in 4: CPU time for a transaction",
+    "scorers_2/1": "two scorers of a group, of one: transactions for each CPU second",
+}
+
+
 def rounded(value: Any) -> Any:
     """Numbers to four significant digits, in whatever they are."""
     if isinstance(value, dict):
@@ -123,6 +130,9 @@ def whole(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"| the same: p99 | {live[1]:.2f} |"
     yield f"| memory of a card | {memory['velocity_bytes_per_card']:.0f} bytes |"
     yield f"| cards taken over a second | {rates['recovery_cards_per_s']:,.0f} |"
+    for key, words in GROWN.items():
+        interval = " ({:.2f} to {:.2f})".format(*result["intervals"][key]) if key in result["intervals"] else ""
+        yield f"| {words} | {ratios[key]:.2f}{interval} |"
     yield f"| Redis memory after 10 million comparisons, of that after 5 million | {ratios['redis_10m/5m']:.3f} |"
 
 

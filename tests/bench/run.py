@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import platform
 import statistics
 import sys
@@ -23,9 +22,8 @@ from typing import Any
 from bench import floor, memory, predictors, redis_memory, report, shapes, sockets, steadiness
 from bench.awake import awake
 from bench.latency import Latency, median, under_load
-from bench.load import FILE
 from bench.reckoning import Ratio, ratio
-from bench.scale import page, scorers
+from bench.scale import growth
 from bench.stage import BROKER_CORE, IN_MEMORY, SCORER, SLOTS
 from bench.throughput import BATCH, Measured, contenders, deciding
 from bench.workload import BYTES, CARDS, LEAVES, PARTITIONS, TREES, VIEW, Workload, make
@@ -37,8 +35,6 @@ ROUNDS = 5
 #: Percent of the scorer's measured saturation, and how often each is run.
 LOADS = {10: 3, HALF: ROUNDS, 80: 3}
 LOAD_SECONDS, BESIDE_SECONDS = 20.0, 30.0
-#: Partitions that are compared.
-GROWTH = (4, 512)
 CODECS = ("lz4", "zstd")
 COMPARISONS = (1_000_000, 5_000_000, 10_000_000)
 HANDWRITTEN = [sys.executable, "-m", "bench.handwritten"]
@@ -104,16 +100,6 @@ def beside(folder: Path, work: Workload, saturation: float) -> dict[str, list[La
     run = partial(under_load, SCORER, folder, work, saturation * HALF / 100, BESIDE_SECONDS)
     found = in_turn(ROUNDS, {"0_shadows": run, "3_shadows": partial(run, len(SLOTS))})
     return found | in_turn(1, {"1_shadows": partial(run, 1)})
-
-
-def growth(folder: Path, work: Workload) -> dict[str, float]:
-    """What 512 partitions cost beside 4, and a second scorer beside one; see `bench.scale`."""
-    (folder / FILE).write_bytes(pickle.dumps(work))
-    backlogs = [scorers.apart(folder, n) for n in GROWTH]
-    shared = [scorers.measure(folder, work, n) for n in (1, 2)]
-    for one in (*backlogs, *shared):
-        told(f"{one}")
-    return page.ratios(GROWTH, backlogs, shared)
 
 
 def velocity(folder: Path, work: Workload) -> dict[str, Any]:
@@ -211,7 +197,7 @@ def main() -> None:
                 "live_with_3_shadows/none": ratio(*([one.rate for one in lives[f"{n}_shadows"]] for n in (3, 0))),
                 "live_with_3_shadows/none_p99": p99s(lives, "3_shadows", "0_shadows"),
             }
-            result["ratios"] |= growth(folder, work)
+            compared |= growth.measured(folder, work, min(growth.TURNS, repetitions), told)
             result["ratios"] |= {"redis_10m/5m": redis[COMPARISONS[2]] / redis[COMPARISONS[1]]}
             result["latency_ms"] = {
                 f"{who}_{what}_{load}": getattr(one, what)
