@@ -140,7 +140,7 @@ def stage(
     is_real: Apache Kafka instead of the embedded broker. It stamps what it appends, and takes small batches fast.
     """
     pids: list[int | None]
-    with ExitStack() as stack, TemporaryDirectory(dir=IN_MEMORY) as scratch:
+    with TemporaryDirectory(dir=IN_MEMORY) as scratch, ExitStack() as stack:  # a broker writes until it has ended
         if is_real:
             stamping = {"log.message.timestamp.type": "LogAppendTime"}
             kafka = stack.enter_context(Kafka(Path(scratch), settings=stamping, java=JAVA, own_session=False))
