@@ -24,6 +24,7 @@ from aiokafka.record import default_records, legacy_records
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from scorer.kafka.checksum import CRC32C
 from scorer.pipeline.batch import Unreadable
 from scorer.pipeline.transaction import LONGEST_VALUE
 
@@ -39,6 +40,7 @@ _USUAL_RATIO = 16
 #: time, producer, its epoch, sequence, number of records.
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _LENGTH_AT, _BEFORE_LENGTH = 8, 12
+_MAGIC_AT, _CRC_AT, _COVERED_AT = 16, 17, 21
 _MAGIC, _COMPRESSION, _APPEND_TIME = 2, 0x07, 0x08
 #: Bytes that a producer of snappy streams begins with, and after which its blocks come.
 _XERIAL, _XERIAL_SIZE = b"\x82SNAPPY\x00", 16
@@ -174,6 +176,13 @@ class _Guarded:
     def __next__(self) -> Any:
         return next(self._batch)
 
+    def validate_crc(self) -> bool:
+        """Whether the batch is as its producer made it."""
+        if CRC32C is None or self._raw[_MAGIC_AT] != _MAGIC:
+            return bool(self._batch.validate_crc())
+        (told,) = struct.unpack_from(">I", self._raw, _CRC_AT)
+        return CRC32C(bytes(self._raw[_COVERED_AT:])) == int(told)
+
     def __iter__(self) -> Iterator[Any]:
         _size.last = len(self._raw)
         try:
@@ -189,7 +198,7 @@ def _salvaged(batch: Any, raw: memoryview, error: Exception) -> list[ReadRecord]
     first, last = int(batch.base_offset), int(batch.next_offset) - 1
     log.error("offsets %d to %d cannot be read as they are: %s: %s", first, last, type(error).__name__, error)
     try:
-        if isinstance(error, TooLargeError) or raw[_BEFORE_LENGTH + 4] != _MAGIC:
+        if isinstance(error, TooLargeError) or raw[_MAGIC_AT] != _MAGIC:
             raise error
         head = _HEADER.unpack_from(raw)
         body = _DECODERS[head[5] & _COMPRESSION](raw[_HEADER.size :])

@@ -9,17 +9,20 @@ import cramjam
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.raw_batches import CODECS, NAME, Row, batch, spoiled
-from scorer.kafka import batches
+from scorer.kafka import batches, checksum
 from scorer.kafka.batches import LARGEST_BATCH, Batches
 from scorer.pipeline.batch import Unreadable
 from scorer.pipeline.transaction import LONGEST_VALUE
 
 TP = TopicPartition("t", 0)
 MIB = 2**20
+CRC_AT = 17
 
 
 def at(made: bytes, offset: int) -> bytes:
@@ -56,6 +59,34 @@ def test_what_was_put_into_batches_is_read_from_them(made: list[tuple[list[Row],
     found, after = read(data)
     assert [seen(record) for record in found] == wanted
     assert after == len(wanted)
+
+
+@pytest.mark.parametrize("tables", [False, True])
+@given(data=st.data(), content=rows, codec=st.sampled_from(sorted(CODECS)))
+def test_a_bit_that_turned_is_noticed(tables: bool, data: st.DataObject, content: list[Row], codec: str) -> None:
+    made = bytearray(batch(content, codec))
+    bit = data.draw(st.integers(8 * CRC_AT, 8 * len(made) - 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CRC32C", None if tables else checksum.CRC32C)
+        assert Batches(bytes(made)).next_batch().validate_crc() is True
+        made[bit // 8] ^= 1 << bit % 8
+        assert Batches(bytes(made)).next_batch().validate_crc() is False
+        with pytest.raises(CorruptRecordException):
+            read(bytes(made))
+
+
+def test_the_processors_instruction_is_used_here() -> None:
+    assert checksum.CRC32C is not None
+    assert checksum.CRC32C(b"123456789") == 0xE3069283  # the check value of CRC-32C in RFC 3720's polynomial
+
+
+def test_a_batch_of_an_older_format_is_checked_by_aiokafka() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 10_000)
+    builder.append(0, 1_700_000_000_000, b"k", b"v")
+    made = bytearray(builder.build())
+    assert Batches(bytes(made)).next_batch().validate_crc()
+    made[-1] ^= 1
+    assert not Batches(bytes(made)).next_batch().validate_crc()
 
 
 @given(st.lists(st.sampled_from(["good", "bad"]), min_size=1, max_size=6))
