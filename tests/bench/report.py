@@ -131,8 +131,8 @@ def whole(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"| memory of a card | {memory['velocity_bytes_per_card']:.0f} bytes |"
     yield f"| cards taken over a second | {rates['recovery_cards_per_s']:,.0f} |"
     for key, words in GROWN.items():
-        interval = " ({:.2f} to {:.2f})".format(*result["intervals"][key]) if key in result["intervals"] else ""
-        yield f"| {words} | {ratios[key]:.2f}{interval} |"
+        low, high = result["intervals"][key]
+        yield f"| {words} | {ratios[key]:.2f} ({low:.2f} to {high:.2f}) |"
     yield f"| Redis memory after 10 million comparisons, of that after 5 million | {ratios['redis_10m/5m']:.3f} |"
 
 

@@ -96,6 +96,7 @@ def a_result() -> dict[str, Any]:
     latencies = {f"{w}_{p}_{n}": 5.0 for w in ("scorer", "handwritten") for p in LATENCIES for n in (10, 50, 80)}
     return {
         "ratios": {key: 1.0 for part, key in report.TARGETS if part == "ratios"},
+        "intervals": {key: [0.91, 1.12] for key in report.GROWN},
         "rates": dict.fromkeys(names, 1234.0)
         | {"start_s": 2.5, "predict_speedup": 3.0, "recovery_cards_per_s": 99_999.0},
         "spread": {name: [1000.0, 2000.0] for name in names},
@@ -137,6 +138,7 @@ def test_the_bench_publishes_between_its_marks(tmp_path: Path) -> None:
     text = "\n".join([*report.table(a_result()), *report.whole(a_result())])
     report.publish(text, page)
     assert "| **this scorer** | 1,234 | 0.0300 | 1,000 to 2,000 |  |" in page.read_text()
+    assert page.read_text().count("| 1.00 (0.91 to 1.12) |") == len(report.GROWN)
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
     assert "old" not in page.read_text()
